@@ -1,0 +1,47 @@
+# The helpers that every folder uses: one target a module, our warnings on our code only.
+
+add_library(basalt_flags INTERFACE)
+target_include_directories(basalt_flags INTERFACE ${PROJECT_SOURCE_DIR})
+target_compile_options(basalt_flags INTERFACE
+  -Wall -Wextra -Wconversion -Wshadow -Wnon-virtual-dtor -Woverloaded-virtual
+  # Decisions that need doubles must give the same bits on every machine: no fused multiply-add.
+  -ffp-contract=off)
+if(BASALT_WERROR)
+  target_compile_options(basalt_flags INTERFACE -Werror)
+endif()
+if(BASALT_SANITIZE)
+  target_compile_options(basalt_flags INTERFACE
+    -fsanitize=${BASALT_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer)
+  target_link_options(basalt_flags INTERFACE -fsanitize=${BASALT_SANITIZE})
+endif()
+if(BASALT_FUZZ)
+  target_compile_options(basalt_flags INTERFACE -fsanitize=fuzzer-no-link,address,undefined)
+  target_link_options(basalt_flags INTERFACE -fsanitize=address,undefined)
+endif()
+
+# basalt_library(NAME SOURCES a.cc ... LINK targets ... PRIVATE_LINK targets ...)
+function(basalt_library name)
+  cmake_parse_arguments(ARG "" "" "SOURCES;LINK;PRIVATE_LINK" ${ARGN})
+  if(ARG_SOURCES)
+    add_library(${name} STATIC ${ARG_SOURCES})
+    target_link_libraries(${name} PUBLIC basalt_flags ${ARG_LINK} PRIVATE ${ARG_PRIVATE_LINK})
+  else()
+    add_library(${name} INTERFACE)
+    target_link_libraries(${name} INTERFACE basalt_flags ${ARG_LINK})
+  endif()
+endfunction()
+
+# basalt_test(NAME SOURCES a_test.cc ... LINK targets ... [LABELS unit])
+# Every test finds shared data by BASALT_SHARED and its own fixtures by BASALT_SOURCE_DIR.
+function(basalt_test name)
+  cmake_parse_arguments(ARG "" "" "SOURCES;LINK;LABELS" ${ARGN})
+  find_package(GTest REQUIRED)
+  add_executable(${name} ${ARG_SOURCES})
+  target_link_libraries(${name} PRIVATE basalt_flags ${ARG_LINK} GTest::gmock GTest::gtest_main)
+  target_compile_definitions(${name} PRIVATE BASALT_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
+  add_test(NAME ${name} COMMAND ${name})
+  if(NOT ARG_LABELS)
+    set(ARG_LABELS unit)
+  endif()
+  set_tests_properties(${name} PROPERTIES LABELS "${ARG_LABELS}" TIMEOUT 1200)
+endfunction()

@@ -1,0 +1,90 @@
+// The canonical trace: what every importer produces, the simulator replays and `basalt trace`
+// reads, writes and checks. On disk it is a directory with manifest.json, nodes.csv, jobs.csv and
+// tasks.csv (docs/traces.md); in memory it is this. Units are in the field names; times are
+// microseconds since the manifest's time_zero; an unknown time is kUnknownTime, 0 is a value.
+// Importers do not invent: what a source does not say stays unknown (empty, or -1 for amounts).
+#pragma once
+
+#include <cstdint>
+#include <limits>
+#include <string>
+#include <vector>
+
+#include "scheduler-core/base/units.h"
+
+namespace basalt::trace {
+
+inline constexpr std::int64_t kUnknownTime = std::numeric_limits<std::int64_t>::min();
+
+struct Node {
+  std::string id;              // unique
+  std::int64_t rank = -1;      // tie order: the smaller wins; -1: unknown, the row number is used
+  std::string pool;
+  std::string model;           // card model; empty when there are no cards
+  std::int32_t gpu_count = 0;  // cards, 0..64
+  MilliGpu gpu_milli = kWholeCard;
+  MiB gpu_mem_mib = -1;        // per card; -1 unknown (then card memory is not scheduled)
+  MilliCpu cpu_milli = 0;
+  MiB memory_mib = 0;
+  MiB disk_mib = -1;
+  std::int32_t nic_milli = -1;
+  std::int32_t numa = -1;      // NUMA nodes; -1 unknown
+  std::string rack;
+  std::string topology;
+  std::int64_t available_from_us = kUnknownTime;
+  std::int64_t available_until_us = kUnknownTime;
+  std::string labels;          // a JSON object, or empty
+};
+
+struct Job {
+  std::string id;  // unique
+  std::string parent_id, tenant, user, queue, kind, priority_class;
+  std::int32_t preemptible = -1;  // 0, 1, -1 unknown
+  std::int64_t submit_us = kUnknownTime, start_us = kUnknownTime, end_us = kUnknownTime;
+  std::int64_t duration_us = kUnknownTime, walltime_limit_us = kUnknownTime;
+  std::string status, status_raw;
+  std::int64_t gpu_total_milli = -1, cpu_total_milli = -1, memory_total_mib = -1;
+  std::int32_t node_count = -1;
+  std::string censor;  // "", left, right, both
+  std::string extra;   // a JSON object, or empty
+};
+
+struct Task {
+  std::string job_id;  // a Job's id
+  std::string task;    // unique within the job
+  std::int32_t replicas = 1;
+  std::int32_t gang_min = -1;
+  std::int32_t gpu_num = 0;
+  MilliGpu gpu_milli = 0;    // per card, 0..1000; 0 exactly when gpu_num is 0
+  MiB gpu_mem_mib = -1;      // per card; -1 not asked
+  std::string gpu_spec;      // allowed models "A|B"; empty: any
+  MilliCpu cpu_milli = 0;
+  MiB memory_mib = 0;
+  MiB disk_mib = -1;
+  std::int32_t nic_milli = -1, max_per_node = -1;
+  std::string colocate;      // "", none, node, nvlink, numa, rack
+  std::string split;         // "", exact, assumed
+  std::string extra;
+};
+
+struct SourceFile {
+  std::string name;    // as given by the user, without its folder
+  std::string sha256;  // of the bytes as read (before decompression)
+};
+
+struct Manifest {
+  std::string source, licence, attribution;
+  std::string time_zero;  // ISO 8601 with zone; empty: unknown
+  std::vector<SourceFile> files;
+  std::string importer;   // name and version
+  std::vector<std::string> notes;  // what was lost or assumed
+};
+
+struct Trace {
+  Manifest manifest;
+  std::vector<Node> nodes;
+  std::vector<Job> jobs;
+  std::vector<Task> tasks;  // in file order; the tasks of one job need not be adjacent
+};
+
+}  // namespace basalt::trace

@@ -4,6 +4,7 @@ add_library(basalt_flags INTERFACE)
 target_include_directories(basalt_flags INTERFACE ${PROJECT_SOURCE_DIR})
 target_compile_options(basalt_flags INTERFACE
   -Wall -Wextra -Wconversion -Wshadow -Wnon-virtual-dtor -Woverloaded-virtual
+  -Wno-restrict  # GCC 12 warns falsely on std::string + (GCC bug 105651)
   # Decisions that need doubles must give the same bits on every machine: no fused multiply-add.
   -ffp-contract=off)
 if(BASALT_WERROR)

@@ -51,7 +51,8 @@ class IdVector {
   const T& operator[](I id) const { return items_[id.index()]; }
   std::size_t size() const { return items_.size(); }
   bool empty() const { return items_.empty(); }
-  void resize(std::size_t n, const T& value = T()) { items_.resize(n, value); }
+  void resize(std::size_t n) { items_.resize(n); }
+  void resize(std::size_t n, const T& value) { items_.resize(n, value); }
   void reserve(std::size_t n) { items_.reserve(n); }
   void clear() { items_.clear(); }
   I push_back(T value) {

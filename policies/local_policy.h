@@ -1,0 +1,31 @@
+// A base for policies whose score of a node is one inlined function of (shape, node): it fills in
+// the batch loop, so that a policy file is its traits and its formula.
+#pragma once
+
+#include <utility>
+
+#include "scheduler-core/engine/policy.h"
+
+namespace basalt::policies {
+
+// Derived defines `Score ScoreOne(const PlacementContext&, NodeId) const`.
+template <class Derived>
+class LocalPolicy : public PlacementPolicy {
+ public:
+  explicit LocalPolicy(PolicyTraits traits) : traits_(std::move(traits)) {}
+  const PolicyTraits& traits() const override { return traits_; }
+  void ScoreNodes(const PlacementContext& context, std::span<const NodeId> nodes,
+                  std::span<Score> scores) const override {
+    const auto& self = static_cast<const Derived&>(*this);
+    for (std::size_t i = 0; i < nodes.size(); ++i) scores[i] = self.ScoreOne(context, nodes[i]);
+  }
+
+ private:
+  PolicyTraits traits_;
+};
+
+// The largest node of the ATC'23 simulator, by which its policies normalize.
+inline constexpr double kMaxSpecCpu = 128000;
+inline constexpr double kMaxSpecGpu = 8000;
+
+}  // namespace basalt::policies

@@ -1,0 +1,40 @@
+#include "scheduler-core/cluster/inventory.h"
+
+#include <fmt/format.h>
+
+#include <limits>
+
+#include "topology/card_set.h"
+
+namespace basalt {
+
+Status ValidateNode(const NodeSpec& spec, const std::string& where) {
+  constexpr std::int64_t kMax = std::numeric_limits<std::int32_t>::max();
+  const auto bad = [&](std::string what) { return Fail(where, std::move(what)); };
+  if (spec.name.empty()) return bad("a node needs a name");
+  if (spec.cpu_milli < 0 || spec.cpu_milli > kMax) {
+    return bad(fmt::format("cpu_milli {} is outside 0..{}", spec.cpu_milli, kMax));
+  }
+  if (spec.memory_mib < 0 || spec.memory_mib > kMax) {
+    return bad(fmt::format("memory_mib {} is outside 0..{}", spec.memory_mib, kMax));
+  }
+  if (spec.max_pods < 0) return bad(fmt::format("max_pods {} is negative", spec.max_pods));
+  if (spec.cards.size() > static_cast<std::size_t>(kMaxCardsPerNode)) {
+    return bad(fmt::format("{} cards on one node; at most {}", spec.cards.size(),
+                           kMaxCardsPerNode));
+  }
+  for (std::size_t i = 0; i < spec.cards.size(); ++i) {
+    const CardSpec& card = spec.cards[i];
+    if (card.compute_milli < 0 || card.compute_milli > 2 * kWholeCard) {
+      return bad(fmt::format("card {}: compute {} is outside 0..2000 milli", i,
+                             card.compute_milli));
+    }
+    if (card.memory_mib < 0 || card.memory_mib > kMax) {
+      return bad(fmt::format("card {}: memory_mib {} is outside 0..{}", i, card.memory_mib, kMax));
+    }
+    if (card.slots < 0) return bad(fmt::format("card {}: {} share slots", i, card.slots));
+  }
+  return {};
+}
+
+}  // namespace basalt

@@ -1,0 +1,468 @@
+#include "scheduler-core/cluster/state.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <bit>
+#include <limits>
+#include <utility>
+
+#include "scheduler-core/base/check.h"
+
+namespace basalt {
+namespace {
+
+constexpr std::size_t kSmallestRing = 1024;
+
+std::int16_t UsableMilli(const CardState& card) {
+  const bool takes_more = card.healthy &&
+                          (card.mode == CardMode::kShared ||
+                           (card.mode == CardMode::kExclusive && card.slices == 0)) &&
+                          (card.slots == 0 || card.slices < card.slots) && card.free_milli > 0;
+  return takes_more ? static_cast<std::int16_t>(card.free_milli) : std::int16_t{0};
+}
+
+bool UsableCard(const CardState& card) {
+  return card.healthy && (card.mode == CardMode::kShared || card.mode == CardMode::kExclusive);
+}
+
+}  // namespace
+
+ClusterState::ClusterState() : change_ring_(kSmallestRing) {}
+
+Result<NodeId> ClusterState::AddNode(const NodeSpec& spec) {
+  if (Status ok = ValidateNode(spec, "node " + spec.name); !ok) {
+    return tl::unexpected<Error>(ok.error());
+  }
+  if (by_name_.contains(spec.name)) {
+    return Fail("node " + spec.name, "a node of this name is already in the cluster");
+  }
+  NodeId node;
+  const auto lowest = std::min_element(free_slots_.begin(), free_slots_.end());
+  if (lowest != free_slots_.end()) {
+    node = *lowest;
+    free_slots_.erase(lowest);
+  } else {
+    node = hot_.push_back(NodeHot{});
+    cold_.push_back(NodeCold{});
+  }
+  NodeCold& cold = cold_[node];
+  const std::uint32_t generation = cold.generation + 1;
+  cold = NodeCold{};
+  cold.name = spec.name;
+  cold.name_digest = DigestOf(spec.name);
+  cold.generation = generation;
+  cold.rank = spec.rank >= 0 ? spec.rank : next_rank_;
+  next_rank_ = std::max(next_rank_, cold.rank + 1);
+  cold.numa_nodes = spec.numa_nodes;
+  cold.labels = spec.labels;
+  std::sort(cold.labels.begin(), cold.labels.end());
+  cold.taints = spec.taints;
+  std::sort(cold.taints.begin(), cold.taints.end());
+  cold.exists = true;
+  cold.unlimited_pods = spec.max_pods == 0;
+  cold.capacity.cpu = static_cast<std::int32_t>(spec.cpu_milli);
+  cold.capacity.memory = static_cast<std::int32_t>(spec.memory_mib);
+  cold.capacity.pods =
+      spec.max_pods == 0 ? std::numeric_limits<std::int32_t>::max() : spec.max_pods;
+
+  NodeHot& hot = hot_[node];
+  hot = NodeHot{};
+  hot.cpu_free = cold.capacity.cpu;
+  hot.memory_free = cold.capacity.memory;
+  hot.pods_free = cold.capacity.pods;
+  // A reused slot gets fresh card rows at the end; the old rows stay unused. Nodes come and go
+  // rarely, and stable rows keep every other node's ids as they are.
+  hot.first_card = static_cast<std::uint32_t>(cards_.size());
+  hot.cards = static_cast<std::int16_t>(spec.cards.size());
+  for (std::size_t i = 0; i < spec.cards.size(); ++i) {
+    const CardSpec& card_spec = spec.cards[i];
+    CardState card;
+    card.compute_total = static_cast<std::int16_t>(card_spec.compute_milli);
+    card.free_milli = card.compute_total;
+    card.memory_total = static_cast<std::int32_t>(card_spec.memory_mib);
+    card.memory_free = card.memory_total;
+    card.slots = static_cast<std::int16_t>(std::min(card_spec.slots, 32767));
+    card.numa = static_cast<std::int16_t>(card_spec.numa);
+    card.model = static_cast<std::uint16_t>(InternModel(card_spec.model).value());
+    card.mode = card_spec.mode;
+    cards_.push_back(card);
+    card_free_.push_back(0);
+    cold.capacity.gpu_milli += card_spec.compute_milli;
+    if (!card_spec.uuid.empty()) {
+      cold.uuids.emplace_back(static_cast<std::int16_t>(i), card_spec.uuid);
+    }
+  }
+  by_name_.insert({spec.name, node});
+  hot.node_class = InternClass(node).value();
+  hot.schedulable = true;
+  ContributeTotals(node, +1);
+  RefreshNode(node);
+  order_stale_ = true;
+  ++structure_version_;
+  if (change_ring_.size() < hot_.size()) {
+    // Every change so far is void with the structure; a larger ring may start empty.
+    change_ring_.assign(std::bit_ceil(hot_.size() * 2), NodeId());
+    change_count_ += change_ring_.size() + 1;
+  }
+  return node;
+}
+
+void ClusterState::RemoveNode(NodeId node) {
+  NodeCold& cold = cold_[node];
+  BASALT_CHECK(cold.exists && cold.pods == 0);
+  ContributeTotals(node, -1);
+  by_name_.erase(cold.name);
+  cold.exists = false;
+  hot_[node].schedulable = false;
+  free_slots_.push_back(node);
+  order_stale_ = true;
+  ++structure_version_;
+}
+
+void ClusterState::SetCordoned(NodeId node, bool cordoned) {
+  if (cold_[node].cordoned == cordoned) return;
+  ContributeTotals(node, -1);
+  cold_[node].cordoned = cordoned;
+  hot_[node].schedulable = !cordoned;
+  ContributeTotals(node, +1);
+  RefreshNode(node);
+}
+
+void ClusterState::SetCardHealth(NodeId node, int card, bool healthy) {
+  ContributeTotals(node, -1);
+  cards_[hot_[node].first_card + static_cast<std::uint32_t>(card)].healthy = healthy;
+  ContributeTotals(node, +1);
+  RefreshNode(node);
+}
+
+NodeId ClusterState::FindNode(std::string_view name) const {
+  const auto it = by_name_.find(std::string(name));
+  return it == by_name_.end() ? NodeId() : it->second;
+}
+
+NodeSpec ClusterState::SpecOf(NodeId node) const {
+  const NodeCold& cold = cold_[node];
+  NodeSpec spec;
+  spec.name = cold.name;
+  spec.rank = cold.rank;
+  spec.cpu_milli = cold.capacity.cpu;
+  spec.memory_mib = cold.capacity.memory;
+  spec.max_pods = cold.unlimited_pods ? 0 : cold.capacity.pods;
+  spec.numa_nodes = cold.numa_nodes;
+  spec.labels = cold.labels;
+  spec.taints = cold.taints;
+  for (int i = 0; i < hot_[node].cards; ++i) {
+    const CardState& state = card(node, i);
+    CardSpec card_spec;
+    card_spec.model = models_[ModelId(std::uint32_t{state.model})];
+    card_spec.memory_mib = state.memory_total;
+    card_spec.compute_milli = state.compute_total;
+    card_spec.slots = state.slots;
+    card_spec.numa = state.numa;
+    card_spec.mode = state.mode;
+    spec.cards.push_back(std::move(card_spec));
+  }
+  for (const auto& [index, uuid] : cold.uuids) {
+    spec.cards[static_cast<std::size_t>(index)].uuid = uuid;
+  }
+  return spec;
+}
+
+std::string ClusterState::CardUuid(NodeId node, int card) const {
+  for (const auto& [index, uuid] : cold_[node].uuids) {
+    if (index == card) return uuid;
+  }
+  return fmt::format("{}/{}", cold_[node].name, card);
+}
+
+ModelId ClusterState::InternModel(const std::string& name) {
+  const ModelId known = FindModel(name);
+  if (known.valid()) return known;
+  model_totals_.push_back(ModelTotals{});
+  return models_.push_back(name);
+}
+
+ModelId ClusterState::FindModel(std::string_view name) const {
+  for (std::size_t i = 0; i < models_.size(); ++i) {
+    if (models_[ModelId(i)] == name) return ModelId(i);
+  }
+  return {};
+}
+
+NodeClassId ClusterState::InternClass(NodeId node) {
+  const NodeCold& cold = cold_[node];
+  NodeClass node_class;
+  bool odd_compute = false;
+  for (int i = 0; i < hot_[node].cards; ++i) {
+    const CardState& state = card(node, i);
+    node_class.card_models.emplace_back(std::uint32_t{state.model});
+    node_class.mixed |= state.model != card(node, 0).model;
+    node_class.has_memory |= state.memory_total > 0;
+    odd_compute |= state.compute_total != kWholeCard;
+  }
+  node_class.taints = cold.taints;
+  for (const LabelRequirement& label : cold.labels) {
+    if (std::binary_search(used_label_keys_.begin(), used_label_keys_.end(), label.key)) {
+      node_class.labels.push_back(label);
+    }
+  }
+  hot_[node].complex = node_class.mixed || node_class.has_memory || odd_compute;
+  const auto it = class_ids_.find(node_class);
+  if (it != class_ids_.end()) return it->second;
+  const NodeClassId id = classes_.push_back(node_class);
+  class_ids_.emplace(std::move(node_class), id);
+  for (ShapeEntry& entry : shapes_) {
+    entry.class_ok.push_back(ComputeClassOk(entry.shape.spec, classes_[id]) ? 1 : 0);
+  }
+  return id;
+}
+
+void ClusterState::ReclassifyAll() {
+  classes_.clear();
+  class_ids_.clear();
+  for (ShapeEntry& entry : shapes_) entry.class_ok.clear();
+  for (std::size_t i = 0; i < hot_.size(); ++i) {
+    if (cold_[NodeId(i)].exists) hot_[NodeId(i)].node_class = InternClass(NodeId(i)).value();
+  }
+  ++structure_version_;
+}
+
+bool ClusterState::ComputeClassOk(const RequestSpec& spec, const NodeClass& node_class) const {
+  for (const LabelRequirement& need : spec.node_selector) {
+    if (!std::binary_search(node_class.labels.begin(), node_class.labels.end(), need)) return false;
+  }
+  for (const std::string& taint : node_class.taints) {
+    if (std::find(spec.tolerations.begin(), spec.tolerations.end(), taint) ==
+        spec.tolerations.end()) {
+      return false;
+    }
+  }
+  if (spec.gpus == 0 || spec.models.empty()) return true;
+  return std::any_of(node_class.card_models.begin(), node_class.card_models.end(), [&](ModelId m) {
+    return std::find(spec.models.begin(), spec.models.end(), models_[m]) != spec.models.end();
+  });
+}
+
+ShapeId ClusterState::InternShape(const RequestSpec& spec) {
+  if (const auto it = shape_ids_.find(spec); it != shape_ids_.end()) return it->second;
+  bool new_key = false;
+  for (const LabelRequirement& need : spec.node_selector) {
+    const auto at = std::lower_bound(used_label_keys_.begin(), used_label_keys_.end(), need.key);
+    if (at == used_label_keys_.end() || *at != need.key) {
+      used_label_keys_.insert(at, need.key);
+      new_key = true;
+    }
+  }
+  if (new_key) ReclassifyAll();
+  ShapeEntry entry;
+  Shape& s = entry.shape;
+  s.spec = spec;
+  s.cpu = static_cast<std::int32_t>(spec.cpu_milli);
+  s.memory = static_cast<std::int32_t>(spec.memory_mib);
+  s.gpus = spec.gpus;
+  s.milli = spec.gpu_milli;
+  s.card_memory = static_cast<std::int32_t>(spec.gpu_memory_mib);
+  s.card_memory_percent = spec.gpu_memory_percent;
+  s.whole = spec.gpus > 0 && spec.gpu_milli == kWholeCard;
+  // A whole card means all of it: nobody else can use memory beside exclusive compute.
+  if (s.whole) s.card_memory_percent = 100;
+  s.asks_card_memory = s.card_memory > 0 || s.card_memory_percent > 0;
+  if (s.gpus == 0) {
+    s.kind = kNoGpuKind;
+  } else if (!s.whole && s.gpus == 1) {
+    s.kind = kShareKind;
+  } else {
+    s.kind = std::min(s.gpus, kWorkloadKinds - 1);
+  }
+  for (const NodeClass& node_class : classes_) {
+    entry.class_ok.push_back(ComputeClassOk(spec, node_class) ? 1 : 0);
+  }
+  const ShapeId id = shapes_.push_back(std::move(entry));
+  shape_ids_.emplace(spec, id);
+  return id;
+}
+
+std::int32_t ClusterState::CardMemoryNeed(const Shape& s, const CardState& card) const {
+  const auto by_percent = static_cast<std::int32_t>(
+      static_cast<std::int64_t>(card.memory_total) * s.card_memory_percent / 100);
+  return std::max(s.card_memory, by_percent);
+}
+
+bool ClusterState::CardFits(const Shape& s, NodeId node, int index) const {
+  const NodeHot& h = hot_[node];
+  const std::int16_t free = card_free_[h.first_card + static_cast<std::uint32_t>(index)];
+  const CardState& state = card(node, index);
+  // A request for memory only (0 milli) still needs a card that takes one more slice.
+  if (free < std::max(s.milli, 1)) return false;
+  if (!h.complex && s.card_memory == 0) return true;
+  if (state.memory_free < CardMemoryNeed(s, state)) return false;
+  if (s.spec.models.empty()) return true;
+  const std::string& model = models_[ModelId(std::uint32_t{state.model})];
+  return std::find(s.spec.models.begin(), s.spec.models.end(), model) != s.spec.models.end();
+}
+
+int ClusterState::CountFittingCards(const Shape& s, NodeId node) const {
+  int count = 0;
+  for (int i = 0; i < hot_[node].cards; ++i) count += CardFits(s, node, i) ? 1 : 0;
+  return count;
+}
+
+CardSet ClusterState::FittingCards(const Shape& s, NodeId node) const {
+  CardSet set;
+  for (int i = 0; i < hot_[node].cards; ++i) {
+    if (CardFits(s, node, i)) set.Add(i);
+  }
+  return set;
+}
+
+bool ClusterState::FitsEmpty(ShapeId id, NodeId node) const {
+  const Shape& s = shapes_[id].shape;
+  const NodeCapacity& cap = cold_[node].capacity;
+  if (cap.cpu < s.cpu || cap.memory < s.memory || cap.pods < 1) return false;
+  if (shapes_[id].class_ok[hot_[node].node_class] == 0) return false;
+  int fitting = 0;
+  for (int i = 0; i < hot_[node].cards; ++i) {
+    const CardState& state = card(node, i);
+    const std::string& model = models_[ModelId(std::uint32_t{state.model})];
+    const bool model_ok =
+        s.spec.models.empty() ||
+        std::find(s.spec.models.begin(), s.spec.models.end(), model) != s.spec.models.end();
+    fitting += model_ok && (state.mode == CardMode::kShared || state.mode == CardMode::kExclusive) &&
+                       state.compute_total >= std::max(s.milli, 1) &&
+                       state.memory_total >= CardMemoryNeed(s, state)
+                   ? 1
+                   : 0;
+  }
+  return fitting >= s.gpus;
+}
+
+std::span<const NodeId> ClusterState::order() const {
+  if (order_stale_) {
+    order_.clear();
+    for (std::size_t i = 0; i < hot_.size(); ++i) {
+      if (cold_[NodeId(i)].exists) order_.emplace_back(i);
+    }
+    std::sort(order_.begin(), order_.end(), [this](NodeId a, NodeId b) {
+      const NodeCold& x = cold_[a];
+      const NodeCold& y = cold_[b];
+      return x.rank != y.rank ? x.rank < y.rank : x.name < y.name;
+    });
+    position_.assign(hot_.size(), 0);
+    for (std::size_t p = 0; p < order_.size(); ++p) {
+      position_[order_[p].index()] = static_cast<std::uint32_t>(p);
+    }
+    order_stale_ = false;
+  }
+  return order_;
+}
+
+void ClusterState::ContributeTotals(NodeId node, int sign) {
+  const NodeHot& hot = hot_[node];
+  const NodeCold& cold = cold_[node];
+  if (!hot.schedulable) return;
+  totals_.nodes += sign;
+  totals_.cpu_capacity += sign * std::int64_t{cold.capacity.cpu};
+  totals_.cpu_free += sign * std::int64_t{hot.cpu_free};
+  for (int i = 0; i < hot.cards; ++i) {
+    const CardState& state = card(node, i);
+    if (!UsableCard(state)) continue;
+    totals_.cards += sign;
+    totals_.gpu_capacity += sign * std::int64_t{state.compute_total};
+    totals_.gpu_free += sign * std::int64_t{state.free_milli};
+    totals_.idle_cards += sign * (state.slices == 0 ? 1 : 0);
+    ModelTotals& model = model_totals_[ModelId(std::uint32_t{state.model})];
+    model.cards += sign;
+    model.gpu_capacity += sign * std::int64_t{state.compute_total};
+    model.gpu_free += sign * std::int64_t{state.free_milli};
+  }
+  totals_.idle_nodes += sign * (hot.cards > 0 && cold.pods == 0 ? 1 : 0);
+}
+
+void ClusterState::RefreshNode(NodeId node) {
+  NodeHot& hot = hot_[node];
+  std::int32_t sum = 0;
+  std::int16_t largest = 0;
+  std::int16_t full = 0;
+  for (std::uint32_t i = hot.first_card; i < hot.first_card + static_cast<std::uint32_t>(hot.cards);
+       ++i) {
+    const std::int16_t free = UsableMilli(cards_[i]);
+    card_free_[i] = free;
+    sum += free;
+    largest = std::max(largest, free);
+    full = static_cast<std::int16_t>(full + (free >= kWholeCard ? 1 : 0));
+  }
+  hot.gpu_free = sum;
+  hot.max_card_free = largest;
+  hot.full_cards = full;
+  change_ring_[change_count_ & (change_ring_.size() - 1)] = node;
+  ++change_count_;
+}
+
+void ClusterState::Apply(NodeId node, const Shape& shape, CardSet cards, int sign) {
+  NodeHot& hot = hot_[node];
+  NodeCold& cold = cold_[node];
+  const bool counted = hot.schedulable;
+  const bool was_idle = cold.pods == 0;
+  hot.cpu_free -= sign * shape.cpu;
+  hot.memory_free -= sign * shape.memory;
+  if (!cold.unlimited_pods) hot.pods_free -= sign;
+  cold.pods += sign;
+  if (shape.kind != kNoGpuKind) {
+    std::uint16_t& count = cold.kind_count[shape.kind];
+    if (sign > 0 && count == 0) ++cold.distinct_kinds;
+    count = static_cast<std::uint16_t>(count + sign);
+    if (sign < 0 && count == 0) --cold.distinct_kinds;
+  }
+  if (counted) {
+    totals_.cpu_free -= sign * std::int64_t{shape.cpu};
+    if (hot.cards > 0) totals_.idle_nodes += (cold.pods == 0 ? 1 : 0) - (was_idle ? 1 : 0);
+  }
+  for (const int i : cards) {
+    CardState& state = cards_[hot.first_card + static_cast<std::uint32_t>(i)];
+    const bool card_was_idle = state.slices == 0;
+    state.free_milli -= sign * shape.milli;
+    state.memory_free -= sign * CardMemoryNeed(shape, state);
+    state.slices = static_cast<std::int16_t>(state.slices + sign);
+    if (counted && UsableCard(state)) {
+      totals_.gpu_free -= sign * std::int64_t{shape.milli};
+      model_totals_[ModelId(std::uint32_t{state.model})].gpu_free -=
+          sign * std::int64_t{shape.milli};
+      totals_.idle_cards += (state.slices == 0 ? 1 : 0) - (card_was_idle ? 1 : 0);
+    }
+  }
+  RefreshNode(node);
+}
+
+Digest128 ClusterState::ComputeDigest() const {
+  Digest128 sum;
+  for (std::size_t i = 0; i < hot_.size(); ++i) {
+    const NodeId node{i};
+    const NodeCold& cold = cold_[node];
+    if (!cold.exists) continue;
+    Digest d;
+    d.Add(cold.name_digest);
+    d.Add(cold.rank);
+    for (const std::int32_t v : {cold.capacity.cpu, cold.capacity.memory, cold.capacity.pods,
+                                 hot_[node].cpu_free, hot_[node].memory_free, hot_[node].pods_free,
+                                 cold.pods, cold.cordoned ? 1 : 0}) {
+      d.Add(v);
+    }
+    for (int c = 0; c < hot_[node].cards; ++c) {
+      const CardState& s = card(node, c);
+      d.Add(models_[ModelId(std::uint32_t{s.model})]);
+      for (const std::int32_t v : {s.free_milli, s.memory_free, s.memory_total,
+                                   std::int32_t{s.compute_total}, std::int32_t{s.slices},
+                                   std::int32_t{s.slots}, s.healthy ? 1 : 0,
+                                   static_cast<std::int32_t>(s.mode)}) {
+        d.Add(v);
+      }
+    }
+    const Digest128 v = d.value();
+    sum.hi += v.hi;
+    sum.lo += v.lo;
+  }
+  return sum;
+}
+
+}  // namespace basalt

@@ -1,0 +1,40 @@
+// The only way to change what is taken. A Transaction logs each step and undoes the log backwards
+// unless it is committed: gangs, dry-runs, preemption and what-ifs are all "try, look, keep or
+// drop". Transactions on one state nest like scopes; the log is the state's, so that opening one
+// costs nothing. Invariant: after Rollback the state digest is what it was at the checkpoint.
+#pragma once
+
+#include <cstddef>
+
+#include "scheduler-core/cluster/state.h"
+
+namespace basalt {
+
+class Transaction {
+ public:
+  explicit Transaction(ClusterState& state) : state_(state), base_(state.undo_log_.size()) {}
+  Transaction(const Transaction&) = delete;
+  Transaction& operator=(const Transaction&) = delete;
+  ~Transaction() { Rollback(0); }
+
+  // Takes one pod of the shape from the node and cards. The caller has checked Fits for decisions;
+  // observations (a pod that is already bound there) may take what is not free.
+  void Take(NodeId node, ShapeId shape, CardSet cards) { Do(node, shape, cards, +1); }
+  void Give(NodeId node, ShapeId shape, CardSet cards) { Do(node, shape, cards, -1); }
+
+  // Positions in this transaction's log; 0 is its start.
+  std::size_t Checkpoint() const { return state_.undo_log_.size() - base_; }
+  void Rollback(std::size_t checkpoint);
+  void Commit() { state_.undo_log_.resize(base_); }
+
+ private:
+  void Do(NodeId node, ShapeId shape, CardSet cards, int sign) {
+    state_.Apply(node, state_.shape(shape), cards, sign);
+    state_.undo_log_.push_back(UndoStep{node, shape, cards, sign});
+  }
+
+  ClusterState& state_;
+  std::size_t base_;
+};
+
+}  // namespace basalt

@@ -1,0 +1,636 @@
+#include "scheduler-core/engine/engine.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "scheduler-core/base/check.h"
+#include "scheduler-core/cluster/transaction.h"
+
+namespace basalt {
+namespace {
+
+// Orders the expiry heap: the earliest lease on top.
+constexpr auto kLater = [](const auto& a, const auto& b) {
+  return a.at != b.at ? a.at > b.at : a.epoch > b.epoch;
+};
+
+std::string UidText(const PodUid& uid) { return Digest128{uid.hi, uid.lo}.ToHex(); }
+
+}  // namespace
+
+Result<std::unique_ptr<Engine>> Engine::Create(ConfiguredPolicy policy, EngineOptions options) {
+  BASALT_CHECK(policy.policy != nullptr);
+  if (policy.policy->traits().needs_target_workload && options.target.empty()) {
+    return Fail("policy " + policy.expression,
+                "needs a target workload (the typical requests), and none is set");
+  }
+  return std::unique_ptr<Engine>(new Engine(std::move(policy), std::move(options)));
+}
+
+Engine::Engine(ConfiguredPolicy policy, EngineOptions options)
+    : policy_(std::move(policy)), options_(std::move(options)), index_(options_.shape_cap) {
+  if (!options_.target.empty()) fragmentation_.emplace(state_, options_.target);
+  Journal(JournalRecord{SimTime{}, PolicyRecord{policy_.expression, options_.seed}});
+}
+
+Engine::~Engine() = default;
+
+void Engine::Journal(const JournalRecord& record) {
+  if (options_.journal != nullptr) options_.journal->Append(record);
+}
+
+std::uint32_t Engine::JournalShape(ShapeId shape) {
+  if (options_.journal == nullptr) return 0;
+  if (journal_shapes_.size() <= shape.index()) {
+    journal_shapes_.resize(state_.shape_count(), ~std::uint32_t{0});
+  }
+  std::uint32_t& number = journal_shapes_[shape];
+  if (number == ~std::uint32_t{0}) {
+    number = journal_shape_count_++;
+    Journal(JournalRecord{SimTime{}, ShapeRecord{state_.shape(shape).spec}});
+  }
+  return number;
+}
+
+Result<ShapeId> Engine::InternShape(const RequestSpec& spec) {
+  if (Status ok = ValidateRequest(spec, "request"); !ok) {
+    return tl::unexpected<Error>(ok.error());
+  }
+  return state_.InternShape(spec);
+}
+
+Status Engine::Apply(const Event& event, SimTime now) {
+  const auto unknown = [](const std::string& node) {
+    return Fail("node " + node, "is not in the cluster");
+  };
+  Event recorded = event;
+  if (const auto* added = std::get_if<NodeAdded>(&event)) {
+    const Result<NodeId> node = state_.AddNode(added->spec);
+    if (!node) return tl::unexpected<Error>(node.error());
+    if (on_node_.size() < state_.node_slots()) on_node_.resize(state_.node_slots());
+    if (options_.journal == nullptr) return {};
+    std::get<NodeAdded>(recorded).spec = state_.SpecOf(*node);  // with the rank it was given
+  } else if (const auto* removed = std::get_if<NodeRemoved>(&event)) {
+    const NodeId node = state_.FindNode(removed->node);
+    if (!node.valid()) return unknown(removed->node);
+    while (!on_node_[node].empty()) End(on_node_[node].back());
+    state_.RemoveNode(node);
+  } else if (const auto* cordoned = std::get_if<NodeCordoned>(&event)) {
+    const NodeId node = state_.FindNode(cordoned->node);
+    if (!node.valid()) return unknown(cordoned->node);
+    state_.SetCordoned(node, cordoned->cordoned);
+  } else if (const auto* health = std::get_if<CardHealthChanged>(&event)) {
+    const NodeId node = state_.FindNode(health->node);
+    if (!node.valid()) return unknown(health->node);
+    if (health->card < 0 || health->card >= state_.hot(node).cards) {
+      return Fail("node " + health->node, fmt::format("has no card {}", health->card));
+    }
+    state_.SetCardHealth(node, health->card, health->healthy);
+  } else if (const auto* observed = std::get_if<PodObserved>(&event)) {
+    const NodeId node = state_.FindNode(observed->node);
+    if (!node.valid()) return unknown(observed->node);
+    const Result<ShapeId> shape = InternShape(observed->spec);
+    if (!shape) return tl::unexpected<Error>(shape.error());
+    const auto cards = static_cast<std::uint64_t>(state_.hot(node).cards);
+    if (cards < 64 && (observed->cards.bits() >> cards) != 0) {
+      return Fail("pod " + UidText(observed->uid), "names a card that the node does not have");
+    }
+    if (const auto it = by_uid_.find(observed->uid); it != by_uid_.end()) End(it->second);
+    Transaction tx(state_);
+    tx.Take(node, *shape, observed->cards);
+    tx.Commit();
+    Allocation a{observed->uid, observed->attempt, *shape, node, observed->cards, observed->job,
+                 next_epoch_++, now,               true};
+    Insert(a);
+    AfterCommit(node);
+  } else if (const auto* gone = std::get_if<PodGone>(&event)) {
+    const auto it = by_uid_.find(gone->uid);
+    if (it == by_uid_.end()) return {};  // told twice, or never ours
+    End(it->second);
+  }
+  Journal(JournalRecord{now, EventRecord{std::move(recorded)}});
+  return {};
+}
+
+PlacementContext Engine::MakeContext(const Request& request) {
+  if (fragmentation_) fragmentation_->CatchUp();
+  const JobNodes* job = nullptr;
+  if (request.job != 0 && policy_.policy->traits().job_term) {
+    const auto it = jobs_.find(request.job);
+    if (it != jobs_.end()) job = &it->second;
+  }
+  const std::uint64_t seed =
+      MixPair(options_.seed ^ 0x9E3779B97F4A7C15ULL ^ request.attempt,
+              request.uid.lo ^ (request.uid.hi * 0xD6E8FEB86659FD93ULL) ^ 0xA0761D6478BD642FULL);
+  return PlacementContext{state_, request.shape, state_.shape(request.shape),
+                          policy_.card_rule,
+                          fragmentation_ ? &*fragmentation_ : nullptr,
+                          job, seed, work_};
+}
+
+BestNode Engine::ScanEveryNode(const PlacementContext& context) {
+  feasible_.clear();
+  for (const NodeId node : state_.order()) {
+    if (state_.Fits(context.shape_id, node)) feasible_.push_back(node);
+  }
+  work_.nodes_checked += state_.order().size();
+  work_.nodes_scored += feasible_.size();
+  scores_.resize(feasible_.size());
+  const PlacementPolicy& policy = *policy_.policy;
+  if (!feasible_.empty()) policy.ScoreNodes(context, feasible_, scores_);
+  BestNode best;
+  for (std::size_t i = 0; i < feasible_.size(); ++i) {
+    Score score = scores_[i];
+    if (policy.traits().class_term) {
+      score += policy.ClassTerm(context, state_.node_class(feasible_[i]));
+    }
+    if (context.job != nullptr) {
+      for (const auto& [node, tasks] : context.job->nodes) {
+        if (node == feasible_[i]) score += policy.JobTerm(context, node, tasks);
+      }
+    }
+    scores_[i] = score;
+    if (score > best.score) best = BestNode{feasible_[i], score};
+  }
+  return best;
+}
+
+BestNode Engine::FindBest(const PlacementContext& context) {
+  if (options_.scan_every_node || policy_.policy->traits().whole_set) {
+    return ScanEveryNode(context);
+  }
+  return index_.Best(*policy_.policy, context);
+}
+
+bool Engine::PossibleWhenEmpty(ShapeId shape) {
+  if (possible_.size() <= shape.index()) possible_.resize(state_.shape_count());
+  Possible& known = possible_[shape];
+  if (known.structure_version != state_.structure_version()) {
+    known.structure_version = state_.structure_version();
+    const auto order = state_.order();
+    known.possible = std::any_of(order.begin(), order.end(),
+                                 [&](NodeId node) { return state_.FitsEmpty(shape, node); });
+  }
+  return known.possible;
+}
+
+void Engine::RecordDecision(const Request& request, const Outcome& outcome, SimTime now) {
+  ++work_.decisions;
+  decisions_.Add(now.us);
+  decisions_.Add(request.uid.hi);
+  decisions_.Add(request.uid.lo);
+  decisions_.Add((std::uint64_t{request.attempt} << 8) |
+                 static_cast<std::uint64_t>(outcome.kind));
+  if (outcome.placed()) {
+    decisions_.Add(state_.name_digest(outcome.placement.node).lo);
+    decisions_.Add(outcome.placement.cards.bits());
+    decisions_.Add(outcome.placement.score);
+  } else if (options_.journal != nullptr) {
+    const std::uint32_t shape = JournalShape(request.shape);
+    Journal(JournalRecord{now, DecisionRecord{request.uid, request.attempt, shape, request.job,
+                                              outcome.kind}});
+  }
+}
+
+Outcome Engine::Propose(const Request& request, SimTime now) {
+  Outcome outcome;
+  if (const auto it = by_uid_.find(request.uid); it != by_uid_.end()) {
+    const Allocation& held = allocations_[it->second];
+    if (held.attempt == request.attempt) {
+      outcome.kind = OutcomeKind::kPlaced;
+      outcome.already_held = true;
+      outcome.placement = Placement{held.node, held.cards, 0};
+    } else {
+      outcome.kind = OutcomeKind::kWait;
+      outcome.earlier_attempt_held = true;
+    }
+    RecordDecision(request, outcome, now);
+    return outcome;
+  }
+  const PlacementContext context = MakeContext(request);
+  const BestNode best = FindBest(context);
+  if (best.node.valid()) {
+    outcome.kind = OutcomeKind::kPlaced;
+    outcome.placement =
+        Placement{best.node, policy_.policy->ChooseCards(context, best.node), best.score};
+    BASALT_CHECK(outcome.placement.cards.size() == context.shape.gpus);
+  } else {
+    outcome.kind =
+        PossibleWhenEmpty(request.shape) ? OutcomeKind::kWait : OutcomeKind::kInfeasible;
+  }
+  RecordDecision(request, outcome, now);
+  return outcome;
+}
+
+Result<Lease> Engine::Reserve(const Request& request, const Placement& placement, SimTime now) {
+  if (const auto it = by_uid_.find(request.uid); it != by_uid_.end()) {
+    const Allocation& held = allocations_[it->second];
+    if (held.attempt != request.attempt) {
+      return Fail("pod " + UidText(request.uid),
+                  fmt::format("attempt {} is still allocated", held.attempt));
+    }
+    return Lease{held.uid, held.epoch, held.expires};
+  }
+  const Shape& shape = state_.shape(request.shape);
+  const NodeId node = placement.node;
+  bool fits = node.valid() && node.index() < state_.node_slots() && state_.exists(node) &&
+              state_.Fits(request.shape, node) && placement.cards.size() == shape.gpus;
+  if (fits) {
+    for (const int card : placement.cards) {
+      fits = fits && card < state_.hot(node).cards && state_.CardFits(shape, node, card);
+    }
+  }
+  if (!fits) {
+    return Fail("pod " + UidText(request.uid), "what was proposed is no longer free; propose again");
+  }
+  Transaction tx(state_);
+  tx.Take(node, request.shape, placement.cards);
+  tx.Commit();
+  const Allocation a{request.uid,       request.attempt, request.shape,
+                     node,              placement.cards, request.job,
+                     next_epoch_++,     now.Plus(options_.lease_ttl_us), false};
+  const std::uint32_t slot = Insert(a);
+  expiries_.push_back(Expiry{a.expires, a.epoch, slot});
+  std::push_heap(expiries_.begin(), expiries_.end(), kLater);
+  if (options_.journal != nullptr) {
+    const std::uint32_t number = JournalShape(request.shape);
+    Journal(JournalRecord{now, ReservedRecord{a.uid, a.attempt, number, a.job, state_.name(node),
+                                              a.cards, a.epoch, a.expires}});
+  }
+  AfterCommit(node);
+  return Lease{a.uid, a.epoch, a.expires};
+}
+
+Status Engine::Confirm(const Lease& lease, SimTime now) {
+  const auto it = by_uid_.find(lease.uid);
+  if (it == by_uid_.end()) {
+    return Fail("pod " + UidText(lease.uid), "holds no lease: it expired, was released, or never was");
+  }
+  Allocation& a = allocations_[it->second];
+  if (a.epoch != lease.epoch) {
+    return Fail("pod " + UidText(lease.uid),
+                fmt::format("lease {} was replaced by lease {}", lease.epoch, a.epoch));
+  }
+  if (a.confirmed) return {};
+  if (now >= a.expires) {
+    return Fail("pod " + UidText(lease.uid), "the lease has expired; propose again");
+  }
+  a.confirmed = true;
+  if (options_.journal != nullptr) Journal(JournalRecord{now, ConfirmedRecord{lease.uid}});
+  // Confirmed leases stay in the heap until met; rebuild it when most of it is such.
+  if (expiries_.size() > by_uid_.size() + 64) {
+    std::erase_if(expiries_, [this](const Expiry& e) {
+      const Allocation& held = allocations_[e.slot];
+      return held.epoch != e.epoch || held.confirmed;
+    });
+    std::make_heap(expiries_.begin(), expiries_.end(), kLater);
+  }
+  return {};
+}
+
+Status Engine::Release(const PodUid& uid, SimTime now) {
+  const auto it = by_uid_.find(uid);
+  if (it == by_uid_.end()) return Fail("pod " + UidText(uid), "holds nothing");
+  const NodeId node = allocations_[it->second].node;
+  End(it->second);
+  if (options_.journal != nullptr) Journal(JournalRecord{now, ReleasedRecord{uid}});
+  AfterCommit(node);
+  return {};
+}
+
+std::size_t Engine::Expire(SimTime now) {
+  std::size_t ended = 0;
+  while (!expiries_.empty() && expiries_.front().at <= now) {
+    const Expiry due = expiries_.front();
+    std::pop_heap(expiries_.begin(), expiries_.end(), kLater);
+    expiries_.pop_back();
+    const Allocation& a = allocations_[due.slot];
+    if (a.epoch != due.epoch || a.confirmed) continue;
+    const PodUid uid = a.uid;
+    const NodeId node = a.node;
+    End(due.slot);
+    ++ended;
+    if (options_.journal != nullptr) Journal(JournalRecord{now, ExpiredRecord{uid}});
+    AfterCommit(node);
+  }
+  return ended;
+}
+
+Outcome Engine::Place(const Request& request, SimTime now) {
+  Outcome outcome = Propose(request, now);
+  if (!outcome.placed()) return outcome;
+  const Result<Lease> lease = Reserve(request, outcome.placement, now);
+  BASALT_CHECK(lease.has_value());  // nothing came between: one thread owns the engine
+  BASALT_CHECK(Confirm(*lease, now).has_value());
+  return outcome;
+}
+
+const Allocation* Engine::Find(const PodUid& uid) const {
+  const auto it = by_uid_.find(uid);
+  return it == by_uid_.end() ? nullptr : &allocations_[it->second];
+}
+
+void Engine::ForEachOn(NodeId node, const std::function<void(const Allocation&)>& fn) const {
+  for (const std::uint32_t slot : on_node_[node]) fn(allocations_[slot]);
+}
+
+const Fragmentation* Engine::fragmentation() {
+  if (!fragmentation_) return nullptr;
+  fragmentation_->CatchUp();
+  return &*fragmentation_;
+}
+
+std::uint32_t Engine::Insert(Allocation allocation) {
+  std::uint32_t slot;
+  if (free_allocations_.empty()) {
+    slot = static_cast<std::uint32_t>(allocations_.size());
+    allocations_.push_back(allocation);
+    position_on_node_.push_back(0);
+  } else {
+    slot = free_allocations_.back();
+    free_allocations_.pop_back();
+    allocations_[slot] = allocation;
+  }
+  auto& on_node = on_node_[allocation.node];
+  position_on_node_[slot] = static_cast<std::uint32_t>(on_node.size());
+  on_node.push_back(slot);
+  by_uid_.insert({allocation.uid, slot});
+  if (allocation.job != 0 && policy_.policy->traits().job_term) {
+    auto& nodes = jobs_[allocation.job].nodes;
+    const auto it = std::find_if(nodes.begin(), nodes.end(),
+                                 [&](const auto& n) { return n.first == allocation.node; });
+    if (it != nodes.end()) {
+      ++it->second;
+    } else {
+      nodes.emplace_back(allocation.node, 1);
+    }
+  }
+  return slot;
+}
+
+void Engine::Erase(std::uint32_t slot) {
+  Allocation& a = allocations_[slot];
+  auto& on_node = on_node_[a.node];
+  const std::uint32_t hole = position_on_node_[slot];
+  on_node[hole] = on_node.back();
+  position_on_node_[on_node[hole]] = hole;
+  on_node.pop_back();
+  by_uid_.erase(a.uid);
+  if (a.job != 0 && policy_.policy->traits().job_term) {
+    auto it = jobs_.find(a.job);
+    auto& nodes = it.value().nodes;
+    const auto at =
+        std::find_if(nodes.begin(), nodes.end(), [&](const auto& n) { return n.first == a.node; });
+    if (--at->second == 0) nodes.erase(at);
+    if (nodes.empty()) jobs_.erase(it);
+  }
+  a.epoch = 0;  // an entry of the expiry heap that still points here is stale
+  free_allocations_.push_back(slot);
+}
+
+void Engine::End(std::uint32_t slot) {
+  const Allocation a = allocations_[slot];
+  Transaction tx(state_);
+  tx.Give(a.node, a.shape, a.cards);
+  tx.Commit();
+  Erase(slot);
+}
+
+void Engine::AfterCommit(NodeId node) {
+  ++commits_;
+#ifdef NDEBUG
+  if (options_.audit_every == 0 || commits_ % options_.audit_every != 0) return;
+#endif
+  const Status ok = AuditNode(node);
+  if (!ok) std::fprintf(stderr, "%s\n", ok.error().ToString().c_str());
+  BASALT_CHECK(ok.has_value());
+}
+
+Status Engine::AuditNode(NodeId node) const {
+  const NodeHot& hot = state_.hot(node);
+  std::int64_t cpu = state_.capacity(node).cpu;
+  std::int64_t memory = state_.capacity(node).memory;
+  std::vector<std::int64_t> milli;
+  std::vector<std::int64_t> card_memory;
+  std::vector<int> slices(static_cast<std::size_t>(hot.cards), 0);
+  for (int i = 0; i < hot.cards; ++i) {
+    milli.push_back(state_.card(node, i).compute_total);
+    card_memory.push_back(state_.card(node, i).memory_total);
+  }
+  for (const std::uint32_t slot : on_node_[node]) {
+    const Allocation& a = allocations_[slot];
+    const Shape& shape = state_.shape(a.shape);
+    cpu -= shape.cpu;
+    memory -= shape.memory;
+    for (const int card : a.cards) {
+      const auto c = static_cast<std::size_t>(card);
+      milli[c] -= shape.milli;
+      card_memory[c] -= state_.CardMemoryNeed(shape, state_.card(node, card));
+      ++slices[c];
+    }
+  }
+  const auto differs = [&](std::string_view what, std::int64_t expected, std::int64_t is) {
+    return Fail("node " + state_.name(node),
+                fmt::format("audit: {} should be {}, is {}", what, expected, is));
+  };
+  if (cpu != hot.cpu_free) return differs("free CPU milli", cpu, hot.cpu_free);
+  if (memory != hot.memory_free) return differs("free memory MiB", memory, hot.memory_free);
+  const auto pods = static_cast<std::int64_t>(on_node_[node].size());
+  if (pods != state_.pods_on(node)) return differs("pods", pods, state_.pods_on(node));
+  for (int i = 0; i < hot.cards; ++i) {
+    const auto c = static_cast<std::size_t>(i);
+    const CardState& card = state_.card(node, i);
+    if (milli[c] != card.free_milli) {
+      return differs(fmt::format("card {} free milli", i), milli[c], card.free_milli);
+    }
+    if (card_memory[c] != card.memory_free) {
+      return differs(fmt::format("card {} free MiB", i), card_memory[c], card.memory_free);
+    }
+    if (slices[c] != card.slices) {
+      return differs(fmt::format("card {} slices", i), slices[c], card.slices);
+    }
+  }
+  return {};
+}
+
+Status Engine::Audit() const {
+  ClusterTotals sum;
+  for (std::size_t i = 0; i < state_.node_slots(); ++i) {
+    const NodeId node{i};
+    if (!state_.exists(node)) continue;
+    if (Status ok = AuditNode(node); !ok) return ok;
+    if (!state_.hot(node).schedulable) continue;
+    ++sum.nodes;
+    sum.cpu_free += state_.hot(node).cpu_free;
+    for (int c = 0; c < state_.hot(node).cards; ++c) {
+      const CardState& card = state_.card(node, c);
+      const bool usable = card.healthy && (card.mode == CardMode::kShared ||
+                                           card.mode == CardMode::kExclusive);
+      if (!usable) continue;
+      ++sum.cards;
+      sum.gpu_free += card.free_milli;
+      sum.idle_cards += card.slices == 0 ? 1 : 0;
+    }
+  }
+  const ClusterTotals& kept = state_.totals();
+  const auto differs = [](std::string_view what, std::int64_t expected, std::int64_t is) {
+    return Fail("cluster totals", fmt::format("audit: {} should be {}, is {}", what, expected, is));
+  };
+  if (sum.nodes != kept.nodes) return differs("nodes", sum.nodes, kept.nodes);
+  if (sum.cards != kept.cards) return differs("cards", sum.cards, kept.cards);
+  if (sum.cpu_free != kept.cpu_free) return differs("free CPU", sum.cpu_free, kept.cpu_free);
+  if (sum.gpu_free != kept.gpu_free) return differs("free milli", sum.gpu_free, kept.gpu_free);
+  if (sum.idle_cards != kept.idle_cards) {
+    return differs("idle cards", sum.idle_cards, kept.idle_cards);
+  }
+  return {};
+}
+
+Digest128 Engine::StateDigest() const {
+  Digest128 sum = state_.ComputeDigest();
+  for (const auto& [uid, slot] : by_uid_) {  // a sum: the order of the map does not matter
+    const Allocation& a = allocations_[slot];
+    Digest d;
+    d.Add(uid.hi);
+    d.Add(uid.lo);
+    d.Add(a.attempt);
+    d.Add(Describe(state_.shape(a.shape).spec));
+    d.Add(state_.name_digest(a.node));
+    d.Add(a.cards.bits());
+    d.Add(a.job);
+    d.Add(a.confirmed ? std::int64_t{-1} : a.expires.us);
+    const Digest128 v = d.value();
+    sum.hi += v.hi;
+    sum.lo += v.lo;
+  }
+  return sum;
+}
+
+std::string Engine::Snapshot() const {
+  SnapshotContents contents;
+  contents.next_epoch = next_epoch_;
+  for (std::size_t s = 0; s < state_.shape_count(); ++s) {
+    contents.shapes.push_back(state_.shape(ShapeId(s)).spec);
+  }
+  for (const NodeId node : state_.order()) {
+    SnapshotNode saved;
+    saved.spec = state_.SpecOf(node);
+    saved.cordoned = state_.cordoned(node);
+    for (int c = 0; c < state_.hot(node).cards; ++c) {
+      if (!state_.card(node, c).healthy) {
+        saved.unhealthy_cards.push_back(static_cast<std::uint8_t>(c));
+      }
+    }
+    contents.nodes.push_back(std::move(saved));
+    std::vector<std::uint32_t> slots = on_node_[node];
+    std::sort(slots.begin(), slots.end(), [this](std::uint32_t a, std::uint32_t b) {
+      return allocations_[a].uid < allocations_[b].uid;
+    });
+    for (const std::uint32_t slot : slots) {
+      const Allocation& a = allocations_[slot];
+      contents.allocations.push_back(SnapshotAllocation{a.uid, a.attempt, a.shape.value(), a.job,
+                                                        state_.name(node), a.cards, a.epoch,
+                                                        a.expires, a.confirmed});
+    }
+  }
+  return EncodeSnapshot(contents);
+}
+
+Result<std::unique_ptr<Engine>> Engine::Restore(std::string_view snapshot, ConfiguredPolicy policy,
+                                                EngineOptions options) {
+  Result<SnapshotContents> contents = DecodeSnapshot(snapshot);
+  if (!contents) return tl::unexpected<Error>(contents.error());
+  Result<std::unique_ptr<Engine>> made = Create(std::move(policy), std::move(options));
+  if (!made) return made;
+  Engine& engine = **made;
+  for (const SnapshotNode& node : contents->nodes) {
+    if (Status ok = engine.Apply(NodeAdded{node.spec}, SimTime{}); !ok) {
+      return tl::unexpected<Error>(ok.error());
+    }
+    const NodeId id = engine.state_.FindNode(node.spec.name);
+    for (const std::uint8_t card : node.unhealthy_cards) {
+      if (card >= engine.state_.hot(id).cards) {
+        return Fail("snapshot", "an unhealthy card that the node does not have");
+      }
+      engine.state_.SetCardHealth(id, card, false);
+    }
+    if (node.cordoned) engine.state_.SetCordoned(id, true);
+  }
+  std::vector<ShapeId> shapes;
+  for (const RequestSpec& spec : contents->shapes) {
+    const Result<ShapeId> shape = engine.InternShape(spec);
+    if (!shape) return tl::unexpected<Error>(shape.error());
+    shapes.push_back(*shape);
+  }
+  for (const SnapshotAllocation& a : contents->allocations) {
+    const NodeId node = engine.state_.FindNode(a.node);
+    if (!node.valid() || a.shape >= shapes.size() || engine.by_uid_.contains(a.uid)) {
+      return Fail("snapshot", "an allocation names an unknown node or shape, or stands twice");
+    }
+    const auto cards = static_cast<std::uint64_t>(engine.state_.hot(node).cards);
+    if (cards < 64 && (a.cards.bits() >> cards) != 0) {
+      return Fail("snapshot", "an allocation names a card that its node does not have");
+    }
+    Transaction tx(engine.state_);
+    tx.Take(node, shapes[a.shape], a.cards);
+    tx.Commit();
+    const std::uint32_t slot =
+        engine.Insert(Allocation{a.uid, a.attempt, shapes[a.shape], node, a.cards, a.job, a.epoch,
+                                 a.expires, a.confirmed});
+    if (!a.confirmed) {
+      engine.expiries_.push_back(Expiry{a.expires, a.epoch, slot});
+      std::push_heap(engine.expiries_.begin(), engine.expiries_.end(), kLater);
+    }
+  }
+  engine.next_epoch_ = contents->next_epoch;
+  return made;
+}
+
+Status Engine::ApplyRecord(const JournalRecord& record) {
+  const auto pod = [](const PodUid& uid) { return "journal: pod " + UidText(uid); };
+  if (const auto* shape = std::get_if<ShapeRecord>(&record.body)) {
+    const Result<ShapeId> id = InternShape(shape->spec);
+    if (!id) return tl::unexpected<Error>(id.error());
+    record_shapes_.push_back(*id);
+  } else if (const auto* event = std::get_if<EventRecord>(&record.body)) {
+    return Apply(event->event, record.now);
+  } else if (const auto* reserved = std::get_if<ReservedRecord>(&record.body)) {
+    const NodeId node = state_.FindNode(reserved->node);
+    if (!node.valid() || reserved->shape >= record_shapes_.size()) {
+      return Fail(pod(reserved->uid), "is placed on an unknown node, or has an unknown shape");
+    }
+    const auto cards = static_cast<std::uint64_t>(state_.hot(node).cards);
+    if (by_uid_.contains(reserved->uid) ||
+        (cards < 64 && (reserved->cards.bits() >> cards) != 0)) {
+      return Fail(pod(reserved->uid), "is placed twice, or on a card that is not there");
+    }
+    const ShapeId shape_id = record_shapes_[reserved->shape];
+    Transaction tx(state_);
+    tx.Take(node, shape_id, reserved->cards);
+    tx.Commit();
+    const std::uint32_t slot =
+        Insert(Allocation{reserved->uid, reserved->attempt, shape_id, node, reserved->cards,
+                          reserved->job, reserved->epoch, reserved->expires, false});
+    expiries_.push_back(Expiry{reserved->expires, reserved->epoch, slot});
+    std::push_heap(expiries_.begin(), expiries_.end(), kLater);
+    next_epoch_ = std::max(next_epoch_, reserved->epoch + 1);
+  } else if (const auto* confirmed = std::get_if<ConfirmedRecord>(&record.body)) {
+    const auto it = by_uid_.find(confirmed->uid);
+    if (it == by_uid_.end()) return Fail(pod(confirmed->uid), "is confirmed but holds nothing");
+    allocations_[it->second].confirmed = true;
+  } else {
+    const PodUid* ended = nullptr;
+    if (const auto* r = std::get_if<ReleasedRecord>(&record.body)) ended = &r->uid;
+    if (const auto* e = std::get_if<ExpiredRecord>(&record.body)) ended = &e->uid;
+    if (ended != nullptr) {
+      const auto it = by_uid_.find(*ended);
+      if (it == by_uid_.end()) return Fail(pod(*ended), "ends but holds nothing");
+      End(it->second);
+    }
+  }
+  return {};
+}
+
+}  // namespace basalt

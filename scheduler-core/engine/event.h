@@ -1,0 +1,46 @@
+// What the outside tells the engine. Events are observations: they are always recorded, even where
+// they contradict what the engine believed (a pod bound by someone else may drive a node negative).
+#pragma once
+
+#include <string>
+#include <variant>
+
+#include "scheduler-core/base/units.h"
+#include "scheduler-core/cluster/inventory.h"
+#include "scheduler-core/workload/request.h"
+#include "topology/card_set.h"
+
+namespace basalt {
+
+struct NodeAdded {
+  NodeSpec spec;
+};
+struct NodeRemoved {  // what ran there is gone with it
+  std::string node;
+};
+struct NodeCordoned {
+  std::string node;
+  bool cordoned = true;
+};
+struct CardHealthChanged {
+  std::string node;
+  int card = 0;
+  bool healthy = false;
+};
+// A pod that somebody else bound: taken as it is, fitting or not.
+struct PodObserved {
+  PodUid uid;
+  std::uint32_t attempt = 0;
+  RequestSpec spec;
+  std::uint64_t job = 0;
+  std::string node;
+  CardSet cards;
+};
+struct PodGone {
+  PodUid uid;
+};
+
+using Event = std::variant<NodeAdded, NodeRemoved, NodeCordoned, CardHealthChanged, PodObserved,
+                           PodGone>;
+
+}  // namespace basalt

@@ -1,0 +1,178 @@
+// Why a shape is or is not placed, counted over every node when asked.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <limits>
+
+#include "scheduler-core/engine/engine.h"
+
+namespace basalt {
+namespace {
+
+// 4000 -> "4,000"
+std::string Grouped(std::int64_t value) {
+  std::string digits = std::to_string(value);
+  for (int i = static_cast<int>(digits.size()) - 3; i > 0; i -= 3) {
+    digits.insert(static_cast<std::size_t>(i), ",");
+  }
+  return digits;
+}
+
+std::string AllowedModels(const RequestSpec& spec) {
+  std::string text;
+  for (const std::string& model : spec.models) text += (text.empty() ? "" : " or ") + model;
+  return text;
+}
+
+struct Verdict {
+  Reason reason;
+  std::int64_t short_by = 0;
+};
+
+// `empty`: judge the node as if nothing ran on it.
+Verdict Judge(const ClusterState& state, ShapeId id, NodeId node, bool empty) {
+  const Shape& shape = state.shape(id);
+  const NodeHot& hot = state.hot(node);
+  const NodeCapacity& cap = state.capacity(node);
+  const NodeClass& node_class = state.class_of(state.node_class(node));
+  if (!empty && !hot.schedulable) return {Reason::kCordoned};
+  if (!state.ClassAllows(id, state.node_class(node))) {
+    const auto& labels = node_class.labels;
+    bool other = false;
+    for (const LabelRequirement& need : shape.spec.node_selector) {
+      other = other || !std::binary_search(labels.begin(), labels.end(), need);
+    }
+    for (const std::string& taint : node_class.taints) {
+      other = other || std::find(shape.spec.tolerations.begin(), shape.spec.tolerations.end(),
+                                 taint) == shape.spec.tolerations.end();
+    }
+    return {other ? Reason::kLabelOrTaint : Reason::kModelNotAllowed};
+  }
+  if (shape.gpus > 0) {
+    int compute_ok = 0;
+    int both_ok = 0;
+    for (int i = 0; i < hot.cards; ++i) {
+      const CardState& card = state.card(node, i);
+      const std::string& model = state.model_name(ModelId(std::uint32_t{card.model}));
+      if (!shape.spec.models.empty() && std::find(shape.spec.models.begin(),
+                                                  shape.spec.models.end(),
+                                                  model) == shape.spec.models.end()) {
+        continue;
+      }
+      const std::int32_t milli =
+          empty ? (card.mode == CardMode::kShared || card.mode == CardMode::kExclusive
+                       ? card.compute_total
+                       : 0)
+                : state.CardFree(node)[static_cast<std::size_t>(i)];
+      if (milli < std::max(shape.milli, 1)) continue;
+      ++compute_ok;
+      const std::int32_t memory = empty ? card.memory_total : card.memory_free;
+      if (memory >= state.CardMemoryNeed(shape, card)) ++both_ok;
+    }
+    if (compute_ok < shape.gpus) return {Reason::kNoCardFree};
+    if (both_ok < shape.gpus) return {Reason::kCardMemoryShort};
+  }
+  const std::int64_t cpu = empty ? cap.cpu : hot.cpu_free;
+  const std::int64_t memory = empty ? cap.memory : hot.memory_free;
+  if (cpu < shape.cpu) return {Reason::kCpuShort, shape.cpu - cpu};
+  if (memory < shape.memory) return {Reason::kMemoryShort, shape.memory - memory};
+  if ((empty ? cap.pods : hot.pods_free) < 1) return {Reason::kPodLimit};
+  return {Reason::kFits};
+}
+
+std::string Text(const ReasonCount& count, const Shape& shape) {
+  const std::string nodes = Grouped(count.nodes) + (count.nodes == 1 ? " node: " : " nodes: ");
+  switch (count.reason) {
+    case Reason::kFits:
+      return nodes + "fits";
+    case Reason::kCordoned:
+      return nodes + "cordoned";
+    case Reason::kLabelOrTaint:
+      return nodes + "node selector or taint does not match";
+    case Reason::kModelNotAllowed:
+      return nodes + "no " + AllowedModels(shape.spec) + " card";
+    case Reason::kNoCardFree:
+      if (shape.gpus == 1) {
+        return nodes + (shape.whole ? "no whole card free"
+                                    : fmt::format("no card with {} milli free", shape.milli));
+      }
+      return nodes + fmt::format("fewer than {} cards with {} milli free", shape.gpus, shape.milli);
+    case Reason::kCardMemoryShort:
+      return nodes + "card memory short on the cards with enough compute";
+    case Reason::kCpuShort:
+      return nodes + fmt::format("CPU short by {} milli or more", Grouped(count.least_short));
+    case Reason::kMemoryShort:
+      return nodes + fmt::format("memory short by {} MiB or more", Grouped(count.least_short));
+    case Reason::kPodLimit:
+      return nodes + "pod limit reached";
+  }
+  return nodes;
+}
+
+}  // namespace
+
+std::string_view OutcomeKindName(OutcomeKind kind) {
+  static constexpr std::array<std::string_view, 3> kNames = {"Placed", "Wait", "Infeasible"};
+  return kNames[static_cast<std::size_t>(kind)];
+}
+
+std::string_view ReasonKey(Reason reason) {
+  static constexpr std::array<std::string_view, kReasons> kKeys = {
+      "fits",      "cordoned",         "label_or_taint", "model_not_allowed",
+      "no_card",   "card_memory_short", "cpu_short",     "memory_short",
+      "pod_limit"};
+  return kKeys[static_cast<std::size_t>(reason)];
+}
+
+Explanation Engine::Explain(const Request& request, std::size_t top) {
+  Explanation out;
+  const WorkCounters work_before = work_;  // a dry run leaves no trace, not even here
+  const bool possible = PossibleWhenEmpty(request.shape);
+  const Allocation* held = Find(request.uid);
+  const PlacementContext context = MakeContext(request);
+  const BestNode best = held == nullptr ? FindBest(context) : BestNode{};
+  if (held != nullptr && held->attempt == request.attempt) {
+    out.kind = OutcomeKind::kPlaced;
+    out.placement = Placement{held->node, held->cards, 0};
+  } else if (best.node.valid()) {
+    out.kind = OutcomeKind::kPlaced;
+    out.placement =
+        Placement{best.node, policy_.policy->ChooseCards(context, best.node), best.score};
+  } else {
+    out.kind = possible ? OutcomeKind::kWait : OutcomeKind::kInfeasible;
+  }
+  std::array<ReasonCount, kReasons> counts;
+  for (std::size_t r = 0; r < kReasons; ++r) counts[r].reason = static_cast<Reason>(r);
+  for (const NodeId node : state_.order()) {
+    const Verdict v = Judge(state_, request.shape, node, out.kind == OutcomeKind::kInfeasible);
+    ReasonCount& count = counts[static_cast<std::size_t>(v.reason)];
+    count.least_short = count.nodes == 0 ? v.short_by : std::min(count.least_short, v.short_by);
+    ++count.nodes;
+    ++out.nodes;
+  }
+  std::stable_sort(counts.begin(), counts.end(),
+                   [](const ReasonCount& a, const ReasonCount& b) { return a.nodes > b.nodes; });
+  for (ReasonCount& count : counts) {
+    if (count.nodes == 0) continue;
+    count.text = Text(count, context.shape);
+    out.text += (out.text.empty() ? "" : "; ") + count.text;
+    out.counts.push_back(count);
+  }
+  if (top > 0 && best.node.valid()) {
+    ScanEveryNode(context);
+    std::vector<std::size_t> by_score(feasible_.size());
+    for (std::size_t i = 0; i < by_score.size(); ++i) by_score[i] = i;
+    std::stable_sort(by_score.begin(), by_score.end(),
+                     [this](std::size_t a, std::size_t b) { return scores_[a] > scores_[b]; });
+    for (std::size_t i = 0; i < std::min(top, by_score.size()); ++i) {
+      const NodeId node = feasible_[by_score[i]];
+      out.best.push_back(Explanation::Candidate{node, scores_[by_score[i]],
+                                                policy_.policy->ChooseCards(context, node)});
+    }
+  }
+  work_ = work_before;
+  return out;
+}
+
+}  // namespace basalt

@@ -1,0 +1,515 @@
+#include "scheduler-core/engine/journal.h"
+
+#include <fmt/format.h>
+
+#include <utility>
+
+#include "scheduler-core/base/digest.h"
+
+namespace basalt {
+namespace {
+
+constexpr std::string_view kJournalMagic = "BSLTJRNL";
+constexpr std::string_view kSnapshotMagic = "BSLTSNAP";
+constexpr std::uint32_t kMaxFrame = 64U << 20;
+
+class Writer {
+ public:
+  void U8(std::uint8_t v) { out_.push_back(static_cast<char>(v)); }
+  void U32(std::uint32_t v) { Little(v, 4); }
+  void U64(std::uint64_t v) { Little(v, 8); }
+  void I64(std::int64_t v) { U64(static_cast<std::uint64_t>(v)); }
+  void Text(std::string_view v) {
+    U32(static_cast<std::uint32_t>(v.size()));
+    out_ += v;
+  }
+  void Uid(const PodUid& uid) {
+    U64(uid.hi);
+    U64(uid.lo);
+  }
+  void Strings(const std::vector<std::string>& v) {
+    U32(static_cast<std::uint32_t>(v.size()));
+    for (const std::string& s : v) Text(s);
+  }
+  void Labels(const std::vector<LabelRequirement>& v) {
+    U32(static_cast<std::uint32_t>(v.size()));
+    for (const LabelRequirement& l : v) {
+      Text(l.key);
+      Text(l.value);
+    }
+  }
+  void Spec(const RequestSpec& s) {
+    I64(s.cpu_milli);
+    I64(s.memory_mib);
+    I64(s.gpus);
+    I64(s.gpu_milli);
+    I64(s.gpu_memory_mib);
+    I64(s.gpu_memory_percent);
+    Strings(s.models);
+    Labels(s.node_selector);
+    Strings(s.tolerations);
+  }
+  void Node(const NodeSpec& n) {
+    Text(n.name);
+    I64(n.rank);
+    I64(n.cpu_milli);
+    I64(n.memory_mib);
+    I64(n.max_pods);
+    I64(n.numa_nodes);
+    Labels(n.labels);
+    Strings(n.taints);
+    U32(static_cast<std::uint32_t>(n.cards.size()));
+    for (const CardSpec& c : n.cards) {
+      Text(c.uuid);
+      Text(c.model);
+      I64(c.memory_mib);
+      I64(c.compute_milli);
+      I64(c.slots);
+      I64(c.numa);
+      U8(static_cast<std::uint8_t>(c.mode));
+    }
+  }
+  std::string Take() { return std::move(out_); }
+
+ private:
+  void Little(std::uint64_t v, int bytes) {
+    for (int i = 0; i < bytes; ++i) out_.push_back(static_cast<char>((v >> (8 * i)) & 0xFF));
+  }
+  std::string out_;
+};
+
+// Reads never run past the end: a short or absurd input turns `ok` false and yields zeros.
+class Reader {
+ public:
+  explicit Reader(std::string_view in) : in_(in) {}
+  bool ok() const { return ok_; }
+  bool done() const { return ok_ && at_ == in_.size(); }
+  std::uint8_t U8() { return static_cast<std::uint8_t>(Little(1)); }
+  std::uint32_t U32() { return static_cast<std::uint32_t>(Little(4)); }
+  std::uint64_t U64() { return Little(8); }
+  std::int64_t I64() { return static_cast<std::int64_t>(U64()); }
+  std::int32_t I32() {
+    const std::int64_t v = I64();
+    if (v < INT32_MIN || v > INT32_MAX) ok_ = false;
+    return static_cast<std::int32_t>(v);
+  }
+  std::string Text() {
+    const std::uint32_t size = U32();
+    if (!ok_ || size > in_.size() - at_) {
+      ok_ = false;
+      return {};
+    }
+    std::string out(in_.substr(at_, size));
+    at_ += size;
+    return out;
+  }
+  // A count of items that take at least one byte each.
+  std::uint32_t Count() {
+    const std::uint32_t n = U32();
+    if (!ok_ || n > in_.size() - at_) {
+      ok_ = false;
+      return 0;
+    }
+    return n;
+  }
+  PodUid Uid() {
+    PodUid uid;
+    uid.hi = U64();
+    uid.lo = U64();
+    return uid;
+  }
+  std::vector<std::string> Strings() {
+    std::vector<std::string> out;
+    for (std::uint32_t n = Count(); n > 0 && ok_; --n) out.push_back(Text());
+    return out;
+  }
+  std::vector<LabelRequirement> Labels() {
+    std::vector<LabelRequirement> out;
+    for (std::uint32_t n = Count(); n > 0 && ok_; --n) {
+      LabelRequirement l;
+      l.key = Text();
+      l.value = Text();
+      out.push_back(std::move(l));
+    }
+    return out;
+  }
+  RequestSpec Spec() {
+    RequestSpec s;
+    s.cpu_milli = I64();
+    s.memory_mib = I64();
+    s.gpus = I32();
+    s.gpu_milli = I32();
+    s.gpu_memory_mib = I64();
+    s.gpu_memory_percent = I32();
+    s.models = Strings();
+    s.node_selector = Labels();
+    s.tolerations = Strings();
+    return s;
+  }
+  NodeSpec Node() {
+    NodeSpec n;
+    n.name = Text();
+    n.rank = I64();
+    n.cpu_milli = I64();
+    n.memory_mib = I64();
+    n.max_pods = I32();
+    n.numa_nodes = I32();
+    n.labels = Labels();
+    n.taints = Strings();
+    for (std::uint32_t k = Count(); k > 0 && ok_; --k) {
+      CardSpec c;
+      c.uuid = Text();
+      c.model = Text();
+      c.memory_mib = I64();
+      c.compute_milli = I32();
+      c.slots = I32();
+      c.numa = I32();
+      const std::uint8_t mode = U8();
+      if (mode > static_cast<std::uint8_t>(CardMode::kPassthrough)) ok_ = false;
+      c.mode = static_cast<CardMode>(mode);
+      n.cards.push_back(std::move(c));
+    }
+    return n;
+  }
+  void Refuse() { ok_ = false; }
+
+ private:
+  std::uint64_t Little(std::size_t bytes) {
+    if (!ok_ || bytes > in_.size() - at_) {
+      ok_ = false;
+      return 0;
+    }
+    std::uint64_t v = 0;
+    for (std::size_t i = 0; i < bytes; ++i) {
+      v |= std::uint64_t{static_cast<unsigned char>(in_[at_ + i])} << (8 * i);
+    }
+    at_ += bytes;
+    return v;
+  }
+  std::string_view in_;
+  std::size_t at_ = 0;
+  bool ok_ = true;
+};
+
+std::uint64_t Checksum(std::string_view payload) {
+  return DigestOf(payload).lo;
+}
+
+enum Tag : std::uint8_t {
+  kPolicy = 1,
+  kShape,
+  kNodeAdded,
+  kNodeRemoved,
+  kCordoned,
+  kCardHealth,
+  kPodObserved,
+  kPodGone,
+  kDecision,
+  kReserved,
+  kConfirmed,
+  kReleased,
+  kExpired,
+};
+
+struct EncodeBody {
+  Writer& w;
+  void operator()(const PolicyRecord& r) const {
+    w.U8(kPolicy);
+    w.Text(r.expression);
+    w.U64(r.seed);
+  }
+  void operator()(const ShapeRecord& r) const {
+    w.U8(kShape);
+    w.Spec(r.spec);
+  }
+  void operator()(const EventRecord& r) const { std::visit(*this, r.event); }
+  void operator()(const NodeAdded& e) const {
+    w.U8(kNodeAdded);
+    w.Node(e.spec);
+  }
+  void operator()(const NodeRemoved& e) const {
+    w.U8(kNodeRemoved);
+    w.Text(e.node);
+  }
+  void operator()(const NodeCordoned& e) const {
+    w.U8(kCordoned);
+    w.Text(e.node);
+    w.U8(e.cordoned ? 1 : 0);
+  }
+  void operator()(const CardHealthChanged& e) const {
+    w.U8(kCardHealth);
+    w.Text(e.node);
+    w.I64(e.card);
+    w.U8(e.healthy ? 1 : 0);
+  }
+  void operator()(const PodObserved& e) const {
+    w.U8(kPodObserved);
+    w.Uid(e.uid);
+    w.U32(e.attempt);
+    w.Spec(e.spec);
+    w.U64(e.job);
+    w.Text(e.node);
+    w.U64(e.cards.bits());
+  }
+  void operator()(const PodGone& e) const {
+    w.U8(kPodGone);
+    w.Uid(e.uid);
+  }
+  void operator()(const DecisionRecord& r) const {
+    w.U8(kDecision);
+    w.Uid(r.uid);
+    w.U32(r.attempt);
+    w.U32(r.shape);
+    w.U64(r.job);
+    w.U8(static_cast<std::uint8_t>(r.kind));
+  }
+  void operator()(const ReservedRecord& r) const {
+    w.U8(kReserved);
+    w.Uid(r.uid);
+    w.U32(r.attempt);
+    w.U32(r.shape);
+    w.U64(r.job);
+    w.Text(r.node);
+    w.U64(r.cards.bits());
+    w.U64(r.epoch);
+    w.I64(r.expires.us);
+  }
+  void operator()(const ConfirmedRecord& r) const { OneUid(kConfirmed, r.uid); }
+  void operator()(const ReleasedRecord& r) const { OneUid(kReleased, r.uid); }
+  void operator()(const ExpiredRecord& r) const { OneUid(kExpired, r.uid); }
+  void OneUid(Tag tag, const PodUid& uid) const {
+    w.U8(tag);
+    w.Uid(uid);
+  }
+};
+
+bool DecodeRecord(std::string_view payload, JournalRecord& record) {
+  Reader r(payload);
+  record.now = SimTime{r.I64()};
+  switch (r.U8()) {
+    case kPolicy: {
+      PolicyRecord p;
+      p.expression = r.Text();
+      p.seed = r.U64();
+      record.body = std::move(p);
+      break;
+    }
+    case kShape:
+      record.body = ShapeRecord{r.Spec()};
+      break;
+    case kNodeAdded:
+      record.body = EventRecord{NodeAdded{r.Node()}};
+      break;
+    case kNodeRemoved:
+      record.body = EventRecord{NodeRemoved{r.Text()}};
+      break;
+    case kCordoned: {
+      NodeCordoned e;
+      e.node = r.Text();
+      e.cordoned = r.U8() != 0;
+      record.body = EventRecord{std::move(e)};
+      break;
+    }
+    case kCardHealth: {
+      CardHealthChanged e;
+      e.node = r.Text();
+      e.card = r.I32();
+      e.healthy = r.U8() != 0;
+      record.body = EventRecord{std::move(e)};
+      break;
+    }
+    case kPodObserved: {
+      PodObserved e;
+      e.uid = r.Uid();
+      e.attempt = r.U32();
+      e.spec = r.Spec();
+      e.job = r.U64();
+      e.node = r.Text();
+      e.cards = CardSet(r.U64());
+      record.body = EventRecord{std::move(e)};
+      break;
+    }
+    case kPodGone:
+      record.body = EventRecord{PodGone{r.Uid()}};
+      break;
+    case kDecision: {
+      DecisionRecord d;
+      d.uid = r.Uid();
+      d.attempt = r.U32();
+      d.shape = r.U32();
+      d.job = r.U64();
+      const std::uint8_t kind = r.U8();
+      if (kind > static_cast<std::uint8_t>(OutcomeKind::kInfeasible)) r.Refuse();
+      d.kind = static_cast<OutcomeKind>(kind);
+      record.body = d;
+      break;
+    }
+    case kReserved: {
+      ReservedRecord v;
+      v.uid = r.Uid();
+      v.attempt = r.U32();
+      v.shape = r.U32();
+      v.job = r.U64();
+      v.node = r.Text();
+      v.cards = CardSet(r.U64());
+      v.epoch = r.U64();
+      v.expires = SimTime{r.I64()};
+      record.body = std::move(v);
+      break;
+    }
+    case kConfirmed:
+      record.body = ConfirmedRecord{r.Uid()};
+      break;
+    case kReleased:
+      record.body = ReleasedRecord{r.Uid()};
+      break;
+    case kExpired:
+      record.body = ExpiredRecord{r.Uid()};
+      break;
+    default:
+      return false;
+  }
+  return r.done();
+}
+
+}  // namespace
+
+JournalBuffer::JournalBuffer() {
+  Writer w;
+  w.U32(kCodecVersion);
+  w.U32(0);
+  bytes_ = std::string(kJournalMagic) + w.Take();
+}
+
+void JournalBuffer::Append(const JournalRecord& record) {
+  Writer payload;
+  payload.I64(record.now.us);
+  std::visit(EncodeBody{payload}, record.body);
+  const std::string body = payload.Take();
+  Writer frame;
+  frame.U32(static_cast<std::uint32_t>(body.size()));
+  frame.U64(Checksum(body));
+  bytes_ += frame.Take();
+  bytes_ += body;
+  ++records_;
+}
+
+Result<JournalContents> ReadJournal(std::string_view bytes) {
+  if (bytes.size() < 16 || bytes.substr(0, 8) != kJournalMagic) {
+    return Fail("journal", "this is not a Basalt journal (no header)");
+  }
+  Reader header(bytes.substr(8, 8));
+  if (const std::uint32_t version = header.U32(); version > kCodecVersion || version == 0) {
+    return Fail("journal", fmt::format("format version {}; this build reads up to {}", version,
+                                       kCodecVersion));
+  }
+  JournalContents out;
+  std::size_t at = 16;
+  out.valid_bytes = at;
+  const auto tail = [&](std::string_view what) {
+    out.tail_problem = fmt::format("{} at byte {}; {} bytes dropped", what, at, bytes.size() - at);
+  };
+  while (at < bytes.size()) {
+    Reader frame(bytes.substr(at, std::min<std::size_t>(12, bytes.size() - at)));
+    const std::uint32_t length = frame.U32();
+    const std::uint64_t checksum = frame.U64();
+    if (!frame.ok() || length > bytes.size() - at - 12) {
+      tail("torn record");
+      break;
+    }
+    if (length > kMaxFrame) {
+      tail("absurd record length");
+      break;
+    }
+    const std::string_view payload = bytes.substr(at + 12, length);
+    JournalRecord record;
+    if (Checksum(payload) != checksum) {
+      tail("checksum does not match");
+      break;
+    }
+    if (!DecodeRecord(payload, record)) {
+      tail("unreadable record");
+      break;
+    }
+    out.records.push_back(std::move(record));
+    at += 12 + length;
+    out.valid_bytes = at;
+  }
+  return out;
+}
+
+std::string EncodeSnapshot(const SnapshotContents& contents) {
+  Writer w;
+  w.U64(contents.next_epoch);
+  w.U32(static_cast<std::uint32_t>(contents.nodes.size()));
+  for (const SnapshotNode& node : contents.nodes) {
+    w.Node(node.spec);
+    w.U8(node.cordoned ? 1 : 0);
+    w.U32(static_cast<std::uint32_t>(node.unhealthy_cards.size()));
+    for (const std::uint8_t c : node.unhealthy_cards) w.U8(c);
+  }
+  w.U32(static_cast<std::uint32_t>(contents.shapes.size()));
+  for (const RequestSpec& spec : contents.shapes) w.Spec(spec);
+  w.U32(static_cast<std::uint32_t>(contents.allocations.size()));
+  for (const SnapshotAllocation& a : contents.allocations) {
+    w.Uid(a.uid);
+    w.U32(a.attempt);
+    w.U32(a.shape);
+    w.U64(a.job);
+    w.Text(a.node);
+    w.U64(a.cards.bits());
+    w.U64(a.epoch);
+    w.I64(a.expires.us);
+    w.U8(a.confirmed ? 1 : 0);
+  }
+  const std::string body = w.Take();
+  Writer header;
+  header.U32(kCodecVersion);
+  header.U32(0);
+  header.U64(Checksum(body));
+  return std::string(kSnapshotMagic) + header.Take() + body;
+}
+
+Result<SnapshotContents> DecodeSnapshot(std::string_view bytes) {
+  if (bytes.size() < 24 || bytes.substr(0, 8) != kSnapshotMagic) {
+    return Fail("snapshot", "this is not a Basalt snapshot (no header)");
+  }
+  Reader header(bytes.substr(8, 16));
+  const std::uint32_t version = header.U32();
+  if (version > kCodecVersion || version == 0) {
+    return Fail("snapshot", fmt::format("format version {}; this build reads up to {}", version,
+                                        kCodecVersion));
+  }
+  header.U32();
+  if (header.U64() != Checksum(bytes.substr(24))) {
+    return Fail("snapshot", "checksum does not match: the file is damaged");
+  }
+  Reader r(bytes.substr(24));
+  SnapshotContents out;
+  out.next_epoch = r.U64();
+  for (std::uint32_t n = r.Count(); n > 0 && r.ok(); --n) {
+    SnapshotNode node;
+    node.spec = r.Node();
+    node.cordoned = r.U8() != 0;
+    for (std::uint32_t c = r.Count(); c > 0 && r.ok(); --c) node.unhealthy_cards.push_back(r.U8());
+    out.nodes.push_back(std::move(node));
+  }
+  for (std::uint32_t n = r.Count(); n > 0 && r.ok(); --n) out.shapes.push_back(r.Spec());
+  for (std::uint32_t n = r.Count(); n > 0 && r.ok(); --n) {
+    SnapshotAllocation a;
+    a.uid = r.Uid();
+    a.attempt = r.U32();
+    a.shape = r.U32();
+    a.job = r.U64();
+    a.node = r.Text();
+    a.cards = CardSet(r.U64());
+    a.epoch = r.U64();
+    a.expires = SimTime{r.I64()};
+    a.confirmed = r.U8() != 0;
+    out.allocations.push_back(std::move(a));
+  }
+  if (!r.done()) return Fail("snapshot", "the contents are shorter or longer than they say");
+  return out;
+}
+
+}  // namespace basalt

@@ -1,0 +1,123 @@
+// The journal's records and the byte format of journal and snapshot. Everything the engine does is
+// an effect with its time; recovery applies effects and decides nothing, and `replay` (sim/) is the
+// one that decides again and compares. Node names and request specs are written, never ids.
+//
+// Journal bytes: 16-byte header (magic "BSLTJRNL", format version, 0), then frames of
+// [length u32][checksum u64][payload]; little endian. The first frame whose length, checksum or
+// payload is wrong ends the journal: what follows is a torn or corrupted tail, and is reported.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include "scheduler-core/base/result.h"
+#include "scheduler-core/base/units.h"
+#include "scheduler-core/engine/event.h"
+#include "scheduler-core/engine/outcome.h"
+
+namespace basalt {
+
+inline constexpr std::uint32_t kCodecVersion = 1;
+
+// Written first: which policy decided what follows.
+struct PolicyRecord {
+  std::string expression;
+  std::uint64_t seed = 0;
+};
+struct ShapeRecord {  // shapes are numbered in the order of these records, from 0
+  RequestSpec spec;
+};
+struct EventRecord {
+  Event event;
+};
+struct DecisionRecord {  // a proposal that did not place
+  PodUid uid;
+  std::uint32_t attempt = 0;
+  std::uint32_t shape = 0;
+  std::uint64_t job = 0;
+  OutcomeKind kind = OutcomeKind::kWait;
+};
+struct ReservedRecord {
+  PodUid uid;
+  std::uint32_t attempt = 0;
+  std::uint32_t shape = 0;
+  std::uint64_t job = 0;
+  std::string node;
+  CardSet cards;
+  std::uint64_t epoch = 0;
+  SimTime expires;
+};
+struct ConfirmedRecord {
+  PodUid uid;
+};
+struct ReleasedRecord {
+  PodUid uid;
+};
+struct ExpiredRecord {
+  PodUid uid;
+};
+
+struct JournalRecord {
+  SimTime now;
+  std::variant<PolicyRecord, ShapeRecord, EventRecord, DecisionRecord, ReservedRecord,
+               ConfirmedRecord, ReleasedRecord, ExpiredRecord>
+      body;
+};
+
+class JournalSink {
+ public:
+  virtual ~JournalSink() = default;
+  virtual void Append(const JournalRecord& record) = 0;
+};
+
+// A journal in memory, in its byte format.
+class JournalBuffer : public JournalSink {
+ public:
+  JournalBuffer();
+  void Append(const JournalRecord& record) override;
+  const std::string& bytes() const { return bytes_; }
+  std::size_t records() const { return records_; }
+
+ private:
+  std::string bytes_;
+  std::size_t records_ = 0;
+};
+
+struct JournalContents {
+  std::vector<JournalRecord> records;
+  std::size_t valid_bytes = 0;  // the prefix that is whole
+  std::string tail_problem;     // empty: the journal ends cleanly
+};
+// An error only when it is no journal at all or of a newer format.
+Result<JournalContents> ReadJournal(std::string_view bytes);
+
+// The snapshot's contents (Engine::Snapshot and Restore translate).
+struct SnapshotAllocation {
+  PodUid uid;
+  std::uint32_t attempt = 0;
+  std::uint32_t shape = 0;  // index into shapes
+  std::uint64_t job = 0;
+  std::string node;
+  CardSet cards;
+  std::uint64_t epoch = 0;
+  SimTime expires;
+  bool confirmed = false;
+};
+struct SnapshotNode {
+  NodeSpec spec;
+  bool cordoned = false;
+  std::vector<std::uint8_t> unhealthy_cards;
+};
+struct SnapshotContents {
+  std::vector<SnapshotNode> nodes;
+  std::vector<RequestSpec> shapes;
+  std::vector<SnapshotAllocation> allocations;
+  std::uint64_t next_epoch = 1;
+};
+std::string EncodeSnapshot(const SnapshotContents& contents);
+Result<SnapshotContents> DecodeSnapshot(std::string_view bytes);
+
+}  // namespace basalt

@@ -1,0 +1,79 @@
+// What a pod asks for. A RequestSpec is what callers write (names, units); a Shape is the interned
+// form that decisions use: two requests with the same shape are the same question, so everything a
+// policy learns about one holds for the other. Who asks (uid, attempt, job) is kept apart, in
+// Request, and never enters a shape.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "scheduler-core/base/ids.h"
+#include "scheduler-core/base/result.h"
+#include "scheduler-core/base/units.h"
+
+namespace basalt {
+
+struct LabelRequirement {
+  std::string key;
+  std::string value;
+  friend auto operator<=>(const LabelRequirement&, const LabelRequirement&) = default;
+};
+
+struct RequestSpec {
+  MilliCpu cpu_milli = 0;
+  MiB memory_mib = 0;
+  std::int32_t gpus = 0;        // distinct cards, 0..64
+  MilliGpu gpu_milli = 0;       // compute on each card, 1..1000; 0 exactly when gpus is 0
+  MiB gpu_memory_mib = 0;       // memory on each card; the larger of this and the percentage holds
+  std::int32_t gpu_memory_percent = 0;  // of each card's memory, 0..100
+  std::vector<std::string> models;      // allowed card models; empty: any
+  std::vector<LabelRequirement> node_selector;  // all must match
+  std::vector<std::string> tolerations;         // taint keys that the pod accepts
+  friend auto operator<=>(const RequestSpec&, const RequestSpec&) = default;
+};
+
+// Refuses what no cluster could mean: negative amounts, milli out of range, more than 64 cards,
+// compute without cards. `where` is put in front of the message.
+Status ValidateRequest(const RequestSpec& spec, const std::string& where);
+
+// What kind of GPU work a node runs; gpu-clustering groups by it. Whole-card kinds are by number
+// of cards: 1..8 apart, more than 8 together.
+inline constexpr int kWorkloadKinds = 10;
+inline constexpr int kNoGpuKind = -1;
+inline constexpr int kShareKind = 0;
+
+struct Shape {
+  RequestSpec spec;
+  // The same numbers in the widths of the state's columns.
+  std::int32_t cpu = 0;
+  std::int32_t memory = 0;
+  std::int32_t gpus = 0;
+  std::int32_t milli = 0;
+  std::int32_t card_memory = 0;
+  std::int32_t card_memory_percent = 0;
+  int kind = kNoGpuKind;
+  bool asks_card_memory = false;  // false: compute alone decides whether a card fits
+  bool whole = false;             // takes whole cards: milli == 1000
+  std::int32_t total_milli() const { return gpus * milli; }
+};
+
+// "2 x 1000m T4|A10, 12 CPU, 48 GiB": what messages and reports call a shape.
+std::string Describe(const RequestSpec& spec);
+
+// A pod's identity: its UID (a UUID, or any 128-bit hash of a name).
+struct PodUid {
+  std::uint64_t hi = 0;
+  std::uint64_t lo = 0;
+  friend constexpr auto operator<=>(const PodUid&, const PodUid&) = default;
+};
+PodUid PodUidFromName(std::string_view name);
+
+struct Request {
+  PodUid uid;
+  std::uint32_t attempt = 0;  // a new attempt may allocate again once the earlier one is gone
+  ShapeId shape;
+  std::uint64_t job = 0;      // 0: no job. Only policies with a job term read it.
+};
+
+}  // namespace basalt

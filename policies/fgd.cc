@@ -145,7 +145,9 @@ class Fgd : public PlacementPolicy {
     const NodeHot& hot = context.state.hot(node);
     const auto cards = context.state.CardFree(node);
     const std::int32_t rank = table.CpuRank(hot.cpu_free - shape.cpu);
-    if (shape.gpus == 0 && rank == table.CpuRank(hot.cpu_free)) return 50;  // the same fragment
+    // Without cards asked, nothing changes unless CPU falls below what some class asks, or unless
+    // nothing is idle: then the published sums are the same too, and their difference 0.
+    if (shape.gpus == 0 && (hot.gpu_free == 0 || rank == table.CpuRank(hot.cpu_free))) return 50;
     const std::int32_t* row = table.SingleRow(rank);
     std::int64_t usable = 0;
     for (const std::int16_t r : cards) {

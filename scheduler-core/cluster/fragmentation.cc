@@ -107,6 +107,8 @@ void Fragmentation::BuildTables() {
     for (const TargetClass& c : target_.classes()) {
       if (c.spec.gpus == 0) {
         t.cpu_only_weight += c.count;
+        // No cell depends on it, but equal ranks then mean equal published sums (policies/fgd.cc).
+        t.cpu_thresholds.push_back(static_cast<std::int32_t>(c.spec.cpu_milli));
       } else if (!ModelAllowed(c, ModelId(m))) {
         t.no_access_weight += c.count;
       } else {

@@ -76,8 +76,9 @@ void FinishRun(Engine& engine, const FailureTally& failures, const std::vector<S
           ? 0
           : 100 * static_cast<double>(totals.gpu_capacity - totals.gpu_free) /
                 static_cast<double>(totals.gpu_capacity);
-  result.failed_shapes = failures.Explain(engine, shapes);
+  if (options.explain_failures) result.failed_shapes = failures.Explain(engine, shapes);
   if (options.keep_map) result.map = DrawMap(engine, pod_name);
+  if (options.inspect) options.inspect(engine);
 }
 
 std::vector<MapNode> DrawMap(Engine& engine,

@@ -201,8 +201,12 @@ Result<RunResult> RunSaturation(const Workload& workload, const ConfiguredPolicy
     }
     arrived += workload.DemandMilli(order.pods[i]);
     sampler.Sample(engine, arrived);
+    ++result.arrivals;
+    if (options.stop_at_percent > 0 &&
+        arrived * 100 >= workload.gpu_milli * options.stop_at_percent) {
+      break;
+    }
   }
-  result.arrivals = static_cast<std::int64_t>(order.pods.size());
   result.series = sampler.Finish();
   std::map<PodUid, std::uint32_t> rows;
   if (options.keep_map) {

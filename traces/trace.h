@@ -17,23 +17,24 @@ namespace basalt::trace {
 inline constexpr std::int64_t kUnknownTime = std::numeric_limits<std::int64_t>::min();
 
 struct Node {
-  std::string id;              // unique
-  std::int64_t rank = -1;      // tie order: the smaller wins; -1: unknown, the row number is used
+  std::string id;          // unique
+  std::int64_t rank = -1;  // tie order: the smaller wins; -1: unknown, the row number is used
   std::string pool;
   std::string model;           // card model; empty when there are no cards
   std::int32_t gpu_count = 0;  // cards, 0..64
   MilliGpu gpu_milli = kWholeCard;
-  MiB gpu_mem_mib = -1;        // per card; -1 unknown (then card memory is not scheduled)
+  MiB gpu_mem_mib = -1;  // per card; -1 unknown (then card memory is not scheduled)
   MilliCpu cpu_milli = 0;
   MiB memory_mib = 0;
   MiB disk_mib = -1;
   std::int32_t nic_milli = -1;
-  std::int32_t numa = -1;      // NUMA nodes; -1 unknown
+  std::int32_t numa = -1;  // NUMA nodes; -1 unknown
   std::string rack;
   std::string topology;
   std::int64_t available_from_us = kUnknownTime;
   std::int64_t available_until_us = kUnknownTime;
-  std::string labels;          // a JSON object, or empty
+  std::string labels;  // a JSON object, or empty
+  friend bool operator==(const Node&, const Node&) = default;
 };
 
 struct Job {
@@ -47,6 +48,7 @@ struct Job {
   std::int32_t node_count = -1;
   std::string censor;  // "", left, right, both
   std::string extra;   // a JSON object, or empty
+  friend bool operator==(const Job&, const Job&) = default;
 };
 
 struct Task {
@@ -55,29 +57,32 @@ struct Task {
   std::int32_t replicas = 1;
   std::int32_t gang_min = -1;
   std::int32_t gpu_num = 0;
-  MilliGpu gpu_milli = 0;    // per card, 0..1000; 0 exactly when gpu_num is 0
-  MiB gpu_mem_mib = -1;      // per card; -1 not asked
-  std::string gpu_spec;      // allowed models "A|B"; empty: any
+  MilliGpu gpu_milli = 0;  // per card, 0..1000; 0 exactly when gpu_num is 0
+  MiB gpu_mem_mib = -1;    // per card; -1 not asked
+  std::string gpu_spec;    // allowed models "A|B"; empty: any
   MilliCpu cpu_milli = 0;
   MiB memory_mib = 0;
   MiB disk_mib = -1;
   std::int32_t nic_milli = -1, max_per_node = -1;
-  std::string colocate;      // "", none, node, nvlink, numa, rack
-  std::string split;         // "", exact, assumed
+  std::string colocate;  // "", none, node, nvlink, numa, rack
+  std::string split;     // "", exact, assumed
   std::string extra;
+  friend bool operator==(const Task&, const Task&) = default;
 };
 
 struct SourceFile {
   std::string name;    // as given by the user, without its folder
   std::string sha256;  // of the bytes as read (before decompression)
+  friend bool operator==(const SourceFile&, const SourceFile&) = default;
 };
 
 struct Manifest {
   std::string source, licence, attribution;
   std::string time_zero;  // ISO 8601 with zone; empty: unknown
   std::vector<SourceFile> files;
-  std::string importer;   // name and version
+  std::string importer;            // name and version
   std::vector<std::string> notes;  // what was lost or assumed
+  friend bool operator==(const Manifest&, const Manifest&) = default;
 };
 
 struct Trace {
@@ -85,6 +90,15 @@ struct Trace {
   std::vector<Node> nodes;
   std::vector<Job> jobs;
   std::vector<Task> tasks;  // in file order; the tasks of one job need not be adjacent
+  friend bool operator==(const Trace&, const Trace&) = default;
 };
+
+// How long the job ran: its duration where the source states one, else end - start, else unknown.
+// The two can differ in real traces (pauses, restarts), so both are kept and this one rule picks.
+inline std::int64_t RunTimeUs(const Job& job) {
+  if (job.duration_us != kUnknownTime) return job.duration_us;
+  if (job.start_us == kUnknownTime || job.end_us == kUnknownTime) return kUnknownTime;
+  return job.end_us - job.start_us;
+}
 
 }  // namespace basalt::trace

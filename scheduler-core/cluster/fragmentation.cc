@@ -39,33 +39,48 @@ std::size_t Index(StrandCause cause) { return static_cast<std::size_t>(cause); }
 
 TargetWorkload::TargetWorkload(std::span<const Counted> requests, int percent) {
   std::map<RequestSpec, std::int64_t> counts;
-  std::int64_t all = 0;
   for (const Counted& request : requests) {
     counts[ClassOf(request.spec)] += request.count;
-    all += request.count;
+    all_count_ += request.count;
   }
   for (const auto& [spec, count] : counts) classes_.push_back(TargetClass{spec, count, 0});
   std::sort(classes_.begin(), classes_.end(), [](const TargetClass& a, const TargetClass& b) {
     if (a.count != b.count) return a.count > b.count;
     return ClassKey(a.spec, ModelString(a.spec)) > ClassKey(b.spec, ModelString(b.spec));
   });
-  const double expected = static_cast<double>(percent) * static_cast<double>(all) / 100.0;
+  const double expected = static_cast<double>(percent) * static_cast<double>(all_count_) / 100.0;
   std::size_t kept = 0;
   while (kept < classes_.size() && static_cast<double>(total_count_) < expected) {
     total_count_ += classes_[kept++].count;
   }
-  const bool cut = kept < classes_.size();
   classes_.resize(kept);
+  Weigh();
+}
+
+void TargetWorkload::Weigh() {
+  const auto all = static_cast<double>(all_count_);
   for (TargetClass& c : classes_) {
-    c.weight = static_cast<double>(c.count) / static_cast<double>(all);
-    if (cut) c.weight /= static_cast<double>(total_count_) / static_cast<double>(all);
+    c.weight = static_cast<double>(c.count) / all;
+    if (total_count_ < all_count_) c.weight /= static_cast<double>(total_count_) / all;
   }
+}
+
+TargetWorkload TargetWorkload::FromKept(std::span<const Counted> kept, std::int64_t all_count) {
+  TargetWorkload target;
+  for (const Counted& c : kept) {
+    target.classes_.push_back(TargetClass{c.spec, c.count, 0});
+    target.total_count_ += c.count;
+  }
+  target.all_count_ = std::max(all_count, target.total_count_);
+  target.Weigh();
+  return target;
 }
 
 TargetWorkload TargetWorkload::FromWeights(std::vector<TargetClass> classes) {
   TargetWorkload target;
   target.classes_ = std::move(classes);
   for (const TargetClass& c : target.classes_) target.total_count_ += c.count;
+  target.all_count_ = target.total_count_;
   return target;
 }
 

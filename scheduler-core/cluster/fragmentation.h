@@ -45,14 +45,19 @@ class TargetWorkload {
   explicit TargetWorkload(std::span<const Counted> requests, int percent = 95);
   // Classes with weights of their own, as given (tests, configuration).
   static TargetWorkload FromWeights(std::vector<TargetClass> classes);
+  // What a journal recorded: the classes kept, in order, out of `all_count` requests.
+  static TargetWorkload FromKept(std::span<const Counted> kept, std::int64_t all_count);
 
   const std::vector<TargetClass>& classes() const { return classes_; }
   std::int64_t total_count() const { return total_count_; }  // of the classes kept
+  std::int64_t all_count() const { return all_count_; }      // before the cut
   bool empty() const { return classes_.empty(); }
 
  private:
+  void Weigh();
   std::vector<TargetClass> classes_;
   std::int64_t total_count_ = 0;
+  std::int64_t all_count_ = 0;
 };
 
 enum class StrandCause : std::uint8_t {

@@ -32,7 +32,11 @@ Result<std::unique_ptr<Engine>> Engine::Create(ConfiguredPolicy policy, EngineOp
 Engine::Engine(ConfiguredPolicy policy, EngineOptions options)
     : policy_(std::move(policy)), options_(std::move(options)), index_(options_.shape_cap) {
   if (!options_.target.empty()) fragmentation_.emplace(state_, options_.target);
-  Journal(JournalRecord{SimTime{}, PolicyRecord{policy_.expression, options_.seed}});
+  if (options_.journal != nullptr) {
+    PolicyRecord record{policy_.expression, options_.seed, {}, options_.target.all_count()};
+    for (const TargetClass& c : options_.target.classes()) record.target.push_back({c.spec, c.count});
+    Journal(JournalRecord{SimTime{}, std::move(record)});
+  }
 }
 
 Engine::~Engine() = default;

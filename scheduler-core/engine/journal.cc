@@ -217,6 +217,12 @@ struct EncodeBody {
     w.U8(kPolicy);
     w.Text(r.expression);
     w.U64(r.seed);
+    w.U32(static_cast<std::uint32_t>(r.target.size()));
+    for (const PolicyRecord::Class& c : r.target) {
+      w.Spec(c.spec);
+      w.I64(c.count);
+    }
+    w.I64(r.target_count);
   }
   void operator()(const ShapeRecord& r) const {
     w.U8(kShape);
@@ -291,6 +297,13 @@ bool DecodeRecord(std::string_view payload, JournalRecord& record) {
       PolicyRecord p;
       p.expression = r.Text();
       p.seed = r.U64();
+      for (std::uint32_t n = r.Count(); n > 0 && r.ok(); --n) {
+        PolicyRecord::Class c;
+        c.spec = r.Spec();
+        c.count = r.I64();
+        p.target.push_back(std::move(c));
+      }
+      p.target_count = r.I64();
       record.body = std::move(p);
       break;
     }

@@ -22,10 +22,16 @@ namespace basalt {
 
 inline constexpr std::uint32_t kCodecVersion = 1;
 
-// Written first: which policy decided what follows.
+// Written first: what decided what follows. With the events after it, it is all a replay needs.
 struct PolicyRecord {
+  struct Class {
+    RequestSpec spec;
+    std::int64_t count = 0;
+  };
   std::string expression;
   std::uint64_t seed = 0;
+  std::vector<Class> target;      // the target workload's classes, in order
+  std::int64_t target_count = 0;  // of all requests, before the cut
 };
 struct ShapeRecord {  // shapes are numbered in the order of these records, from 0
   RequestSpec spec;

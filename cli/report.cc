@@ -1,0 +1,32 @@
+// `basalt report`: the HTML page from data that `basalt sim --report FILE.json` saved.
+#include "report/html.h"
+
+#include "cli/common.h"
+
+namespace basalt::cli {
+
+void AddReport(CLI::App* app, Context* context) {
+  struct Options {
+    std::string data;
+    std::string out;
+  };
+  auto o = std::make_shared<Options>();
+  app->add_option("data", o->data, "saved by basalt sim --report FILE.json")
+      ->required()
+      ->type_name("FILE");
+  app->add_option("--out", o->out, "page to write")->required()->type_name("FILE");
+  app->callback([o, context] {
+    const auto text = ReadFile(o->data, std::size_t{1} << 30);
+    if (!text) return context->BadInput(text.error());
+    const auto json = nlohmann::json::parse(*text, nullptr, false);
+    if (json.is_discarded() || !json.is_object() || json.value("schema", "") != "basalt.report/1") {
+      return context->BadInput(Error{o->data, "is not report data (schema basalt.report/1)"});
+    }
+    if (Status ok = WriteFile(o->out, report::RenderHtml(json.dump())); !ok) {
+      return context->BadInput(ok.error());
+    }
+    std::fprintf(stderr, "report: %s\n", o->out.c_str());
+  });
+}
+
+}  // namespace basalt::cli

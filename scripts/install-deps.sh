@@ -1,0 +1,29 @@
+#!/usr/bin/env bash
+# Installs the Debian packages that are missing, once. Without root it says which.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+packages=(
+  build-essential cmake ninja-build git python3
+  libgtest-dev libgmock-dev libbenchmark-dev
+  libcli11-dev nlohmann-json3-dev libfmt-dev libexpected-dev libpcg-cpp-dev robin-map-dev
+  libyaml-cpp-dev libtbb-dev libeigen3-dev zlib1g-dev
+  clang-19 clang-format-19 clang-tidy-19 libclang-rt-19-dev libfuzzer-19-dev
+  valgrind chromium
+)
+missing=()
+for package in "${packages[@]}"; do
+  status=$(dpkg-query -W -f='${db:Status-Status}' "$package" 2>/dev/null || true)
+  [ "$status" = installed ] || missing+=("$package")
+done
+[ ${#missing[@]} -eq 0 ] && exit 0
+sudo=()
+if [ "$(id -u)" -ne 0 ]; then
+  if command -v sudo >/dev/null; then sudo=(sudo); else
+    echo "These Debian packages are missing; install them as root: ${missing[*]}" >&2
+    exit 2
+  fi
+fi
+echo "Installing: ${missing[*]}" >&2
+"${sudo[@]}" apt-get update -qq
+DEBIAN_FRONTEND=noninteractive "${sudo[@]}" apt-get install -y -qq --no-install-recommends \
+  "${missing[@]}" >/dev/null

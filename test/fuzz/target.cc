@@ -1,0 +1,7 @@
+// One libFuzzer target; BASALT_FUZZ_ENTRY is a function of entry.h.
+#include "test/fuzz/entry.h"
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  basalt::fuzz::BASALT_FUZZ_ENTRY({reinterpret_cast<const char*>(data), size});
+  return 0;
+}

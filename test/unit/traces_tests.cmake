@@ -1,0 +1,15 @@
+set(traces_unit ${CMAKE_CURRENT_LIST_DIR})
+basalt_test(traces_text_test
+  SOURCES ${traces_unit}/traces_text_test.cc ${traces_unit}/traces_csv_test.cc
+  LINK basalt_traces ZLIB::ZLIB)
+basalt_test(traces_import_test
+  SOURCES ${traces_unit}/traces_openb_test.cc ${traces_unit}/traces_orders_test.cc
+          ${traces_unit}/traces_import_test.cc
+  LINK basalt_traces)
+basalt_test(traces_canonical_test
+  SOURCES ${traces_unit}/traces_canonical_test.cc ${traces_unit}/traces_check_test.cc
+          ${traces_unit}/traces_generate_test.cc
+  LINK basalt_traces)
+basalt_test(traces_data_test SOURCES ${traces_unit}/traces_data_test.cc LINK basalt_traces
+            LABELS "unit;data")
+basalt_test(fuzz_corpus_test SOURCES ${traces_unit}/fuzz_corpus_test.cc LINK basalt_traces)

@@ -107,7 +107,8 @@ Status WriteTrace(const Trace& trace, const std::string& directory, const WriteO
 
   std::error_code error;
   // Through links and without a trailing slash, so that the rename meets the directory itself.
-  const fs::path target = fs::weakly_canonical(fs::path(directory) / "", error).parent_path();
+  fs::path target = fs::weakly_canonical(fs::path(directory), error);
+  if (!error && target.filename().empty()) target = target.parent_path();
   if (error || target.filename().empty()) {
     return Fail(directory, "is not usable as an output directory");
   }

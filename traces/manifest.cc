@@ -82,7 +82,7 @@ std::optional<json> ParseJson(const std::string& name, std::string_view text,
   } catch (const json::parse_error& error) {
     const std::size_t byte = error.byte == 0 ? 0 : error.byte - 1;
     diagnostics->Add(Position(name, text, std::min(byte, text.size())),
-                     "not valid JSON; look for a missing comma, quote or brace here");
+                     "not valid JSON; look for a missing comma, quote or brace just before");
   } catch (const json::exception& error) {  // such as a number out of range
     diagnostics->Add(name, std::string("not usable JSON: ") + error.what());
   }

@@ -1,5 +1,6 @@
 #include "traces/openb.h"
 
+#include <algorithm>
 #include <array>
 #include <unordered_map>
 #include <utility>
@@ -11,12 +12,12 @@
 namespace basalt::trace {
 namespace {
 
-// Reports a name that an earlier row has. Views into the text, which outlives the check.
+// Reports a name that is empty, too long or that an earlier row has.
 class UniqueNames {
  public:
   UniqueNames(CsvReader* reader, std::size_t column, std::string_view what, std::size_t expected)
       : reader_(reader), column_(column), what_(what) {
-    lines_.reserve(std::min<std::size_t>(expected, 1U << 20));
+    lines_.reserve(expected);
   }
   void Check(const std::string& name) {
     if (name.empty()) {
@@ -49,8 +50,11 @@ std::string_view StatusOf(std::string_view phase) {
   return {};
 }
 
-// A rough count of the rows, to make room once; real rows have 30 to 80 bytes.
-std::size_t RowGuess(std::string_view text) { return text.size() / 32 + 1; }
+// At most how many rows there are, to make room once; bounded, because line ends are cheap to send.
+std::size_t RowGuess(std::string_view text) {
+  constexpr std::size_t kMost = std::size_t{1} << 16;
+  return std::min(kMost, static_cast<std::size_t>(std::ranges::count(text, '\n')));
+}
 
 enum NodeColumn : std::size_t { kSn, kNodeCpu, kNodeMemory, kNodeGpu, kModel };
 constexpr std::array<CsvColumn, 5> kNodeColumns = {
@@ -132,7 +136,8 @@ std::vector<Node> ParseOpenbNodes(const std::string& name, std::string_view text
   CsvReader reader(name, text, kNodeColumns, diagnostics);
   std::vector<Node> nodes;
   if (!reader.ReadHeader()) return nodes;
-  UniqueNames unique(&reader, kSn, "sn", RowGuess(text));
+  nodes.reserve(RowGuess(text));
+  UniqueNames unique(&reader, kSn, "sn", nodes.capacity());
   const std::size_t faults = diagnostics->total;
   while (reader.Next()) {
     Node& node = nodes.emplace_back();
@@ -165,7 +170,9 @@ OpenbPods ParseOpenbPods(const std::string& name, std::string_view text, Diagnos
   CsvReader reader(name, text, kPodColumns, diagnostics);
   OpenbPods pods;
   if (!reader.ReadHeader()) return pods;
-  UniqueNames unique(&reader, kName, "name", RowGuess(text));
+  pods.jobs.reserve(RowGuess(text));
+  pods.tasks.reserve(pods.jobs.capacity());
+  UniqueNames unique(&reader, kName, "name", pods.jobs.capacity());
   const std::size_t faults = diagnostics->total;
   while (reader.Next()) {
     Job& job = pods.jobs.emplace_back();

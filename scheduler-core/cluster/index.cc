@@ -101,41 +101,72 @@ void CandidateIndex::Put(Entry& entry, const ClusterState& state, NodeId node, S
   }
 }
 
+void CandidateIndex::ScoreInto(const PlacementPolicy& policy, const PlacementContext& context) {
+  context.work.nodes_scored += feasible_.size();
+  scores_.resize(feasible_.size());
+  if (!feasible_.empty()) policy.ScoreNodes(context, feasible_, scores_);
+}
+
 void CandidateIndex::Build(Entry& entry, const PlacementPolicy& policy,
                            const PlacementContext& context) {
   const ClusterState& state = context.state;
   const auto order = state.order();
   ++context.work.index_rebuilds;
-  entry.by_class = policy.traits().class_term;
-  entry.trees.clear();
-  entry.members.clear();
-  if (entry.by_class) {
-    entry.members.resize(state.class_count());
-    entry.local.assign(state.node_slots(), 0);
-    for (const NodeId node : order) {
-      auto& members = entry.members[state.node_class(node).index()];
-      entry.local[node.index()] = static_cast<std::uint32_t>(members.size());
-      members.push_back(node);
-    }
-    for (const auto& members : entry.members) entry.trees.emplace_back(members.size());
-  } else {
-    entry.trees.emplace_back(order.size());
-  }
-  dirty_.clear();
-  for (const NodeId node : order) {
-    if (state.Fits(context.shape_id, node)) dirty_.push_back(node);
-  }
-  context.work.nodes_checked += order.size();
-  context.work.nodes_scored += dirty_.size();
-  scores_.resize(dirty_.size());
-  policy.ScoreNodes(context, dirty_, scores_);
-  for (std::size_t i = 0; i < dirty_.size(); ++i) {
-    const NodeId node = dirty_[i];
+  const bool fresh = entry.structure_version != state.structure_version();
+  if (fresh) {
+    entry.by_class = policy.traits().class_term;
+    entry.trees.clear();
+    entry.members.clear();
     if (entry.by_class) {
+      entry.members.resize(state.class_count());
+      entry.local.assign(state.node_slots(), 0);
+      for (const NodeId node : order) {
+        auto& members = entry.members[state.node_class(node).index()];
+        entry.local[node.index()] = static_cast<std::uint32_t>(members.size());
+        members.push_back(node);
+      }
+      for (const auto& members : entry.members) entry.trees.emplace_back(members.size());
+    } else {
+      entry.trees.emplace_back(order.size());
+    }
+  }
+  for (ScoreTree& tree : entry.trees) tree.ClearLeaves();
+  const ShapeEntry& shape = state.shape_entry(context.shape_id);
+  // Branch-free: each node is written, and the place moves on only when it fits.
+  feasible_.resize(order.size());
+  std::size_t count = 0;
+  if (state.OrderIsSlotOrder() && shape.filter_decides && shape.every_class_ok &&
+      !state.any_complex()) {
+    const std::span<const FilterRow> rows = state.FilterRows();
+    for (std::size_t i = 0; i < rows.size(); ++i) {
+      feasible_[count] = NodeId(i);
+      count += Below(rows[i], shape.need) ? 0 : 1;
+    }
+  } else {
+    for (const NodeId node : order) {
+      feasible_[count] = node;
+      count += state.Fits(shape, node) ? 1 : 0;
+    }
+  }
+  feasible_.resize(count);
+  context.work.nodes_checked += order.size();
+  ScoreInto(policy, context);
+  if (entry.by_class) {
+    for (std::size_t i = 0; i < feasible_.size(); ++i) {
+      const NodeId node = feasible_[i];
       entry.trees[state.node_class(node).index()].SetLeafOnly(entry.local[node.index()],
                                                               scores_[i]);
+    }
+  } else {
+    ScoreTree& tree = entry.trees[0];
+    if (state.OrderIsSlotOrder()) {
+      for (std::size_t i = 0; i < feasible_.size(); ++i) {
+        tree.SetLeafOnly(feasible_[i].index(), scores_[i]);
+      }
     } else {
-      entry.trees[0].SetLeafOnly(state.position(node), scores_[i]);
+      for (std::size_t i = 0; i < feasible_.size(); ++i) {
+        tree.SetLeafOnly(state.position(feasible_[i]), scores_[i]);
+      }
     }
   }
   for (ScoreTree& tree : entry.trees) tree.Rebuild();
@@ -147,29 +178,33 @@ void CandidateIndex::CatchUp(Entry& entry, const PlacementPolicy& policy,
                              const PlacementContext& context) {
   const ClusterState& state = context.state;
   const std::uint64_t end = state.change_count();
+  if (entry.cursor == end) return;
   dirty_.clear();
   seen_.resize(state.node_slots(), 0);
   ++stamp_;
-  std::uint64_t checked = 0;
+  ScoreTree& first = entry.trees[0];
   for (std::uint64_t i = entry.cursor; i < end; ++i) {
     const NodeId node = state.ChangedNode(i);
     if (seen_[node.index()] == stamp_) continue;
     seen_[node.index()] = stamp_;
-    if (!state.ClassAllows(context.shape_id, state.node_class(node))) continue;
-    ++checked;
-    if (state.Fits(context.shape_id, node)) {
-      dirty_.push_back(node);
+    // On large clusters the rows and leaves are out of cache: ask for all of them first.
+    state.Prefetch(node);
+    if (!entry.by_class) first.PrefetchLeaf(state.position(node));
+    dirty_.push_back(node);
+  }
+  entry.cursor = end;
+  context.work.nodes_checked += dirty_.size();
+  const ShapeEntry& shape = state.shape_entry(context.shape_id);
+  feasible_.clear();
+  for (const NodeId node : dirty_) {
+    if (state.Fits(shape, node)) {
+      feasible_.push_back(node);
     } else {
       Put(entry, state, node, kNoScore);
     }
   }
-  entry.cursor = end;
-  context.work.nodes_checked += checked;
-  context.work.nodes_scored += dirty_.size();
-  if (dirty_.empty()) return;
-  scores_.resize(dirty_.size());
-  policy.ScoreNodes(context, dirty_, scores_);
-  for (std::size_t i = 0; i < dirty_.size(); ++i) Put(entry, state, dirty_[i], scores_[i]);
+  ScoreInto(policy, context);
+  for (std::size_t i = 0; i < feasible_.size(); ++i) Put(entry, state, feasible_[i], scores_[i]);
 }
 
 BestNode CandidateIndex::Best(const PlacementPolicy& policy, const PlacementContext& context) {
@@ -182,9 +217,10 @@ BestNode CandidateIndex::Best(const PlacementPolicy& policy, const PlacementCont
   }
   Entry& entry = *entries_[context.shape_id];
   entry.last_used = ++clock_;
+  // A pass over all nodes is cheap a node, a change is not: past this many, start afresh.
+  const std::size_t many = std::max<std::size_t>(state.order().size() / kChangesPerPass, 64);
   if (entry.structure_version != state.structure_version() ||
-      !state.ChangesAvailable(entry.cursor) ||
-      state.change_count() - entry.cursor > state.order().size()) {
+      !state.ChangesAvailable(entry.cursor) || state.change_count() - entry.cursor > many) {
     Build(entry, policy, context);
   } else {
     CatchUp(entry, policy, context);

@@ -11,6 +11,7 @@
 // The number of shapes kept is capped; dropping one never changes a decision, only its cost.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -30,6 +31,8 @@ class ScoreTree {
   void Set(std::size_t leaf, Score score);
   // Writes leaves without keeping the inner levels; Rebuild must follow.
   void SetLeafOnly(std::size_t leaf, Score score) { levels_[0][leaf] = score; }
+  void ClearLeaves() { std::fill(levels_[0].begin(), levels_[0].end(), kNoScore); }
+  void PrefetchLeaf(std::size_t leaf) const { __builtin_prefetch(levels_[0].data() + leaf, 1); }
   void Rebuild();
   Score Max() const { return levels_.back()[0]; }
   std::size_t ArgMax() const;
@@ -67,6 +70,7 @@ class CandidateIndex {
   };
   void Build(Entry& entry, const PlacementPolicy& policy, const PlacementContext& context);
   void CatchUp(Entry& entry, const PlacementPolicy& policy, const PlacementContext& context);
+  void ScoreInto(const PlacementPolicy& policy, const PlacementContext& context);
   void Put(Entry& entry, const ClusterState& state, NodeId node, Score score);
   void DropOldest();
 
@@ -74,7 +78,10 @@ class CandidateIndex {
   std::size_t live_ = 0;
   std::uint64_t clock_ = 0;
   IdVector<ShapeId, std::unique_ptr<Entry>> entries_;
+  // Changes missed at which a shape is scored afresh: nodes / this.
+  static constexpr std::size_t kChangesPerPass = 2;
   std::vector<NodeId> dirty_;
+  std::vector<NodeId> feasible_;
   std::vector<Score> scores_;
   std::vector<std::uint64_t> seen_;  // by node slot: the stamp of the last catch-up that met it
   std::uint64_t stamp_ = 0;

@@ -44,6 +44,9 @@ Result<NodeId> ClusterState::AddNode(const NodeSpec& spec) {
     free_slots_.erase(lowest);
   } else {
     node = hot_.push_back(NodeHot{});
+    filter_.push_back(FilterRow{});
+    pods_.push_back(NodePods{});
+    capacity_.push_back(NodeCapacity{});
     cold_.push_back(NodeCold{});
   }
   NodeCold& cold = cold_[node];
@@ -60,17 +63,20 @@ Result<NodeId> ClusterState::AddNode(const NodeSpec& spec) {
   cold.taints = spec.taints;
   std::sort(cold.taints.begin(), cold.taints.end());
   cold.exists = true;
-  cold.unlimited_pods = spec.max_pods == 0;
-  cold.capacity.cpu = static_cast<std::int32_t>(spec.cpu_milli);
-  cold.capacity.memory = static_cast<std::int32_t>(spec.memory_mib);
-  cold.capacity.pods =
+  pods_[node] = NodePods{};
+  pods_[node].unlimited = spec.max_pods == 0;
+  NodeCapacity& capacity = capacity_[node];
+  capacity = NodeCapacity{};
+  capacity.cpu = static_cast<std::int32_t>(spec.cpu_milli);
+  capacity.memory = static_cast<std::int32_t>(spec.memory_mib);
+  capacity.pods =
       spec.max_pods == 0 ? std::numeric_limits<std::int32_t>::max() : spec.max_pods;
 
   NodeHot& hot = hot_[node];
   hot = NodeHot{};
-  hot.cpu_free = cold.capacity.cpu;
-  hot.memory_free = cold.capacity.memory;
-  hot.pods_free = cold.capacity.pods;
+  hot.cpu_free = capacity.cpu;
+  hot.memory_free = capacity.memory;
+  hot.pods_free = capacity.pods;
   // A reused slot gets fresh card rows at the end; the old rows stay unused. Nodes come and go
   // rarely, and stable rows keep every other node's ids as they are.
   hot.first_card = static_cast<std::uint32_t>(cards_.size());
@@ -88,10 +94,14 @@ Result<NodeId> ClusterState::AddNode(const NodeSpec& spec) {
     card.mode = card_spec.mode;
     cards_.push_back(card);
     card_free_.push_back(0);
-    cold.capacity.gpu_milli += card_spec.compute_milli;
+    capacity.gpu_milli += card_spec.compute_milli;
     if (!card_spec.uuid.empty()) {
       cold.uuids.emplace_back(static_cast<std::int16_t>(i), card_spec.uuid);
     }
+  }
+  if (capacity.gpu_milli > 0) {
+    const auto total = static_cast<std::uint64_t>(capacity.gpu_milli);
+    capacity.per_mille = ((std::uint64_t{1000} << 32) + total - 1) / total;
   }
   by_name_.insert({spec.name, node});
   hot.node_class = InternClass(node).value();
@@ -110,11 +120,12 @@ Result<NodeId> ClusterState::AddNode(const NodeSpec& spec) {
 
 void ClusterState::RemoveNode(NodeId node) {
   NodeCold& cold = cold_[node];
-  BASALT_CHECK(cold.exists && cold.pods == 0);
+  BASALT_CHECK(cold.exists && pods_[node].pods == 0);
   ContributeTotals(node, -1);
   by_name_.erase(cold.name);
   cold.exists = false;
   hot_[node].schedulable = false;
+  RefreshNode(node);
   free_slots_.push_back(node);
   order_stale_ = true;
   ++structure_version_;
@@ -146,9 +157,9 @@ NodeSpec ClusterState::SpecOf(NodeId node) const {
   NodeSpec spec;
   spec.name = cold.name;
   spec.rank = cold.rank;
-  spec.cpu_milli = cold.capacity.cpu;
-  spec.memory_mib = cold.capacity.memory;
-  spec.max_pods = cold.unlimited_pods ? 0 : cold.capacity.pods;
+  spec.cpu_milli = capacity_[node].cpu;
+  spec.memory_mib = capacity_[node].memory;
+  spec.max_pods = pods_[node].unlimited ? 0 : capacity_[node].pods;
   spec.numa_nodes = cold.numa_nodes;
   spec.labels = cold.labels;
   spec.taints = cold.taints;
@@ -208,20 +219,30 @@ NodeClassId ClusterState::InternClass(NodeId node) {
     }
   }
   hot_[node].complex = node_class.mixed || node_class.has_memory || odd_compute;
+  any_complex_ = any_complex_ || hot_[node].complex;
   const auto it = class_ids_.find(node_class);
   if (it != class_ids_.end()) return it->second;
   const NodeClassId id = classes_.push_back(node_class);
   class_ids_.emplace(std::move(node_class), id);
   for (ShapeEntry& entry : shapes_) {
-    entry.class_ok.push_back(ComputeClassOk(entry.shape.spec, classes_[id]) ? 1 : 0);
+    AddClassOk(entry, classes_[id]);
   }
   return id;
+}
+
+void ClusterState::AddClassOk(ShapeEntry& entry, const NodeClass& node_class) {
+  const bool ok = ComputeClassOk(entry.shape.spec, node_class);
+  entry.every_class_ok = (entry.class_ok.empty() || entry.every_class_ok) && ok;
+  entry.class_ok.push_back(ok ? 1 : 0);
 }
 
 void ClusterState::ReclassifyAll() {
   classes_.clear();
   class_ids_.clear();
-  for (ShapeEntry& entry : shapes_) entry.class_ok.clear();
+  for (ShapeEntry& entry : shapes_) {
+    entry.class_ok.clear();
+    entry.every_class_ok = false;
+  }
   for (std::size_t i = 0; i < hot_.size(); ++i) {
     if (cold_[NodeId(i)].exists) hot_[NodeId(i)].node_class = InternClass(NodeId(i)).value();
   }
@@ -276,8 +297,12 @@ ShapeId ClusterState::InternShape(const RequestSpec& spec) {
     s.kind = std::min(s.gpus, kWorkloadKinds - 1);
   }
   for (const NodeClass& node_class : classes_) {
-    entry.class_ok.push_back(ComputeClassOk(spec, node_class) ? 1 : 0);
+    AddClassOk(entry, node_class);
   }
+  // Lanes as in FilterRow. Several cards of a fraction each are counted card by card.
+  const std::int32_t level = s.gpus == 0 ? 0 : (s.whole ? kWholeCard * s.gpus : std::max(s.milli, 1));
+  entry.need = FilterRow{s.cpu, s.memory, level, 0};
+  entry.filter_decides = s.card_memory == 0 && (s.gpus == 0 || s.whole || s.gpus == 1);
   const ShapeId id = shapes_.push_back(std::move(entry));
   shape_ids_.emplace(spec, id);
   return id;
@@ -318,7 +343,7 @@ CardSet ClusterState::FittingCards(const Shape& s, NodeId node) const {
 
 bool ClusterState::FitsEmpty(ShapeId id, NodeId node) const {
   const Shape& s = shapes_[id].shape;
-  const NodeCapacity& cap = cold_[node].capacity;
+  const NodeCapacity& cap = capacity_[node];
   if (cap.cpu < s.cpu || cap.memory < s.memory || cap.pods < 1) return false;
   if (shapes_[id].class_ok[hot_[node].node_class] == 0) return false;
   int fitting = 0;
@@ -337,32 +362,30 @@ bool ClusterState::FitsEmpty(ShapeId id, NodeId node) const {
   return fitting >= s.gpus;
 }
 
-std::span<const NodeId> ClusterState::order() const {
-  if (order_stale_) {
-    order_.clear();
-    for (std::size_t i = 0; i < hot_.size(); ++i) {
-      if (cold_[NodeId(i)].exists) order_.emplace_back(i);
-    }
-    std::sort(order_.begin(), order_.end(), [this](NodeId a, NodeId b) {
-      const NodeCold& x = cold_[a];
-      const NodeCold& y = cold_[b];
-      return x.rank != y.rank ? x.rank < y.rank : x.name < y.name;
-    });
-    position_.assign(hot_.size(), 0);
-    for (std::size_t p = 0; p < order_.size(); ++p) {
-      position_[order_[p].index()] = static_cast<std::uint32_t>(p);
-    }
-    order_stale_ = false;
+void ClusterState::RebuildOrder() const {
+  order_.clear();
+  for (std::size_t i = 0; i < hot_.size(); ++i) {
+    if (cold_[NodeId(i)].exists) order_.emplace_back(i);
   }
-  return order_;
+  std::sort(order_.begin(), order_.end(), [this](NodeId a, NodeId b) {
+    const NodeCold& x = cold_[a];
+    const NodeCold& y = cold_[b];
+    return x.rank != y.rank ? x.rank < y.rank : x.name < y.name;
+  });
+  position_.assign(hot_.size(), 0);
+  for (std::size_t p = 0; p < order_.size(); ++p) {
+    position_[order_[p].index()] = static_cast<std::uint32_t>(p);
+  }
+  order_is_slots_ = order_.size() == hot_.size() &&
+                    std::is_sorted(order_.begin(), order_.end());
+  order_stale_ = false;
 }
 
 void ClusterState::ContributeTotals(NodeId node, int sign) {
   const NodeHot& hot = hot_[node];
-  const NodeCold& cold = cold_[node];
   if (!hot.schedulable) return;
   totals_.nodes += sign;
-  totals_.cpu_capacity += sign * std::int64_t{cold.capacity.cpu};
+  totals_.cpu_capacity += sign * std::int64_t{capacity_[node].cpu};
   totals_.cpu_free += sign * std::int64_t{hot.cpu_free};
   for (int i = 0; i < hot.cards; ++i) {
     const CardState& state = card(node, i);
@@ -376,7 +399,7 @@ void ClusterState::ContributeTotals(NodeId node, int sign) {
     model.gpu_capacity += sign * std::int64_t{state.compute_total};
     model.gpu_free += sign * std::int64_t{state.free_milli};
   }
-  totals_.idle_nodes += sign * (hot.cards > 0 && cold.pods == 0 ? 1 : 0);
+  totals_.idle_nodes += sign * (hot.cards > 0 && pods_[node].pods == 0 ? 1 : 0);
 }
 
 void ClusterState::RefreshNode(NodeId node) {
@@ -395,28 +418,34 @@ void ClusterState::RefreshNode(NodeId node) {
   hot.gpu_free = sum;
   hot.max_card_free = largest;
   hot.full_cards = full;
+  // A complex node's cards are looked at one by one, so any level passes here.
+  const std::int32_t level = hot.complex ? std::numeric_limits<std::int32_t>::max()
+                             : full > 0  ? std::int32_t{full} * kWholeCard
+                                         : std::int32_t{largest};
+  const bool takes_pods = hot.schedulable && hot.pods_free > 0;
+  filter_[node] = FilterRow{takes_pods ? hot.cpu_free : -1, hot.memory_free, level, hot.complex ? 1 : 0};
   change_ring_[change_count_ & (change_ring_.size() - 1)] = node;
   ++change_count_;
 }
 
 void ClusterState::Apply(NodeId node, const Shape& shape, CardSet cards, int sign) {
   NodeHot& hot = hot_[node];
-  NodeCold& cold = cold_[node];
+  NodePods& on_node = pods_[node];
   const bool counted = hot.schedulable;
-  const bool was_idle = cold.pods == 0;
+  const bool was_idle = on_node.pods == 0;
   hot.cpu_free -= sign * shape.cpu;
   hot.memory_free -= sign * shape.memory;
-  if (!cold.unlimited_pods) hot.pods_free -= sign;
-  cold.pods += sign;
+  if (!on_node.unlimited) hot.pods_free -= sign;
+  on_node.pods += sign;
   if (shape.kind != kNoGpuKind) {
-    std::uint16_t& count = cold.kind_count[shape.kind];
-    if (sign > 0 && count == 0) ++cold.distinct_kinds;
+    std::uint16_t& count = on_node.kind_count[shape.kind];
+    if (sign > 0 && count == 0) ++on_node.distinct_kinds;
     count = static_cast<std::uint16_t>(count + sign);
-    if (sign < 0 && count == 0) --cold.distinct_kinds;
+    if (sign < 0 && count == 0) --on_node.distinct_kinds;
   }
   if (counted) {
     totals_.cpu_free -= sign * std::int64_t{shape.cpu};
-    if (hot.cards > 0) totals_.idle_nodes += (cold.pods == 0 ? 1 : 0) - (was_idle ? 1 : 0);
+    if (hot.cards > 0) totals_.idle_nodes += (on_node.pods == 0 ? 1 : 0) - (was_idle ? 1 : 0);
   }
   for (const int i : cards) {
     CardState& state = cards_[hot.first_card + static_cast<std::uint32_t>(i)];
@@ -443,9 +472,9 @@ Digest128 ClusterState::ComputeDigest() const {
     Digest d;
     d.Add(cold.name_digest);
     d.Add(cold.rank);
-    for (const std::int32_t v : {cold.capacity.cpu, cold.capacity.memory, cold.capacity.pods,
+    for (const std::int32_t v : {capacity_[node].cpu, capacity_[node].memory, capacity_[node].pods,
                                  hot_[node].cpu_free, hot_[node].memory_free, hot_[node].pods_free,
-                                 cold.pods, cold.cordoned ? 1 : 0}) {
+                                 pods_[node].pods, cold.cordoned ? 1 : 0}) {
       d.Add(v);
     }
     for (int c = 0; c < hot_[node].cards; ++c) {

@@ -17,6 +17,10 @@
 
 #include <tsl/robin_map.h>
 
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
+
 #include "scheduler-core/base/digest.h"
 #include "scheduler-core/base/ids.h"
 #include "scheduler-core/base/result.h"
@@ -42,6 +46,22 @@ struct NodeHot {
   bool complex = false;           // mixed models, card memory, or oversubscribed compute: look at each card
 };
 
+// The first test of feasibility, one 16-byte row a node so that it is one vector comparison: a node
+// whose row is below a shape's row in any lane cannot take the shape. For nodes that are not
+// `complex` it is the whole test but for models, labels and taints.
+using FilterRow [[gnu::vector_size(16)]] = std::int32_t;
+// Lanes: CPU free (or -1 when the node takes no pod at all), memory free, card level, complex (0 or
+// 1; never compared). The card level of a node is 1000 x its full cards, or its largest free milli
+// when no card is full; a shape of n whole cards needs level 1000 n, one of a fraction that fraction.
+inline bool Below(FilterRow row, FilterRow need) {
+  const FilterRow less = row < need;
+#ifdef __SSE2__
+  return _mm_movemask_epi8(reinterpret_cast<__m128i>(less)) != 0;
+#else
+  return (less[0] | less[1] | less[2] | less[3]) != 0;
+#endif
+}
+
 // A card's columns that decisions rarely need. What they always need, the free milli, is a column
 // of its own (CardFree).
 struct CardState {
@@ -62,6 +82,9 @@ struct NodeCapacity {
   std::int32_t memory = 0;
   std::int32_t pods = 0;
   std::int32_t gpu_milli = 0;
+  // 1000 / gpu_milli in units of 2^-32, rounded up: (x * this) >> 32 is 1000 x / gpu_milli rounded
+  // down for every x that a node can have, without a division.
+  std::uint64_t per_mille = 0;
 };
 
 // Sums over the schedulable nodes, kept up to date with each change.
@@ -85,6 +108,9 @@ struct ModelTotals {
 
 struct ShapeEntry {
   Shape shape;
+  FilterRow need = {};
+  bool filter_decides = false;         // on nodes that are not complex, but for the class
+  bool every_class_ok = false;
   std::vector<std::uint8_t> class_ok;  // by NodeClassId: models, labels and taints allow it
 };
 
@@ -112,7 +138,7 @@ class ClusterState {
   std::size_t node_slots() const { return hot_.size(); }  // ids are below this; some may be unused
   bool exists(NodeId node) const { return cold_[node].exists; }
   const NodeHot& hot(NodeId node) const { return hot_[node]; }
-  const NodeCapacity& capacity(NodeId node) const { return cold_[node].capacity; }
+  const NodeCapacity& capacity(NodeId node) const { return capacity_[node]; }
   const std::string& name(NodeId node) const { return cold_[node].name; }
   const Digest128& name_digest(NodeId node) const { return cold_[node].name_digest; }
   std::uint32_t generation(NodeId node) const { return cold_[node].generation; }
@@ -129,10 +155,10 @@ class ClusterState {
   // Pods of each workload kind on the node (kShareKind, whole-card kinds); CPU-only pods are not
   // counted. `distinct_kinds` of them are non-zero.
   int kind_count(NodeId node, int kind) const {
-    return cold_[node].kind_count[static_cast<std::size_t>(kind)];
+    return pods_[node].kind_count[static_cast<std::size_t>(kind)];
   }
-  int distinct_kinds(NodeId node) const { return cold_[node].distinct_kinds; }
-  int pods_on(NodeId node) const { return cold_[node].pods; }
+  int distinct_kinds(NodeId node) const { return pods_[node].distinct_kinds; }
+  int pods_on(NodeId node) const { return pods_[node].pods; }
 
   const NodeClass& class_of(NodeClassId id) const { return classes_[id]; }
   std::size_t class_count() const { return classes_.size(); }
@@ -153,20 +179,32 @@ class ClusterState {
   }
 
   // True when the shape fits the node now. This is the only feasibility test there is.
-  bool Fits(ShapeId id, NodeId node) const {
-    const ShapeEntry& entry = shapes_[id];
-    const Shape& s = entry.shape;
+  bool Fits(ShapeId id, NodeId node) const { return Fits(shapes_[id], node); }
+  bool Fits(const ShapeEntry& entry, NodeId node) const {
+    const FilterRow row = filter_[node];
+    if (Below(row, entry.need)) return false;
+    if (!entry.every_class_ok && entry.class_ok[hot_[node].node_class] == 0) return false;
+    if (entry.filter_decides && row[3] == 0) return true;
+    return entry.shape.gpus == 0 || CountFittingCards(entry.shape, node) >= entry.shape.gpus;
+  }
+  // The rows of all slots; unused slots take no pod.
+  std::span<const FilterRow> FilterRows() const { return {filter_.data(), filter_.size()}; }
+  bool any_complex() const { return any_complex_; }  // some node is, or was
+  const ShapeEntry& shape_entry(ShapeId id) const { return shapes_[id]; }
+  // Asks the processor for what a decision is about to read of the node.
+  void Prefetch(NodeId node) const {
+    __builtin_prefetch(&filter_[node]);
+    __builtin_prefetch(&hot_[node]);
+    __builtin_prefetch(&capacity_[node]);
+  }
+  void PrefetchForTake(NodeId node) const {
     const NodeHot& h = hot_[node];
-    if (h.cpu_free < s.cpu || h.memory_free < s.memory || h.pods_free < 1 || !h.schedulable) {
-      return false;
+    __builtin_prefetch(&pods_[node], 1);
+    __builtin_prefetch(card_free_.data() + h.first_card, 1);
+    const char* cards = reinterpret_cast<const char*>(cards_.data() + h.first_card);
+    for (std::size_t at = 0; at < sizeof(CardState) * static_cast<std::size_t>(h.cards); at += 64) {
+      __builtin_prefetch(cards + at, 1);
     }
-    if (s.gpus == 0) return entry.class_ok[h.node_class] != 0;
-    if (!h.complex && s.card_memory == 0) {
-      if (s.whole ? h.full_cards < s.gpus : (s.gpus == 1 && h.max_card_free < s.milli)) return false;
-      if (entry.class_ok[h.node_class] == 0) return false;
-      return s.whole || s.gpus == 1 || CountFittingCards(s, node) >= s.gpus;
-    }
-    return entry.class_ok[h.node_class] != 0 && CountFittingCards(s, node) >= s.gpus;
   }
   bool CardFits(const Shape& s, NodeId node, int card) const;
   int CountFittingCards(const Shape& s, NodeId node) const;
@@ -178,11 +216,13 @@ class ClusterState {
 
   // --- order: the stored rank decides every tie ---
   // Nodes in ascending (rank, name); position is the inverse. Rebuilt after nodes came or went.
-  std::span<const NodeId> order() const;
-  std::uint32_t position(NodeId node) const {
-    order();
-    return position_[node.index()];
+  std::span<const NodeId> order() const {
+    if (order_stale_) RebuildOrder();
+    return order_;
   }
+  // True when the node in slot i is i-th in the order, as after nodes came in rank order.
+  bool OrderIsSlotOrder() const { return order_is_slots_; }
+  std::uint32_t position(NodeId node) const { return position_[node.index()]; }
   // Grows when nodes come, go or change class; every cache is void then.
   std::uint64_t structure_version() const { return structure_version_; }
 
@@ -205,19 +245,21 @@ class ClusterState {
     std::string name;
     Digest128 name_digest;
     std::int64_t rank = 0;
-    NodeCapacity capacity;
     std::vector<LabelRequirement> labels;  // sorted
     std::vector<std::string> taints;       // sorted
     std::vector<std::pair<std::int16_t, std::string>> uuids;  // the cards that were given one
     std::uint32_t generation = 0;
     std::int32_t numa_nodes = 1;
+    bool exists = false;
+    bool cordoned = false;
+  };
+  struct NodePods {
     std::int32_t pods = 0;
     std::uint16_t kind_count[kWorkloadKinds] = {};
     std::uint8_t distinct_kinds = 0;
-    bool exists = false;
-    bool cordoned = false;
-    bool unlimited_pods = true;
+    bool unlimited = true;  // no pod limit
   };
+  void RebuildOrder() const;
 
   // Take/Give and their exact inverses; Transaction is the only caller.
   void Apply(NodeId node, const Shape& shape, CardSet cards, int sign);
@@ -225,10 +267,14 @@ class ClusterState {
   void ContributeTotals(NodeId node, int sign);
   NodeClassId InternClass(NodeId node);
   void ReclassifyAll();
+  void AddClassOk(ShapeEntry& entry, const NodeClass& node_class);
   bool ComputeClassOk(const RequestSpec& spec, const NodeClass& node_class) const;
   ModelId InternModel(const std::string& name);
 
   IdVector<NodeId, NodeHot> hot_;
+  IdVector<NodeId, FilterRow> filter_;
+  IdVector<NodeId, NodePods> pods_;
+  IdVector<NodeId, NodeCapacity> capacity_;
   IdVector<NodeId, NodeCold> cold_;
   std::vector<std::int16_t> card_free_;
   std::vector<CardState> cards_;
@@ -251,7 +297,9 @@ class ClusterState {
   std::uint64_t structure_version_ = 1;
   mutable std::vector<NodeId> order_;
   mutable std::vector<std::uint32_t> position_;
+  bool any_complex_ = false;
   mutable bool order_stale_ = true;
+  mutable bool order_is_slots_ = false;
 };
 
 }  // namespace basalt

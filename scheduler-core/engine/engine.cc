@@ -119,7 +119,8 @@ Status Engine::Apply(const Event& event, SimTime now) {
 }
 
 PlacementContext Engine::MakeContext(const Request& request) {
-  if (fragmentation_) fragmentation_->CatchUp();
+  // Others read fragmentation only when they are asked for it.
+  if (fragmentation_ && policy_.policy->traits().needs_target_workload) fragmentation_->CatchUp();
   const JobNodes* job = nullptr;
   if (request.job != 0 && policy_.policy->traits().job_term) {
     const auto it = jobs_.find(request.job);
@@ -216,6 +217,7 @@ Outcome Engine::Propose(const Request& request, SimTime now) {
   const PlacementContext context = MakeContext(request);
   const BestNode best = FindBest(context);
   if (best.node.valid()) {
+    state_.PrefetchForTake(best.node);
     outcome.kind = OutcomeKind::kPlaced;
     outcome.placement =
         Placement{best.node, policy_.policy->ChooseCards(context, best.node), best.score};

@@ -20,8 +20,8 @@ class FuzzCorpus
 TEST_P(FuzzCorpus, EveryInputKeepsThePromises) {
   const auto& [name, entry] = GetParam();
   std::vector<std::filesystem::path> files;
-  for (const auto& file : std::filesystem::directory_iterator(
-           std::string(BASALT_SOURCE_DIR) + "/test/fuzz/corpus/" + name)) {
+  for (const auto& file : std::filesystem::directory_iterator(std::string(BASALT_SOURCE_DIR) +
+                                                              "/test/fuzz/corpus/" + name)) {
     files.push_back(file.path());
   }
   std::ranges::sort(files);

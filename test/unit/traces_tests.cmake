@@ -1,3 +1,4 @@
+find_package(ZLIB REQUIRED)
 set(traces_unit ${CMAKE_CURRENT_LIST_DIR})
 basalt_test(traces_text_test
   SOURCES ${traces_unit}/traces_text_test.cc ${traces_unit}/traces_csv_test.cc

@@ -1,0 +1,148 @@
+#include "test/support/random_world.h"
+
+#include <fmt/format.h>
+
+#include <array>
+#include <utility>
+
+#include "test/support/cluster.h"
+
+namespace basalt::support {
+namespace {
+
+constexpr std::array<const char*, 3> kModels = {"T4", "A10", "G2"};
+
+}  // namespace
+
+World::World(std::uint64_t seed, const WorldOptions& options)
+    : options_(options), rng_(seed, 77) {
+  const auto count = 1 + Below(static_cast<std::uint32_t>(options_.max_nodes));
+  for (std::uint32_t i = 0; i < count; ++i) {
+    nodes.push_back(RandomNode());
+    alive_.emplace_back(nodes.back().name, static_cast<int>(nodes.back().cards.size()));
+  }
+  for (int i = 0; i < options_.shapes; ++i) shapes.push_back(RandomRequest());
+}
+
+NodeSpec World::RandomNode() {
+  NodeSpec node;
+  node.name = fmt::format("n{:02}", names_++);
+  node.rank = OneIn(2) ? Below(6) : -1;
+  node.cpu_milli = 1000 * Below(48);
+  node.memory_mib = 1024 * Below(64);
+  CardSpec card;
+  card.model = kModels[Below(3)];
+  if (options_.card_memory && OneIn(3)) card.memory_mib = OneIn(2) ? 16'384 : 24'000;
+  if (options_.odd_cards && OneIn(8)) card.slots = static_cast<std::int32_t>(1 + Below(3));
+  if (options_.odd_cards && OneIn(12)) card.mode = OneIn(3) ? CardMode::kMig : CardMode::kExclusive;
+  if (options_.odd_cards && OneIn(12)) card.compute_milli = OneIn(2) ? 1500 : 2000;
+  node.cards.assign(Below(static_cast<std::uint32_t>(options_.max_cards) + 1), card);
+  if (OneIn(6)) {
+    for (CardSpec& other : node.cards) other.model = kModels[Below(3)];
+  }
+  if (options_.labels) {
+    if (OneIn(2)) node.labels.push_back({"zone", OneIn(2) ? "a" : "b"});
+    if (OneIn(3)) node.labels.push_back({"disk", "ssd"});
+    if (OneIn(8)) node.taints.emplace_back("gpu-only");
+    if (OneIn(8)) node.max_pods = static_cast<std::int32_t>(1 + Below(4));
+  }
+  return node;
+}
+
+RequestSpec World::RandomRequest() {
+  static constexpr std::array<MilliGpu, 6> kShares = {100, 250, 460, 500, 750, 999};
+  RequestSpec spec;
+  spec.cpu_milli = OneIn(6) ? 0 : 1000 * Below(12);
+  spec.memory_mib = OneIn(2) ? 0 : 1024 * Below(16);
+  const std::uint32_t kind = Below(10);
+  if (kind < 4) {
+    spec.gpus = 1;
+    spec.gpu_milli = kShares[Below(6)];
+  } else if (kind < 8) {
+    spec.gpus = 1 << Below(4);
+    spec.gpu_milli = kWholeCard;
+  } else if (kind < 9) {
+    spec.gpus = static_cast<std::int32_t>(2 + Below(3));
+    spec.gpu_milli = kShares[Below(6)];
+  }
+  if (options_.card_memory && spec.gpus > 0 && OneIn(3)) {
+    if (OneIn(2)) {
+      spec.gpu_memory_mib = 2000 * (1 + Below(8));
+    } else {
+      spec.gpu_memory_percent = static_cast<std::int32_t>(10 * (1 + Below(9)));
+    }
+    if (OneIn(3)) spec.gpu_milli = 0;  // memory alone
+  }
+  if (spec.gpus > 0 && OneIn(3)) {
+    spec.models.emplace_back(kModels[Below(3)]);
+    if (OneIn(2)) spec.models.emplace_back(kModels[Below(3)]);
+  }
+  if (options_.labels && OneIn(5)) spec.node_selector.push_back({"zone", OneIn(2) ? "a" : "b"});
+  if (options_.labels && OneIn(10)) spec.node_selector.push_back({"disk", "ssd"});
+  if (options_.labels && OneIn(3)) spec.tolerations.emplace_back("gpu-only");
+  return spec;
+}
+
+Step World::Next() {
+  const std::uint32_t dice = Below(100);
+  const auto any_node = [&]() -> const std::pair<std::string, int>& {
+    return alive_[Below(static_cast<std::uint32_t>(alive_.size()))];
+  };
+  if (dice < 62 || alive_.empty()) {
+    const bool again = uids_ > 0 && OneIn(12);  // a repeat, or a new attempt of an old pod
+    const std::uint64_t uid = again ? Below(static_cast<std::uint32_t>(uids_)) : uids_++;
+    return Arrive{uid, again ? Below(2) : 0, Below(4),
+                  Below(static_cast<std::uint32_t>(shapes.size()))};
+  }
+  if (dice < 82) return Leave{uids_ == 0 ? 0 : Below(static_cast<std::uint32_t>(uids_))};
+  if (dice < 86) return Event{NodeCordoned{any_node().first, OneIn(2)}};
+  if (dice < 89) {
+    const auto& [name, cards] = any_node();
+    if (cards > 0) {
+      return Event{CardHealthChanged{
+          name, static_cast<int>(Below(static_cast<std::uint32_t>(cards))), OneIn(2)}};
+    }
+    return Event{NodeCordoned{name, false}};
+  }
+  if (dice < 92) {
+    NodeSpec node = RandomNode();
+    alive_.emplace_back(node.name, static_cast<int>(node.cards.size()));
+    return Event{NodeAdded{std::move(node)}};
+  }
+  if (dice < 94 && alive_.size() > 1) {
+    const std::uint32_t at = Below(static_cast<std::uint32_t>(alive_.size()));
+    NodeRemoved removed{alive_[at].first};
+    alive_.erase(alive_.begin() + at);
+    return Event{std::move(removed)};
+  }
+  if (dice < 97 && options_.observe) {
+    const auto& [name, cards] = any_node();
+    PodObserved pod;
+    pod.uid = Uid(1000 + uids_++);
+    pod.spec = shapes[Below(static_cast<std::uint32_t>(shapes.size()))];
+    pod.node = name;
+    for (int c = 0; c < cards && pod.cards.size() < pod.spec.gpus; ++c) {
+      if (OneIn(2)) pod.cards.Add(c);
+    }
+    return Event{std::move(pod)};
+  }
+  return Event{PodGone{Uid(Below(static_cast<std::uint32_t>(uids_ + 1)))}};
+}
+
+std::string Play(Engine& engine, const World& world, const Step& step, SimTime now) {
+  if (const auto* arrive = std::get_if<Arrive>(&step)) {
+    const Request request =
+        For(engine, world.shapes[arrive->shape], arrive->uid, arrive->attempt, arrive->job);
+    const Outcome outcome = engine.Place(request, now);
+    return fmt::format("{} {:#x} {}", NodeName(engine, outcome), outcome.placement.cards.bits(),
+                       outcome.placement.score);
+  }
+  if (const auto* leave = std::get_if<Leave>(&step)) {
+    const Status ok = engine.Release(Uid(leave->uid), now);
+    return ok ? "released" : ok.error().ToString();
+  }
+  const Status ok = engine.Apply(std::get<Event>(step), now);
+  return ok ? "applied" : ok.error().ToString();
+}
+
+}  // namespace basalt::support

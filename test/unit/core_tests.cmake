@@ -1,0 +1,20 @@
+# Tests of scheduler-core, policies and sim. Random tests repeat BASALT_TEST_SCALE (default 1) times
+# their stated number.
+set(core_unit ${CMAKE_CURRENT_LIST_DIR})
+set(core_support ${CMAKE_CURRENT_LIST_DIR}/../support)
+find_package(yaml-cpp REQUIRED)
+find_package(nlohmann_json REQUIRED)
+find_package(Threads REQUIRED)
+
+basalt_library(basalt_test_support
+  SOURCES ${core_support}/cluster.cc ${core_support}/oracle.cc ${core_support}/random_world.cc
+  LINK basalt_policies)
+
+basalt_test(base_test SOURCES ${core_unit}/base_test.cc LINK basalt_base)
+basalt_test(state_test
+  SOURCES ${core_unit}/state_test.cc ${core_unit}/transaction_test.cc
+          ${core_unit}/request_test.cc
+  LINK basalt_test_support)
+basalt_test(index_test SOURCES ${core_unit}/index_test.cc LINK basalt_test_support)
+basalt_test(differential_test SOURCES ${core_unit}/differential_test.cc LINK basalt_test_support)
+basalt_test(exhaustive_test SOURCES ${core_unit}/exhaustive_test.cc LINK basalt_test_support)

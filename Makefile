@@ -30,7 +30,11 @@ build: deps
 
 ## make verify    every published ATC'23 run in BASALT_SHARED, difference 0.00 expected
 verify: build
-	$(BIN)/basalt verify atc23 --nodes $(BASALT_SHARED)/alibaba/nodes.csv
+	$(BIN)/basalt verify atc23 \
+	  --nodes $(BASALT_SHARED)/data/alibaba_openb_2023/csv/openb_node_list_gpu_node.csv \
+	  --pods $(BASALT_SHARED)/data/alibaba_openb_2023/csv \
+	  --orders $(BASALT_SHARED)/data/fgd_atc23_expected/orders \
+	  --expected $(BASALT_SHARED)/data/fgd_atc23_expected
 
 ## make bench     decision latency (Google Benchmark) and the gate on decisions and work
 bench: build
@@ -47,7 +51,7 @@ fuzz: deps
 
 ## make sanitize  unit tests under ASan+UBSan, and the threaded ones under TSan
 sanitize: deps
-	cmake --preset asan >/dev/null && cmake --build --preset asan -j $(JOBS)
+	cmake --preset asan >/dev/null && cmake --build --preset asan -j $(JOBS) --target unit_tests
 	ctest --preset asan --no-tests=error -j $(JOBS)
 	cmake --preset tsan >/dev/null && cmake --build --preset tsan -j $(JOBS) --target threads_tests
 	ctest --preset tsan --no-tests=error -j $(JOBS)

@@ -1,8 +1,8 @@
 // Decision latency at a steady state: a cluster of N nodes with 8 cards, filled to half its GPU
 // capacity with openb's request mix; then pods leave and arrive one by one. A sample is the time of
-// one placement (propose, reserve, confirm), index maintenance included: what a departure changed is
-// taken in by the next decisions. Counters: p50 and p99 in microseconds over all samples, work per
-// decision, and for the memory case bytes a node and a card.
+// one placement (propose, reserve, confirm), index maintenance included: what a departure changed
+// is taken in by the next decisions. Counters: p50 and p99 in microseconds over all samples, work
+// per decision, and for the memory case bytes a node and a card.
 #include <benchmark/benchmark.h>
 #include <malloc.h>
 
@@ -237,8 +237,14 @@ BENCHMARK_CAPTURE(Decision, spread, std::string("spread"))->Apply(Sizes);
 BENCHMARK_CAPTURE(Decision, best_fit, std::string("best-fit"))->Apply(Sizes);
 BENCHMARK_CAPTURE(Decision, fgd, std::string("fgd"))->Apply(Sizes);
 BENCHMARK_CAPTURE(UnseenShape, fgd, std::string("fgd"))
-    ->Arg(1000)->Arg(5000)->Arg(20000)->Arg(100000)
-    ->UseManualTime()->Iterations(200)->Unit(benchmark::kMicrosecond)->ArgName("nodes");
+    ->Arg(1000)
+    ->Arg(5000)
+    ->Arg(20000)
+    ->Arg(100000)
+    ->UseManualTime()
+    ->Iterations(200)
+    ->Unit(benchmark::kMicrosecond)
+    ->ArgName("nodes");
 BENCHMARK(Memory)->Arg(100000)->Iterations(1)->Unit(benchmark::kMillisecond)->ArgName("nodes");
 
 }  // namespace

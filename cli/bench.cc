@@ -33,12 +33,24 @@ const config::OptionTable<Suite>& SuiteTable() {
           .Text({.name = "policy", .help = "policy expression", .required = true}, &Case::policy)
           .Text({.name = "mode", .help = "saturation or replay", .default_value = "saturation"},
                 &Case::mode)
-          .Integer({.name = "seed", .help = "of trace, order and policy", .default_value = "42",
-                    .low = 0, .high = 1e9}, &Case::seed)
-          .Integer({.name = "nodes", .help = "generated nodes", .default_value = "100", .low = 1,
-                    .high = 1e6}, &Case::nodes)
-          .Integer({.name = "pods", .help = "generated pods", .default_value = "1000", .low = 1,
-                    .high = 1e7}, &Case::pods);
+          .Integer({.name = "seed",
+                    .help = "of trace, order and policy",
+                    .default_value = "42",
+                    .low = 0,
+                    .high = 1e9},
+                   &Case::seed)
+          .Integer({.name = "nodes",
+                    .help = "generated nodes",
+                    .default_value = "100",
+                    .low = 1,
+                    .high = 1e6},
+                   &Case::nodes)
+          .Integer({.name = "pods",
+                    .help = "generated pods",
+                    .default_value = "1000",
+                    .low = 1,
+                    .high = 1e7},
+                   &Case::pods);
   static const auto suite = config::OptionTable<Suite>().Maps(
       {.name = "cases", .help = "what to run", .required = true}, &Suite::cases, cases);
   return suite;
@@ -128,7 +140,8 @@ void Run(const Options& o, Context* context) {
   }
   if (context->exit_code != kOk) return;
 
-  nlohmann::json golden = {{"schema", "basalt.bench/1"}, {"accepted", nlohmann::json::array()},
+  nlohmann::json golden = {{"schema", "basalt.bench/1"},
+                           {"accepted", nlohmann::json::array()},
                            {"cases", nlohmann::json::object()}};
   if (const auto text = ReadFile(o.golden, 64U << 20); text) {
     golden = nlohmann::json::parse(*text, nullptr, false);
@@ -156,7 +169,8 @@ void Run(const Options& o, Context* context) {
   for (const auto& [name, value] : golden["cases"].items()) {
     if (!now.contains(name)) {
       table.rows.push_back({name, "case", "present", "removed"});
-      changes.push_back({{"case", name}, {"figure", "case"}, {"golden", "present"}, {"now", nullptr}});
+      changes.push_back(
+          {{"case", name}, {"figure", "case"}, {"golden", "present"}, {"now", nullptr}});
     }
   }
   if (o.accept && !changes.empty()) {

@@ -31,15 +31,15 @@ namespace fs = std::filesystem;
 // split would leave one core idle at the end.
 class TbbExecutor : public sim::Executor {
  public:
-  explicit TbbExecutor(int threads)
-      : arena_(threads > 0 ? threads : tbb::task_arena::automatic) {}
+  explicit TbbExecutor(int threads) : arena_(threads > 0 ? threads : tbb::task_arena::automatic) {}
   void ForEach(std::size_t count, const std::function<void(std::size_t)>& fn) override {
     arena_.execute([&] {
-      tbb::parallel_for(tbb::blocked_range<std::size_t>(0, count, 1),
-                        [&](const tbb::blocked_range<std::size_t>& range) {
-                          for (std::size_t i = range.begin(); i < range.end(); ++i) fn(i);
-                        },
-                        tbb::simple_partitioner());
+      tbb::parallel_for(
+          tbb::blocked_range<std::size_t>(0, count, 1),
+          [&](const tbb::blocked_range<std::size_t>& range) {
+            for (std::size_t i = range.begin(); i < range.end(); ++i) fn(i);
+          },
+          tbb::simple_partitioner());
     });
   }
 
@@ -208,8 +208,9 @@ Result<std::vector<sim::Workload>> LoadWorkloads(const TraceInput& input) {
   const int sources = (input.nodes.empty() && input.pods.empty() ? 0 : 1) +
                       (input.traces.empty() ? 0 : 1) + (input.generate ? 1 : 0);
   if (sources != 1) {
-    return Fail("", "say where the trace comes from: --nodes FILE --pods FILE, or --trace DIR, "
-                    "or --generate (one of them)");
+    return Fail("",
+                "say where the trace comes from: --nodes FILE --pods FILE, or --trace DIR, "
+                "or --generate (one of them)");
   }
   std::vector<sim::Workload> out;
   if (!input.traces.empty() || input.generate) {

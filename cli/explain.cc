@@ -11,8 +11,8 @@ namespace {
 
 // "gpus=1,milli=460,cpu=6000,memory=12288,models=T4|A10"
 Result<RequestSpec> ParseRequest(const std::string& text) {
-  static const std::vector<std::string> kKeys = {"gpus",   "milli",  "cpu",   "memory",
-                                                 "gpu-memory", "gpu-memory-percent", "models"};
+  static const std::vector<std::string> kKeys = {
+      "gpus", "milli", "cpu", "memory", "gpu-memory", "gpu-memory-percent", "models"};
   RequestSpec spec;
   bool milli_given = false;
   for (const std::string& item : SplitList(text)) {
@@ -38,8 +38,8 @@ Result<RequestSpec> ParseRequest(const std::string& text) {
     const auto [end, error] = std::from_chars(value.data(), value.data() + value.size(), number);
     if (error != std::errc() || end != value.data() + value.size() || number < 0 ||
         number > 2'000'000'000) {
-      return Fail("--request", fmt::format("{}=\"{}\" is not a whole number in 0..2,000,000,000",
-                                           key, value));
+      return Fail("--request",
+                  fmt::format("{}=\"{}\" is not a whole number in 0..2,000,000,000", key, value));
     }
     if (key == "gpus") spec.gpus = static_cast<std::int32_t>(number);
     if (key == "cpu") spec.cpu_milli = number;
@@ -135,13 +135,12 @@ void AddExplain(CLI::App* app, Context* context) {
   app->callback([o, context] {
     const auto spec = ParseRequest(o->request);
     if (!spec) return context->BadInput(spec.error());
-    const Status ok =
-        WithEngine(o->state, context->registry, nullptr, [&](Engine& engine) {
-          Request request;
-          request.uid = PodUidFromName("basalt explain");
-          request.shape = *engine.InternShape(*spec);
-          PrintExplanation(*spec, engine.Explain(request, o->top), engine.state(), o->format);
-        });
+    const Status ok = WithEngine(o->state, context->registry, nullptr, [&](Engine& engine) {
+      Request request;
+      request.uid = PodUidFromName("basalt explain");
+      request.shape = *engine.InternShape(*spec);
+      PrintExplanation(*spec, engine.Explain(request, o->top), engine.state(), o->format);
+    });
     if (!ok) context->BadInput(ok.error());
   });
 }

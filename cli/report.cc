@@ -1,7 +1,6 @@
 // `basalt report`: the HTML page from data that `basalt sim --report FILE.json` saved.
-#include "report/html.h"
-
 #include "cli/common.h"
+#include "report/html.h"
 
 namespace basalt::cli {
 

@@ -27,7 +27,7 @@ struct PodEntry {
 };
 struct ArmEntry {
   std::string name;
-  std::string cards;   // whole or sliced
+  std::string cards;  // whole or sliced
   std::string policy = "binpack";
 };
 struct ScenarioFile {
@@ -43,16 +43,36 @@ const config::OptionTable<NodeEntry>& NodeTable() {
       config::OptionTable<NodeEntry>()
           .Text({.name = "name", .help = "name, numbered when count > 1", .required = true},
                 &NodeEntry::name)
-          .Integer({.name = "count", .help = "how many alike", .default_value = "1", .low = 1,
-                    .high = 10000}, &NodeEntry::count)
-          .Integer({.name = "cpu_milli", .help = "CPU", .default_value = "0", .unit = "milli-cores",
-                    .low = 0, .high = 2e9}, &NodeEntry::cpu_milli)
-          .Integer({.name = "memory_mib", .help = "host memory", .default_value = "0",
-                    .unit = "MiB", .low = 0, .high = 2e9}, &NodeEntry::memory_mib)
-          .Integer({.name = "cards", .help = "GPUs of the node", .low = 0, .high = 64,
-                    .required = true}, &NodeEntry::cards)
-          .Integer({.name = "card_memory_mib", .help = "memory of each", .unit = "MiB", .low = 1,
-                    .high = 2e9, .required = true}, &NodeEntry::card_memory_mib)
+          .Integer({.name = "count",
+                    .help = "how many alike",
+                    .default_value = "1",
+                    .low = 1,
+                    .high = 10000},
+                   &NodeEntry::count)
+          .Integer({.name = "cpu_milli",
+                    .help = "CPU",
+                    .default_value = "0",
+                    .unit = "milli-cores",
+                    .low = 0,
+                    .high = 2e9},
+                   &NodeEntry::cpu_milli)
+          .Integer({.name = "memory_mib",
+                    .help = "host memory",
+                    .default_value = "0",
+                    .unit = "MiB",
+                    .low = 0,
+                    .high = 2e9},
+                   &NodeEntry::memory_mib)
+          .Integer(
+              {.name = "cards", .help = "GPUs of the node", .low = 0, .high = 64, .required = true},
+              &NodeEntry::cards)
+          .Integer({.name = "card_memory_mib",
+                    .help = "memory of each",
+                    .unit = "MiB",
+                    .low = 1,
+                    .high = 2e9,
+                    .required = true},
+                   &NodeEntry::card_memory_mib)
           .Text({.name = "model", .help = "their model", .default_value = "GPU"},
                 &NodeEntry::model);
   return table;
@@ -62,19 +82,46 @@ const config::OptionTable<PodEntry>& PodTable() {
       config::OptionTable<PodEntry>()
           .Text({.name = "name", .help = "name, numbered when count > 1", .required = true},
                 &PodEntry::name)
-          .Integer({.name = "count", .help = "how many alike", .default_value = "1", .low = 1,
-                    .high = 100000}, &PodEntry::count)
-          .Integer({.name = "memory_percent", .help = "of each card's memory", .unit = "percent",
-                    .low = 1, .high = 100, .required = true}, &PodEntry::memory_percent)
-          .Integer({.name = "compute_percent", .help = "of each card's compute",
-                    .unit = "percent", .low = 0, .high = 100, .required = true},
+          .Integer({.name = "count",
+                    .help = "how many alike",
+                    .default_value = "1",
+                    .low = 1,
+                    .high = 100000},
+                   &PodEntry::count)
+          .Integer({.name = "memory_percent",
+                    .help = "of each card's memory",
+                    .unit = "percent",
+                    .low = 1,
+                    .high = 100,
+                    .required = true},
+                   &PodEntry::memory_percent)
+          .Integer({.name = "compute_percent",
+                    .help = "of each card's compute",
+                    .unit = "percent",
+                    .low = 0,
+                    .high = 100,
+                    .required = true},
                    &PodEntry::compute_percent)
-          .Integer({.name = "cards", .help = "on how many cards", .default_value = "1", .low = 1,
-                    .high = 64}, &PodEntry::cards)
-          .Integer({.name = "cpu_milli", .help = "CPU", .default_value = "0", .unit = "milli-cores",
-                    .low = 0, .high = 2e9}, &PodEntry::cpu_milli)
-          .Integer({.name = "memory_mib", .help = "host memory", .default_value = "0",
-                    .unit = "MiB", .low = 0, .high = 2e9}, &PodEntry::memory_mib);
+          .Integer({.name = "cards",
+                    .help = "on how many cards",
+                    .default_value = "1",
+                    .low = 1,
+                    .high = 64},
+                   &PodEntry::cards)
+          .Integer({.name = "cpu_milli",
+                    .help = "CPU",
+                    .default_value = "0",
+                    .unit = "milli-cores",
+                    .low = 0,
+                    .high = 2e9},
+                   &PodEntry::cpu_milli)
+          .Integer({.name = "memory_mib",
+                    .help = "host memory",
+                    .default_value = "0",
+                    .unit = "MiB",
+                    .low = 0,
+                    .high = 2e9},
+                   &PodEntry::memory_mib);
   return table;
 }
 const config::OptionTable<ArmEntry>& ArmTable() {
@@ -82,8 +129,10 @@ const config::OptionTable<ArmEntry>& ArmTable() {
       config::OptionTable<ArmEntry>()
           .Text({.name = "name", .help = "as the report calls it", .required = true},
                 &ArmEntry::name)
-          .Text({.name = "cards", .help = "whole: a pod takes whole cards; sliced: what it asks",
-                 .required = true}, &ArmEntry::cards)
+          .Text({.name = "cards",
+                 .help = "whole: a pod takes whole cards; sliced: what it asks",
+                 .required = true},
+                &ArmEntry::cards)
           .Text({.name = "policy", .help = "policy expression", .default_value = "binpack"},
                 &ArmEntry::policy);
   return table;
@@ -94,15 +143,18 @@ const config::OptionTable<ScenarioFile>& FileTable() {
           .Text({.name = "scenario", .help = "its title", .required = true},
                 &ScenarioFile::scenario)
           .Text({.name = "about", .help = "a sentence for the report"}, &ScenarioFile::about)
-          .Integer({.name = "cells_per_card", .help = "the grain of sharing",
-                    .default_value = "16", .low = 1, .high = 32},
+          .Integer({.name = "cells_per_card",
+                    .help = "the grain of sharing",
+                    .default_value = "16",
+                    .low = 1,
+                    .high = 32},
                    &ScenarioFile::cells_per_card)
           .Maps({.name = "nodes", .help = "the cluster", .required = true}, &ScenarioFile::nodes,
                 NodeTable())
           .Maps({.name = "pods", .help = "what arrives, in this order", .required = true},
                 &ScenarioFile::pods, PodTable())
-          .Maps({.name = "arms", .help = "what is compared", .required = true},
-                &ScenarioFile::arms, ArmTable());
+          .Maps({.name = "arms", .help = "what is compared", .required = true}, &ScenarioFile::arms,
+                ArmTable());
   return table;
 }
 
@@ -128,11 +180,12 @@ std::string Numbered(const std::string& name, std::int64_t i, std::int64_t count
 Result<ArmResult> RunArm(const ScenarioFile& file, const std::string& path, const ArmEntry& arm,
                          const Registry& registry) {
   if (arm.cards != "whole" && arm.cards != "sliced") {
-    return Fail(path, fmt::format("arm \"{}\": cards is whole or sliced, not \"{}\"", arm.name,
-                                  arm.cards));
+    return Fail(
+        path, fmt::format("arm \"{}\": cards is whole or sliced, not \"{}\"", arm.name, arm.cards));
   }
   const auto policy = registry.Configure(arm.policy);
-  if (!policy) return Fail(fmt::format("{}: arm \"{}\"", path, arm.name), policy.error().ToString());
+  if (!policy)
+    return Fail(fmt::format("{}: arm \"{}\"", path, arm.name), policy.error().ToString());
   const bool whole = arm.cards == "whole";
   const std::int64_t cells = file.cells_per_card;
   // Card memory differs by node, so a pod's memory stays a share of the card: so many cells of it.
@@ -144,14 +197,14 @@ Result<ArmResult> RunArm(const ScenarioFile& file, const std::string& path, cons
     spec.cpu_milli = pod.cpu_milli;
     spec.memory_mib = pod.memory_mib;
     spec.gpus = static_cast<std::int32_t>(pod.cards);
-    spec.gpu_milli =
-        whole ? kWholeCard : static_cast<std::int32_t>(kWholeCard * pod_cells / cells);
+    spec.gpu_milli = whole ? kWholeCard : static_cast<std::int32_t>(kWholeCard * pod_cells / cells);
     spec.gpu_memory_percent = whole ? 100 : static_cast<std::int32_t>(100 * pod_cells / cells);
     return spec;
   };
   EngineOptions options;
   std::vector<TargetWorkload::Counted> counted;
-  for (const PodEntry& pod : file.pods) counted.push_back({request_of(cells_of(pod), pod), pod.count});
+  for (const PodEntry& pod : file.pods)
+    counted.push_back({request_of(cells_of(pod), pod), pod.count});
   options.target = TargetWorkload(counted, 100);
   auto made = Engine::Create(*policy, std::move(options));
   if (!made) return tl::unexpected<Error>(made.error());
@@ -267,13 +320,14 @@ void RunScenarioFile(Context* context, const std::string& path, const std::strin
     const auto kpi = [](const char* label, const std::string& value, const char* unit) {
       return nlohmann::json{{"label", label}, {"value", value}, {"unit", unit}};
     };
-    columns.push_back({{"name", a.name},
-                       {"map", maps.size()},
-                       {"kpis",
-                        {kpi("Cards taken", fmt::format("{} of {}", a.cards_taken, a.cards), ""),
-                         kpi("Stranded", fmt::format("{} of {}", a.cells_stranded, a.cells), "cells"),
-                         kpi("Still schedulable", std::to_string(a.cells_schedulable), "cells"),
-                         kpi("Pods placed", std::to_string(a.placed), "")}}});
+    columns.push_back(
+        {{"name", a.name},
+         {"map", maps.size()},
+         {"kpis",
+          {kpi("Cards taken", fmt::format("{} of {}", a.cards_taken, a.cards), ""),
+           kpi("Stranded", fmt::format("{} of {}", a.cells_stranded, a.cells), "cells"),
+           kpi("Still schedulable", std::to_string(a.cells_schedulable), "cells"),
+           kpi("Pods placed", std::to_string(a.placed), "")}}});
     maps.push_back(report::MapJson(a.name, a.name, 0, a.map));
   }
   if (format == Format::kJson) {
@@ -293,20 +347,22 @@ void RunScenarioFile(Context* context, const std::string& path, const std::strin
     nodes += n.count;
     cards += n.count * n.cards;
   }
-  const nlohmann::json data = {
-      {"schema", "basalt.report/1"},
-      {"title", file.scenario},
-      {"subtitle", file.about},
-      {"command", context->command_line},
-      {"version", kVersion},
-      {"kind", "scenario"},
-      {"cluster", {{"nodes", nodes}, {"cards", cards}, {"gpu_milli", cards * kWholeCard},
-                   {"models", nlohmann::json::array()}}},
-      {"traces", nlohmann::json::array()},
-      {"causes", report::CausesJson()},
-      {"runs", nlohmann::json::array()},
-      {"maps", maps},
-      {"comparison", {{"arms", columns}, {"summary", file.about}}}};
+  const nlohmann::json data = {{"schema", "basalt.report/1"},
+                               {"title", file.scenario},
+                               {"subtitle", file.about},
+                               {"command", context->command_line},
+                               {"version", kVersion},
+                               {"kind", "scenario"},
+                               {"cluster",
+                                {{"nodes", nodes},
+                                 {"cards", cards},
+                                 {"gpu_milli", cards * kWholeCard},
+                                 {"models", nlohmann::json::array()}}},
+                               {"traces", nlohmann::json::array()},
+                               {"causes", report::CausesJson()},
+                               {"runs", nlohmann::json::array()},
+                               {"maps", maps},
+                               {"comparison", {{"arms", columns}, {"summary", file.about}}}};
   const std::string text = data.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
   const std::string page = report_path.ends_with(".json") ? text : report::RenderHtml(text);
   if (Status ok = WriteFile(report_path, page); !ok) return context->BadInput(ok.error());

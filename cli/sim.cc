@@ -120,7 +120,8 @@ void AddSim(CLI::App* app, Context* context) {
       ->capture_default_str();
   app->add_option("--scenario", o->scenario, "a scenario file: its arms side by side")
       ->type_name("FILE");
-  app->add_option("--report", o->report, "write a self-contained HTML page (or its data: FILE.json)")
+  app->add_option("--report", o->report,
+                  "write a self-contained HTML page (or its data: FILE.json)")
       ->type_name("FILE");
   app->add_option("--threads", o->threads, "0: as many as there are")
       ->check(CLI::Range(0, 1024))

@@ -34,10 +34,9 @@ Result<std::unique_ptr<Engine>> Load(const std::string& path, const Registry& re
 void Show(Engine& engine, Format format) {
   const ClusterTotals& t = engine.state().totals();
   const Fragmentation* frag = engine.fragmentation();
-  const double stranded =
-      frag == nullptr ? 0
-                      : static_cast<double>(frag->total().fragment()) /
-                            static_cast<double>(frag->weight()) / 1000;
+  const double stranded = frag == nullptr ? 0
+                                          : static_cast<double>(frag->total().fragment()) /
+                                                static_cast<double>(frag->weight()) / 1000;
   const double gpus = static_cast<double>(t.gpu_capacity) / 1000;
   const double used = static_cast<double>(t.gpu_capacity - t.gpu_free) / 1000;
   if (format == Format::kJson) {
@@ -124,8 +123,8 @@ void AddSnapshot(CLI::App* app, Context* context) {
   make->callback([m, context] {
     JournalBuffer journal;
     Status written;
-    const Status ok = WithEngine(m->state, context->registry, m->journal.empty() ? nullptr : &journal,
-                                 [&](Engine& engine) {
+    const Status ok = WithEngine(m->state, context->registry,
+                                 m->journal.empty() ? nullptr : &journal, [&](Engine& engine) {
                                    written = WriteFile(m->out, engine.Snapshot());
                                    if (written) Show(engine, m->format);
                                  });

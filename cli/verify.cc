@@ -34,9 +34,12 @@ struct Published {
   const char* suffix;  // after "NN-" in the result files
   const char* policy;
 };
-constexpr Published kPublished[] = {{"DotProd", "dot-product"},   {"GpuClustering", "gpu-clustering"},
-                                    {"GpuPacking", "gpu-packing"}, {"BestFit", "best-fit"},
-                                    {"FGD", "fgd"},                {"Random", "random"}};
+constexpr Published kPublished[] = {{"DotProd", "dot-product"},
+                                    {"GpuClustering", "gpu-clustering"},
+                                    {"GpuPacking", "gpu-packing"},
+                                    {"BestFit", "best-fit"},
+                                    {"FGD", "fgd"},
+                                    {"Random", "random"}};
 
 // (workload, policy, seed) -> values at 0, 1, 2, ... % arrived; NaN where the cell is empty.
 using RunKey = std::tuple<std::string, std::string, std::uint64_t>;
@@ -159,8 +162,8 @@ void Run(const Options& o, Context* context) {
     }
   }
   if (error) return context->BadInput(Error{o.pods, "cannot be listed: " + error.message()});
-  const std::vector<std::string> wanted = o.traces.empty() ? std::vector<std::string>()
-                                                           : SplitList(o.traces);
+  const std::vector<std::string> wanted =
+      o.traces.empty() ? std::vector<std::string>() : SplitList(o.traces);
   for (const std::string& trace : wanted) {
     if (std::none_of(pod_files.begin(), pod_files.end(),
                      [&](const auto& f) { return Names(f.first, trace); })) {
@@ -176,9 +179,8 @@ void Run(const Options& o, Context* context) {
   std::vector<std::uint64_t> order_seeds;
   std::vector<Job> jobs;
   for (const auto& [name, file] : pod_files) {
-    if (!wanted.empty() && std::none_of(wanted.begin(), wanted.end(), [&](const std::string& w) {
-          return Names(name, w);
-        })) {
+    if (!wanted.empty() && std::none_of(wanted.begin(), wanted.end(),
+                                        [&](const std::string& w) { return Names(name, w); })) {
       continue;
     }
     std::map<std::uint64_t, std::size_t> orders;  // seed -> index
@@ -205,7 +207,8 @@ void Run(const Options& o, Context* context) {
         order_seeds.push_back(seed);
       }
       const std::size_t dash = row_policy.find('-');
-      const std::string suffix = dash == std::string::npos ? row_policy : row_policy.substr(dash + 1);
+      const std::string suffix =
+          dash == std::string::npos ? row_policy : row_policy.substr(dash + 1);
       for (std::size_t p = 0; p < std::size(kPublished); ++p) {
         if (suffix == kPublished[p].suffix) {
           jobs.push_back({workload.get(), name, row_policy, &policies[p], seed, orders[seed]});
@@ -215,8 +218,10 @@ void Run(const Options& o, Context* context) {
     if (workload) workloads.push_back(std::move(workload));
   }
   if (jobs.empty()) {
-    return context->BadInput(Error{o.orders, "no arrival order here belongs to a published run "
-                                             "whose pod list is in " + o.pods});
+    return context->BadInput(Error{o.orders,
+                                   "no arrival order here belongs to a published run "
+                                   "whose pod list is in " +
+                                       o.pods});
   }
 
   const auto executor = MakeTbbExecutor(o.threads);
@@ -300,7 +305,8 @@ void Run(const Options& o, Context* context) {
       ++n;
     }
     for (const double d : mean) {
-      random_most = std::max(random_most, std::abs(d) / static_cast<double>(std::max<std::size_t>(n, 1)));
+      random_most =
+          std::max(random_most, std::abs(d) / static_cast<double>(std::max<std::size_t>(n, 1)));
     }
   }
   constexpr double kRandomTolerance = 0.5;  // points, on the mean of ten seeds
@@ -309,12 +315,13 @@ void Run(const Options& o, Context* context) {
     if (row.random) random_seeds.insert(row.seed);
   }
   const bool random_judged = random_seeds.size() >= 10;
-  const bool passed =
-      exact == runs && (!random_judged || random_most <= kRandomTolerance);
+  const bool passed = exact == runs && (!random_judged || random_most <= kRandomTolerance);
 
   if (o.format == Format::kJson) {
     nlohmann::json list = nlohmann::json::array();
-    const auto number = [](double v) { return std::isinf(v) ? nlohmann::json() : nlohmann::json(v); };
+    const auto number = [](double v) {
+      return std::isinf(v) ? nlohmann::json() : nlohmann::json(v);
+    };
     for (const Row& r : out) {
       list.push_back({{"trace", r.trace},
                       {"policy", r.policy},
@@ -338,8 +345,8 @@ void Run(const Options& o, Context* context) {
                          {"rows", std::move(list)}});
   } else {
     report::Table t;
-    t.header = {"trace", "policy", "seed", "placed", "failed", "alloc diff", "frag diff",
-                "ratio diff", "exact", "cpu s"};
+    t.header = {"trace",      "policy",    "seed",       "placed", "failed",
+                "alloc diff", "frag diff", "ratio diff", "exact",  "cpu s"};
     t.right = {false, false, true, true, true, true, true, true, false, true};
     for (const Row& r : out) {
       t.rows.push_back({r.trace, r.policy, std::to_string(r.seed), std::to_string(r.placed),

@@ -6,7 +6,8 @@ namespace basalt {
 
 void RegisterBuiltinPolicies(Registry& registry) {
   using namespace policies;
-  registry.Add("best-fit", "least CPU and GPU left over on the node (ATC'23 baseline)", MakeBestFit);
+  registry.Add("best-fit", "least CPU and GPU left over on the node (ATC'23 baseline)",
+               MakeBestFit);
   registry.Add("binpack", "the fullest node", MakeBinpack);
   registry.Add("class-quota", "class-quota(MODEL=SHARE,...;POLICY): avoid card models past a share",
                MakeClassQuota);

@@ -43,7 +43,8 @@ class ClassQuota : public PlacementPolicy {
     const Score inner = inner_->ClassTerm(context, node_class);
     const auto& models = context.state.class_of(node_class).card_models;
     // A pod that names its models has nowhere else to go.
-    if (models.empty() || context.shape.gpus == 0 || !context.shape.spec.models.empty()) return inner;
+    if (models.empty() || context.shape.gpus == 0 || !context.shape.spec.models.empty())
+      return inner;
     for (const Quota& quota : quotas_) {
       if (context.state.model_name(models[0]) != quota.model) continue;
       const ModelTotals& totals = context.state.model_totals(models[0]);
@@ -65,7 +66,7 @@ class ClassQuota : public PlacementPolicy {
 }  // namespace
 
 Made MakeClassQuota(const Registry& registry, std::string_view argument) {
-  const auto bad = [&](std::string what) {
+  const auto bad = [&](const std::string& what) {
     return Fail(fmt::format("policy \"class-quota({})\"", argument),
                 what + "; write class-quota(T4=0.5,P100=0.8;fgd)");
   };

@@ -63,18 +63,17 @@ class Fgd : public PlacementPolicy {
     const bool each_card = context.card_rule == CardRule::kEach;
     for (std::size_t i = 0; i < nodes.size(); ++i) {
       const FragmentTable* table = frag.table(nodes[i]);
-      const bool fast =
-          table != nullptr && context.shape.card_memory == 0 &&
-          (context.shape.gpus == 0 || context.shape.whole || (each_card && context.shape.gpus == 1));
+      const bool fast = table != nullptr && context.shape.card_memory == 0 &&
+                        (context.shape.gpus == 0 || context.shape.whole ||
+                         (each_card && context.shape.gpus == 1));
       if (fast) {
         scores[i] = ScoreByTable(context, *table, nodes[i], to_milli);
       } else if (context.state.hot(nodes[i]).cards == 0) {
         scores[i] = 50;  // nothing to fragment
       } else {
         Score best = kNoScore;
-        ProposeCards(context, nodes[i], [&](CardSet set) {
-          best = std::max(best, ScoreSet(context, nodes[i], set));
-        });
+        ProposeCards(context, nodes[i],
+                     [&](CardSet set) { best = std::max(best, ScoreSet(context, nodes[i], set)); });
         scores[i] = best;
       }
     }
@@ -101,15 +100,14 @@ class Fgd : public PlacementPolicy {
     const auto free_after = std::span<const std::int16_t>(free).first(count);
     const FragmentTable* table = frag.table(node);
     const NodeFragment after =
-        table != nullptr
-            ? frag.EvaluateByTable(*table, cpu, free_after)
-            : frag.Evaluate(node, cpu, free_after, std::span<const std::int32_t>(memory).first(count));
+        table != nullptr ? frag.EvaluateByTable(*table, cpu, free_after)
+                         : frag.Evaluate(node, cpu, free_after,
+                                         std::span<const std::int32_t>(memory).first(count));
     const std::int64_t difference = frag.node(node).fragment() - after.fragment();
     if (difference == 0 && table != nullptr) {
       ++context.work.exact_fallbacks;
-      return ScoreOfDouble(
-          frag.AmountInPublishedOrder(node, hot.cpu_free, state.CardFree(node)) -
-          frag.AmountInPublishedOrder(node, cpu, free_after));
+      return ScoreOfDouble(frag.AmountInPublishedOrder(node, hot.cpu_free, state.CardFree(node)) -
+                           frag.AmountInPublishedOrder(node, cpu, free_after));
     }
     return ScoreOfDouble(static_cast<double>(difference) / static_cast<double>(frag.weight()));
   }
@@ -119,11 +117,11 @@ class Fgd : public PlacementPolicy {
   // comparison with the next threshold finishes: thresholds are at least 40 milli apart.
   struct Steps {
     static constexpr std::int32_t kReach = 70'000;  // 64 cards and then some
-    std::vector<std::int8_t> score;
+    std::vector<std::uint8_t> score;
     Steps() : score(2 * kReach + 1) {
       for (std::int32_t d = -kReach; d <= kReach; ++d) {
-        score[static_cast<std::size_t>(d + kReach)] = static_cast<std::int8_t>(
-            d == 0 ? 50 : ScoreOfDouble(static_cast<double>(d)));
+        score[static_cast<std::size_t>(d + kReach)] =
+            static_cast<std::uint8_t>(d == 0 ? 50 : ScoreOfDouble(static_cast<double>(d)));
       }
     }
   };
@@ -131,8 +129,8 @@ class Fgd : public PlacementPolicy {
   static Score ScoreOfExact(double milli) {
     static const Steps steps;
     const double below = std::floor(milli);
-    const Score score = steps.score[static_cast<std::size_t>(static_cast<std::int32_t>(below) +
-                                                             Steps::kReach)];
+    const Score score =
+        steps.score[static_cast<std::size_t>(static_cast<std::int32_t>(below) + Steps::kReach)];
     return score + (milli >= ScoreThresholds().at[static_cast<std::size_t>(score) + 1] ? 1 : 0);
   }
 
@@ -189,9 +187,8 @@ class Fgd : public PlacementPolicy {
   static Score ScoreOnTheEdge(const PlacementContext& context, NodeId node) {
     static const Fgd self;
     Score best = kNoScore;
-    ProposeCards(context, node, [&](CardSet set) {
-      best = std::max(best, self.ScoreSet(context, node, set));
-    });
+    ProposeCards(context, node,
+                 [&](CardSet set) { best = std::max(best, self.ScoreSet(context, node, set)); });
     return best;
   }
 

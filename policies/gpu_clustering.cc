@@ -9,7 +9,8 @@ namespace {
 
 class GpuClustering : public LocalPolicy<GpuClustering> {
  public:
-  GpuClustering() : LocalPolicy({.name = "gpu-clustering", .help = "", .stretch_in_blend = false}) {}
+  GpuClustering()
+      : LocalPolicy({.name = "gpu-clustering", .help = "", .stretch_in_blend = false}) {}
   Score ScoreOne(const PlacementContext& context, NodeId node) const {
     const int kind = context.shape.kind;
     if (kind == kNoGpuKind) return 0;

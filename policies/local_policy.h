@@ -12,7 +12,6 @@ namespace basalt::policies {
 template <class Derived>
 class LocalPolicy : public PlacementPolicy {
  public:
-  explicit LocalPolicy(PolicyTraits traits) : traits_(std::move(traits)) {}
   const PolicyTraits& traits() const override { return traits_; }
   void ScoreNodes(const PlacementContext& context, std::span<const NodeId> nodes,
                   std::span<Score> scores) const override {
@@ -21,6 +20,8 @@ class LocalPolicy : public PlacementPolicy {
   }
 
  private:
+  friend Derived;
+  explicit LocalPolicy(PolicyTraits traits) : traits_(std::move(traits)) {}
   PolicyTraits traits_;
 };
 

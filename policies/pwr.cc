@@ -29,9 +29,8 @@ class Pwr : public PlacementPolicy {
     Score high = kNoScore;
     for (std::size_t i = 0; i < nodes.size(); ++i) {
       Score best = kNoScore;
-      ProposeCards(context, nodes[i], [&](CardSet set) {
-        best = std::max(best, ScoreSet(context, nodes[i], set));
-      });
+      ProposeCards(context, nodes[i],
+                   [&](CardSet set) { best = std::max(best, ScoreSet(context, nodes[i], set)); });
       scores[i] = best;
       low = std::min(low, best);
       high = std::max(high, best);
@@ -56,9 +55,8 @@ class Pwr : public PlacementPolicy {
             : std::string_view();
     const CpuPackageInfo cpu = CpuPackageFor(model);
     const std::int32_t total = state.capacity(node).cpu;
-    const std::int32_t opened =
-        BusySockets(total, hot.cpu_free - context.shape.cpu, cpu.cores) -
-        BusySockets(total, hot.cpu_free, cpu.cores);
+    const std::int32_t opened = BusySockets(total, hot.cpu_free - context.shape.cpu, cpu.cores) -
+                                BusySockets(total, hot.cpu_free, cpu.cores);
     return -(watts + opened * (cpu.full_watts - cpu.idle_watts));
   }
 

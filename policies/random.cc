@@ -17,10 +17,8 @@ class Random : public PlacementPolicy {
   }
 
  private:
-  PolicyTraits traits_{.name = "random",
-                       .help = "",
-                       .default_card_rule = CardRule::kRandom,
-                       .whole_set = true};
+  PolicyTraits traits_{
+      .name = "random", .help = "", .default_card_rule = CardRule::kRandom, .whole_set = true};
 };
 
 }  // namespace

@@ -140,8 +140,13 @@ Table SummaryTable(const std::vector<RunResult>& runs, Mode mode) {
 
 Table SeriesTable(const std::vector<RunResult>& runs, Mode mode) {
   Table t;
-  t.header = {"trace", "policy", "seed", mode == Mode::kSaturation ? "arrived_pct" : "hours",
-              "allocation_pct", "fragmentation_pct", "fragmentation_ratio_pct"};
+  t.header = {"trace",
+              "policy",
+              "seed",
+              mode == Mode::kSaturation ? "arrived_pct" : "hours",
+              "allocation_pct",
+              "fragmentation_pct",
+              "fragmentation_ratio_pct"};
   for (std::size_t c = 0; c < kStrandCauses; ++c) {
     t.header.push_back(fmt::format("{}_gpus", StrandCauseKey(static_cast<StrandCause>(c))));
   }
@@ -150,8 +155,12 @@ Table SeriesTable(const std::vector<RunResult>& runs, Mode mode) {
   for (const RunResult& r : runs) {
     for (std::size_t i = 0; i < r.series.x.size(); ++i) {
       const sim::Series& s = r.series;
-      std::vector<std::string> row = {r.trace, r.policy, std::to_string(r.seed), cell(s.x[i]),
-                                      cell(s.allocation_pct[i]), cell(s.fragmentation_pct[i]),
+      std::vector<std::string> row = {r.trace,
+                                      r.policy,
+                                      std::to_string(r.seed),
+                                      cell(s.x[i]),
+                                      cell(s.allocation_pct[i]),
+                                      cell(s.fragmentation_pct[i]),
                                       cell(s.fragmentation_ratio_pct[i])};
       for (const auto& cause : s.cause_gpus) row.push_back(cell(cause[i]));
       row.push_back(cell(s.idle_cards[i]));
@@ -228,8 +237,11 @@ json RunsJson(const std::vector<RunResult>& runs, Mode mode) {
                 {"cpu_seconds", r.cpu_seconds}};
     if (mode == Mode::kReplay) {
       row["queued"] = Numbers(r.series.queued);
-      row["wait_s"] = {{"mean", r.wait.mean}, {"p50", r.wait.p50}, {"p95", r.wait.p95},
-                       {"p99", r.wait.p99},   {"max", r.wait.max}};
+      row["wait_s"] = {{"mean", r.wait.mean},
+                       {"p50", r.wait.p50},
+                       {"p95", r.wait.p95},
+                       {"p99", r.wait.p99},
+                       {"max", r.wait.max}};
     }
     out.push_back(std::move(row));
   }
@@ -251,8 +263,7 @@ json MapJson(const std::string& label, const std::string& policy, std::uint64_t 
       }
       cards.push_back(
           {{"free_milli", card.free_milli},
-           {"mem_free_mib",
-            card.memory_free_mib >= 0 ? json(card.memory_free_mib) : json(nullptr)},
+           {"mem_free_mib", card.memory_free_mib >= 0 ? json(card.memory_free_mib) : json(nullptr)},
            {"usable", card.usable},
            {"cause", card.cause.empty() ? json(nullptr) : json(card.cause)},
            {"slices", std::move(slices)}});
@@ -269,10 +280,11 @@ json MapJson(const std::string& label, const std::string& policy, std::uint64_t 
 json ReportJson(const ReportHead& head, Mode mode,
                 const std::vector<const sim::Workload*>& workloads,
                 const std::vector<RunResult>& runs) {
-  json out = {{"schema", "basalt.report/1"}, {"title", head.title},     {"subtitle", head.subtitle},
-              {"command", head.command},     {"version", head.version},
-              {"kind", mode == Mode::kSaturation ? "saturation" : "replay"},
-              {"causes", CausesJson()},      {"comparison", nullptr}};
+  json out = {
+      {"schema", "basalt.report/1"}, {"title", head.title},
+      {"subtitle", head.subtitle},   {"command", head.command},
+      {"version", head.version},     {"kind", mode == Mode::kSaturation ? "saturation" : "replay"},
+      {"causes", CausesJson()},      {"comparison", nullptr}};
   const sim::Workload& first = *workloads.front();
   std::map<std::string, std::pair<std::int64_t, std::int64_t>> models;
   for (const NodeSpec& node : first.nodes) {

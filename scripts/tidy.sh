@@ -9,4 +9,5 @@ if [ $# -eq 0 ]; then
 else
   files=("$@")
 fi
-printf '%s\n' "${files[@]}" | xargs -P "$(nproc)" -n 4 clang-tidy-19 -p "build/$preset" --quiet
+printf '%s\n' "${files[@]}" |
+  xargs -P "$(nproc)" -n 1 clang-tidy-19 -p "build/$preset" --quiet

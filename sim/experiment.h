@@ -1,5 +1,5 @@
-// Many runs as one experiment: every trace x policy x seed, spread by the caller's executor, results
-// in a fixed order whatever the threads did.
+// Many runs as one experiment: every trace x policy x seed, spread by the caller's executor,
+// results in a fixed order whatever the threads did.
 #pragma once
 
 #include <atomic>

@@ -51,10 +51,10 @@ Result<JournalReplay> ReplayJournal(const JournalContents& journal, const Regist
                                OutcomeKindName(again->kind)));
       } else if (engine.state().name(again->placement.node) != reserved->node ||
                  again->placement.cards != reserved->cards) {
-        differs(i, fmt::format("was placed on {} cards {:#x}, now on {} cards {:#x}",
-                               reserved->node, reserved->cards.bits(),
-                               engine.state().name(again->placement.node),
-                               again->placement.cards.bits()));
+        differs(i,
+                fmt::format("was placed on {} cards {:#x}, now on {} cards {:#x}", reserved->node,
+                            reserved->cards.bits(), engine.state().name(again->placement.node),
+                            again->placement.cards.bits()));
       }
     } else if (const auto* decision = std::get_if<DecisionRecord>(&record.body)) {
       const auto again =

@@ -226,12 +226,13 @@ Result<RunResult> RunReplay(const Workload& workload, const ConfiguredPolicy& po
       rows.emplace(workload.arrivals[i].uid, i);
     }
   }
-  FinishRun(engine, failures, prepared->shapes, options,
-            [&](const PodUid& uid) {
-              const auto it = rows.find(uid);
-              return it == rows.end() ? std::string("?") : workload.pod_names[it->second];
-            },
-            result);
+  FinishRun(
+      engine, failures, prepared->shapes, options,
+      [&](const PodUid& uid) {
+        const auto it = rows.find(uid);
+        return it == rows.end() ? std::string("?") : workload.pod_names[it->second];
+      },
+      result);
   return result;
 }
 

@@ -14,35 +14,35 @@
 namespace basalt::sim {
 
 struct Series {
-  std::vector<double> x;                       // arrived % of capacity, or hours
+  std::vector<double> x;  // arrived % of capacity, or hours
   std::vector<double> allocation_pct;
-  std::vector<double> fragmentation_pct;       // stranded, of the cluster
-  std::vector<double> fragmentation_ratio_pct; // stranded, of what is idle
+  std::vector<double> fragmentation_pct;                      // stranded, of the cluster
+  std::vector<double> fragmentation_ratio_pct;                // stranded, of what is idle
   std::array<std::vector<double>, kStrandCauses> cause_gpus;  // stranded GPUs by cause
   std::vector<double> idle_cards;
   std::vector<double> idle_nodes;
-  std::vector<double> queued;                  // replay only
+  std::vector<double> queued;  // replay only
 };
 
 struct FailedShape {
   std::string shape;
   std::int64_t count = 0;
-  double gpus = 0;          // asked by these requests together
-  std::string outcome;      // Wait or Infeasible
-  std::string reason;       // counted, at the end of the run
+  double gpus = 0;      // asked by these requests together
+  std::string outcome;  // Wait or Infeasible
+  std::string reason;   // counted, at the end of the run
 };
 
 struct CardSlice {
   std::string pod;
   std::int32_t milli = 0;
   std::int64_t memory_mib = 0;
-  int kind = 0;             // kShareKind, or whole cards: how many
+  int kind = 0;  // kShareKind, or whole cards: how many
 };
 struct MapCard {
   std::int32_t free_milli = 0;
   std::int64_t memory_free_mib = -1;  // -1: memory is not tracked
-  bool usable = false;      // some typical request fits this card now
-  std::string cause;        // why not, a StrandCauseKey
+  bool usable = false;                // some typical request fits this card now
+  std::string cause;                  // why not, a StrandCauseKey
   std::vector<CardSlice> slices;
 };
 struct MapNode {
@@ -63,10 +63,10 @@ struct RunResult {
   std::uint64_t seed = 0;
   std::int64_t arrivals = 0;
   std::int64_t placed = 0;
-  std::int64_t failed = 0;       // dropped (saturation), refused or never started (replay)
+  std::int64_t failed = 0;  // dropped (saturation), refused or never started (replay)
   Series series;
   double final_allocation_pct = 0;
-  WaitTimes wait;                // replay
+  WaitTimes wait;                          // replay
   std::vector<FailedShape> failed_shapes;  // most GPUs first
   Digest128 decision_digest;
   WorkCounters work;

@@ -66,16 +66,15 @@ std::vector<FailedShape> FailureTally::Explain(Engine& engine,
 }
 
 void FinishRun(Engine& engine, const FailureTally& failures, const std::vector<ShapeId>& shapes,
-               const RunOptions& options,
-               const std::function<std::string(const PodUid&)>& pod_name, RunResult& result) {
+               const RunOptions& options, const std::function<std::string(const PodUid&)>& pod_name,
+               RunResult& result) {
   result.decision_digest = engine.DecisionDigest();
   result.work = engine.work();
   const ClusterTotals& totals = engine.state().totals();
   result.final_allocation_pct =
-      totals.gpu_capacity == 0
-          ? 0
-          : 100 * static_cast<double>(totals.gpu_capacity - totals.gpu_free) /
-                static_cast<double>(totals.gpu_capacity);
+      totals.gpu_capacity == 0 ? 0
+                               : 100 * static_cast<double>(totals.gpu_capacity - totals.gpu_free) /
+                                     static_cast<double>(totals.gpu_capacity);
   if (options.explain_failures) result.failed_shapes = failures.Explain(engine, shapes);
   if (options.keep_map) result.map = DrawMap(engine, pod_name);
   if (options.inspect) options.inspect(engine);
@@ -106,15 +105,15 @@ std::vector<MapNode> DrawMap(Engine& engine,
       for (const TargetClass& c : frag->target().classes()) {
         if (c.spec.gpus == 0) continue;
         const bool model_ok =
-            c.spec.models.empty() || std::find(c.spec.models.begin(), c.spec.models.end(),
-                                               out.model) != c.spec.models.end();
+            c.spec.models.empty() ||
+            std::find(c.spec.models.begin(), c.spec.models.end(), out.model) != c.spec.models.end();
         const bool cpu_ok = hot.cpu_free >= c.spec.cpu_milli;
         int fitting = 0;
         bool here = false;
         for (int j = 0; j < hot.cards; ++j) {
-          const bool fits = state.CardFree(node)[static_cast<std::size_t>(j)] >=
-                                std::max(c.spec.gpu_milli, 1) &&
-                            state.card(node, j).memory_free >= c.spec.gpu_memory_mib;
+          const bool fits =
+              state.CardFree(node)[static_cast<std::size_t>(j)] >= std::max(c.spec.gpu_milli, 1) &&
+              state.card(node, j).memory_free >= c.spec.gpu_memory_mib;
           fitting += fits ? 1 : 0;
           here = here || (fits && i == j);
         }
@@ -122,7 +121,7 @@ std::vector<MapNode> DrawMap(Engine& engine,
           cell.usable = true;
           break;
         }
-        const StrandCause cause = !model_ok                         ? StrandCause::kModelNotAllowed
+        const StrandCause cause = !model_ok                          ? StrandCause::kModelNotAllowed
                                   : cpu_ok && fitting >= c.spec.gpus ? StrandCause::kDust
                                   : cpu_ok                           ? StrandCause::kNoCardFits
                                   : fitting >= c.spec.gpus           ? StrandCause::kCpuShort

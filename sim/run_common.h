@@ -46,7 +46,7 @@ class FailureTally {
 };
 
 void FinishRun(Engine& engine, const FailureTally& failures, const std::vector<ShapeId>& shapes,
-               const RunOptions& options,
-               const std::function<std::string(const PodUid&)>& pod_name, RunResult& result);
+               const RunOptions& options, const std::function<std::string(const PodUid&)>& pod_name,
+               RunResult& result);
 
 }  // namespace basalt::sim

@@ -16,8 +16,8 @@ namespace {
 // One printed value with two digits, as the published logs carry it.
 double TwoDigits(double value) { return std::nearbyint(value * 100) / 100; }
 
-// The sum as numpy takes it (pairwise, eight accumulators): a published mean that lies on a rounding
-// edge is reproduced only with the same rounding errors.
+// The sum as numpy takes it (pairwise, eight accumulators): a published mean that lies on a
+// rounding edge is reproduced only with the same rounding errors.
 double PairwiseSum(std::span<const double> v) {
   if (v.size() < 8) {
     double sum = 0;
@@ -68,8 +68,7 @@ class Sampler {
     const auto used = static_cast<double>(totals.gpu_capacity - totals.gpu_free);
     b.allocation.push_back(TwoDigits(used / cards_ / 10));
     const NodeFragment& f = frag.total();
-    const double milli =
-        static_cast<double>(f.fragment()) / static_cast<double>(weight_);
+    const double milli = static_cast<double>(f.fragment()) / static_cast<double>(weight_);
     b.fragment_milli.push_back(TwoDigits(milli));
     b.ratio.push_back(f.idle > 0 ? TwoDigits(100 * milli / static_cast<double>(f.idle)) : 0);
     b.idle_cards += static_cast<double>(totals.idle_cards);
@@ -163,8 +162,7 @@ Order MakeSaturationOrder(const Workload& workload, std::uint64_t seed, int infl
 }
 
 Result<RunResult> RunSaturation(const Workload& workload, const ConfiguredPolicy& policy,
-                                std::uint64_t seed, const Order& order,
-                                const RunOptions& options) {
+                                std::uint64_t seed, const Order& order, const RunOptions& options) {
   Result<PreparedRun> prepared = Prepare(workload, policy, seed, order.node_ranks, options);
   if (!prepared) return tl::unexpected<Error>(prepared.error());
   Engine& engine = *prepared->engine;
@@ -216,12 +214,13 @@ Result<RunResult> RunSaturation(const Workload& workload, const ConfiguredPolicy
       rows.emplace(uid, order.pods[i]);
     }
   }
-  FinishRun(engine, failures, prepared->shapes, options,
-            [&](const PodUid& uid) {
-              const auto it = rows.find(uid);
-              return it == rows.end() ? std::string("?") : workload.pod_names[it->second];
-            },
-            result);
+  FinishRun(
+      engine, failures, prepared->shapes, options,
+      [&](const PodUid& uid) {
+        const auto it = rows.find(uid);
+        return it == rows.end() ? std::string("?") : workload.pod_names[it->second];
+      },
+      result);
   return result;
 }
 

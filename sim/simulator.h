@@ -17,11 +17,11 @@ namespace basalt::sim {
 
 struct RunOptions {
   bool keep_map = false;
-  bool explain_failures = true;  // count reasons for each failed shape at the end
-  bool scan_every_node = false;  // the oracle: no index
-  std::uint32_t audit_every = 0; // audit after every n-th commit
+  bool explain_failures = true;   // count reasons for each failed shape at the end
+  bool scan_every_node = false;   // the oracle: no index
+  std::uint32_t audit_every = 0;  // audit after every n-th commit
   JournalSink* journal = nullptr;
-  int stop_at_percent = 0;       // saturation: stop once this much demand has arrived; 0: never
+  int stop_at_percent = 0;  // saturation: stop once this much demand has arrived; 0: never
   std::function<void(Engine&)> inspect;  // called with the engine at the end of the run
 };
 
@@ -59,8 +59,8 @@ Result<RunResult> RunReplay(const Workload& workload, const ConfiguredPolicy& po
                             std::uint64_t seed, const ReplayOptions& replay,
                             const RunOptions& options);
 
-// Decides again everything that a journal recorded, with the policy that it names (or `policy`), and
-// compares each placement. `now`, events, confirms, releases and expiries are as recorded.
+// Decides again everything that a journal recorded, with the policy that it names (or `policy`),
+// and compares each placement. `now`, events, confirms, releases and expiries are as recorded.
 struct JournalReplay {
   std::size_t decisions = 0;
   std::size_t different = 0;

@@ -34,8 +34,8 @@ Result<std::vector<NodeSpec>> NodesFromTrace(const std::vector<trace::Node>& row
     node.cpu_milli = row.cpu_milli;
     node.memory_mib = row.memory_mib;
     node.numa_nodes = row.numa > 0 ? row.numa : 1;
-    for (const auto& [key, value] : {std::pair<const char*, const std::string&>{"rack", row.rack},
-                                     {"pool", row.pool}}) {
+    for (const auto& [key, value] :
+         {std::pair<const char*, const std::string&>{"rack", row.rack}, {"pool", row.pool}}) {
       if (!value.empty()) node.labels.push_back(LabelRequirement{key, value});
     }
     CardSpec card;
@@ -44,8 +44,8 @@ Result<std::vector<NodeSpec>> NodesFromTrace(const std::vector<trace::Node>& row
     card.memory_mib = row.gpu_mem_mib > 0 ? row.gpu_mem_mib : 0;
     node.cards.assign(static_cast<std::size_t>(std::max(row.gpu_count, 0)), card);
     for (std::size_t i = 0; i < node.cards.size() && row.numa > 0; ++i) {
-      node.cards[i].numa = static_cast<std::int32_t>(i * static_cast<std::size_t>(row.numa) /
-                                                     node.cards.size());
+      node.cards[i].numa =
+          static_cast<std::int32_t>(i * static_cast<std::size_t>(row.numa) / node.cards.size());
     }
     if (Status ok = ValidateNode(node, "node " + row.id); !ok) {
       return tl::unexpected<Error>(ok.error());

@@ -15,7 +15,7 @@
 namespace basalt::sim {
 
 struct Arrival {
-  std::uint32_t request = 0;   // index into Workload::requests
+  std::uint32_t request = 0;  // index into Workload::requests
   PodUid uid;
   std::uint64_t job = 0;
   std::int64_t submit_us = 0;
@@ -24,12 +24,12 @@ struct Arrival {
 
 struct Workload {
   std::string name;
-  std::vector<NodeSpec> nodes;        // ranks are positions in the node list unless the trace says
-  std::vector<RequestSpec> requests;  // distinct
-  std::vector<Arrival> arrivals;      // in row order
-  std::vector<std::string> pod_names; // by arrival
-  TargetWorkload target;              // of all pods of the trace
-  std::int64_t cards = 0;             // of the cluster
+  std::vector<NodeSpec> nodes;         // ranks are positions in the node list unless the trace says
+  std::vector<RequestSpec> requests;   // distinct
+  std::vector<Arrival> arrivals;       // in row order
+  std::vector<std::string> pod_names;  // by arrival
+  TargetWorkload target;               // of all pods of the trace
+  std::int64_t cards = 0;              // of the cluster
   std::int64_t gpu_milli = 0;
 
   std::int64_t DemandMilli(std::uint32_t arrival) const {

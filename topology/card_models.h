@@ -11,7 +11,7 @@
 namespace basalt {
 
 struct CardModelInfo {
-  std::string_view name;    // as traces and labels spell it
+  std::string_view name;  // as traces and labels spell it
   std::string_view vendor;
   std::int64_t memory_mib;  // 0: not published
   std::int32_t idle_watts;

@@ -23,7 +23,7 @@ constexpr std::uint32_t kMaxPods = 10'000'000;
 constexpr double kMaxLoad = 100;
 constexpr double kMaxMeanDuration = 1e9;  // seconds; 31 years
 constexpr double kMaxSigma = 5;
-constexpr double kMaxOneDuration = 1e11;  // the tail of a lognormal is cut here
+constexpr double kMaxOneTime = 1e11;  // one duration or gap, seconds; the tail is cut here
 
 Status CheckOptions(const GeneratorOptions& o) {
   const auto bad = [](const char* option, std::string message) -> Status {
@@ -61,7 +61,9 @@ std::vector<std::uint64_t> Allocate(std::uint64_t nodes,
     rest.emplace_back(exact % total, i);
     given += share.back();
   }
-  std::ranges::stable_sort(rest, [](const auto& a, const auto& b) { return a.first > b.first; });
+  std::ranges::sort(rest, [](const auto& a, const auto& b) {
+    return a.first != b.first ? a.first > b.first : a.second < b.second;
+  });
   for (std::size_t i = 0; given < nodes; ++i, ++given) ++share[rest[i].second];
   return share;
 }
@@ -104,7 +106,7 @@ class Durations {
     // Box-Muller, one of the two normals.
     const double radius = std::sqrt(-2 * std::log(Positive(rng_)));
     const double normal = radius * std::cos(2 * std::numbers::pi * rng_.Unit());
-    return std::min(mean_ * std::exp(sigma_ * normal - sigma_ * sigma_ / 2), kMaxOneDuration);
+    return mean_ * std::exp(sigma_ * normal - sigma_ * sigma_ / 2);
   }
 
  private:
@@ -113,7 +115,10 @@ class Durations {
   double mean_, sigma_;
 };
 
-std::int64_t Microseconds(double seconds) { return std::llround(seconds * 1e6); }
+// Bounded, because a gap between arrivals grows with 1/load and has no bound of its own.
+std::int64_t Microseconds(double seconds) {
+  return std::llround(std::min(seconds, kMaxOneTime) * 1e6);
+}
 
 // Mean seconds between arrivals, such that mean demand x mean duration / gap = load x capacity.
 double MeanGap(const GeneratorOptions& options, const Trace& trace,

@@ -43,9 +43,9 @@ std::string Quoted(std::string_view text);
 
 // `; did you mean "name"?` when a known name is near, else `otherwise`.
 template <class Names>
-std::string DidYouMean(std::string_view word, const Names& names, std::string otherwise = {}) {
+std::string DidYouMean(std::string_view word, const Names& names, std::string_view otherwise = {}) {
   const std::string near = word.empty() ? std::string() : NearestName(word, names);
-  return near.empty() ? otherwise : "; did you mean \"" + near + "\"?";
+  return near.empty() ? std::string(otherwise) : "; did you mean \"" + near + "\"?";
 }
 
 }  // namespace basalt::trace

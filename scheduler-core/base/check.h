@@ -4,12 +4,12 @@
 #include <cstdio>
 #include <cstdlib>
 
-#define BASALT_CHECK(condition)                                                           \
-  do {                                                                                    \
-    if (!(condition)) [[unlikely]] {                                                      \
+#define BASALT_CHECK(condition)                                                              \
+  do {                                                                                       \
+    if (!(condition)) [[unlikely]] {                                                         \
       std::fprintf(stderr, "%s:%d: invariant broken: %s\n", __FILE__, __LINE__, #condition); \
-      std::abort();                                                                       \
-    }                                                                                     \
+      std::abort();                                                                          \
+    }                                                                                        \
   } while (false)
 
 #ifdef NDEBUG

@@ -41,7 +41,9 @@ class Digest {
     ++count_;
   }
   void Add(std::int64_t value) { Add(static_cast<std::uint64_t>(value)); }
-  void Add(std::int32_t value) { Add(static_cast<std::uint64_t>(static_cast<std::int64_t>(value))); }
+  void Add(std::int32_t value) {
+    Add(static_cast<std::uint64_t>(static_cast<std::int64_t>(value)));
+  }
   void Add(std::uint32_t value) { Add(static_cast<std::uint64_t>(value)); }
   void Add(const Digest128& other) {
     Add(other.hi);

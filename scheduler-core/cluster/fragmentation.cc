@@ -92,16 +92,19 @@ std::string_view StrandCauseKey(StrandCause cause) {
 
 std::string_view StrandCauseLabel(StrandCause cause) {
   static constexpr std::array<std::string_view, kStrandCauses> kLabels = {
-      "No card fits",      "CPU short",
-      "No card fits and CPU short", "Model not allowed",
-      "Dust: card too small beside a fitting one", "No GPU asked (CPU-only class)"};
+      "No card fits",
+      "CPU short",
+      "No card fits and CPU short",
+      "Model not allowed",
+      "Dust: card too small beside a fitting one",
+      "No GPU asked (CPU-only class)"};
   return kLabels[Index(cause)];
 }
 
 Fragmentation::Fragmentation(const ClusterState& state, TargetWorkload target)
     : state_(state), target_(std::move(target)) {
-  simple_ = std::all_of(
-      target_.classes().begin(), target_.classes().end(), [](const TargetClass& c) {
+  simple_ =
+      std::all_of(target_.classes().begin(), target_.classes().end(), [](const TargetClass& c) {
         return c.spec.gpu_memory_mib == 0 && (c.spec.gpus <= 1 || c.spec.gpu_milli == kWholeCard) &&
                (c.spec.gpus == 0 || c.spec.gpu_milli > 0);
       });
@@ -214,8 +217,8 @@ NodeFragment Fragmentation::EvaluateByTable(const FragmentTable& t, std::int32_t
   const auto largest_rank = t.milli_rank[static_cast<std::size_t>(largest)];
   // Weights of the classes by what stops them; see FragmentTable for what the cells mean.
   const auto multi_weight = [&](std::int32_t cpu, std::int32_t k) {
-    return std::int64_t{t.multi_card[static_cast<std::size_t>(cpu * (t.max_cards + 1) +
-                                                              std::min(k, t.max_cards))]};
+    return std::int64_t{
+        t.multi_card[static_cast<std::size_t>(cpu * (t.max_cards + 1) + std::min(k, t.max_cards))]};
   };
   const std::int64_t fit_both = row[largest_rank] + multi_weight(cpu_rank, full);
   const std::int64_t fit_card = all_row[largest_rank] + multi_weight(all_cpu, full);
@@ -338,7 +341,8 @@ void Fragmentation::Update(NodeId node) {
   NodeFragment& now = nodes_[node];
   total_.idle += next.idle - now.idle;
   total_.usable += next.usable - now.usable;
-  for (std::size_t c = 0; c < kStrandCauses; ++c) total_.causes[c] += next.causes[c] - now.causes[c];
+  for (std::size_t c = 0; c < kStrandCauses; ++c)
+    total_.causes[c] += next.causes[c] - now.causes[c];
   now = next;
 }
 

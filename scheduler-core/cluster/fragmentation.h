@@ -1,9 +1,9 @@
 // How much idle GPU a typical workload cannot use, per node and for the cluster, by cause.
 //
-// Definition (FGD, Weng et al., USENIX ATC'23, sections 3 and 4): for a target workload M of classes
-// m with weight p_m, the fragment of node n is F_n(M) = sum_m p_m F_n(m), where F_n(m) is all idle
-// GPU of the node if m cannot run there, and only the cards that are too small for m if it can.
-// CPU-only classes count all idle GPU, as published.
+// Definition (FGD, Weng et al., USENIX ATC'23, sections 3 and 4): for a target workload M of
+// classes m with weight p_m, the fragment of node n is F_n(M) = sum_m p_m F_n(m), where F_n(m) is
+// all idle GPU of the node if m cannot run there, and only the cards that are too small for m if it
+// can. CPU-only classes count all idle GPU, as published.
 //
 // Cards with two dimensions: the idle amount of a card is a_j = free milli when its memory is
 // unknown, and otherwise the mean of its free compute and free memory, both in thousandths of the
@@ -74,8 +74,8 @@ std::string_view StrandCauseLabel(StrandCause cause);
 
 // Weighted idle GPU: class count x milli. Divide by total_count for milli-GPU.
 struct NodeFragment {
-  std::int64_t idle = 0;    // sum of a_j, milli (not weighted)
-  std::int64_t usable = 0;  // weighted idle that classes could use
+  std::int64_t idle = 0;                             // sum of a_j, milli (not weighted)
+  std::int64_t usable = 0;                           // weighted idle that classes could use
   std::array<std::int64_t, kStrandCauses> causes{};  // weighted; they add up to the fragment
   std::int64_t fragment() const {
     std::int64_t sum = 0;
@@ -111,8 +111,8 @@ struct FragmentTable {
   }
   std::int64_t Multi(std::int32_t cpu_rank, std::int32_t full_cards) const {
     return std::int64_t{kWholeCard} * full_cards *
-           multi_card[static_cast<std::size_t>(
-               cpu_rank * (max_cards + 1) + (full_cards < max_cards ? full_cards : max_cards))];
+           multi_card[static_cast<std::size_t>(cpu_rank * (max_cards + 1) +
+                                               (full_cards < max_cards ? full_cards : max_cards))];
   }
 };
 
@@ -131,8 +131,7 @@ class Fragmentation {
 
   // The weighted usable idle of the node if it had this much CPU and these cards: the definition,
   // class by class (slow, obvious), also right for cards with two dimensions.
-  NodeFragment Evaluate(NodeId node, std::int32_t cpu_free,
-                        std::span<const std::int16_t> card_free,
+  NodeFragment Evaluate(NodeId node, std::int32_t cpu_free, std::span<const std::int16_t> card_free,
                         std::span<const std::int32_t> card_memory_free) const;
   // The same through the tables; only for nodes where table(node) is not null.
   NodeFragment EvaluateByTable(const FragmentTable& table, std::int32_t cpu_free,

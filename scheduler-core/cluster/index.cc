@@ -229,9 +229,9 @@ BestNode CandidateIndex::Best(const PlacementPolicy& policy, const PlacementCont
   // Lay the job term over the nodes that run the job, and take it off again below.
   std::vector<std::pair<NodeId, Score>> overlaid;
   const auto leaf = [&](NodeId node) {
-    return entry.by_class ? entry.trees[state.node_class(node).index()].Get(
-                                entry.local[node.index()])
-                          : entry.trees[0].Get(state.position(node));
+    return entry.by_class
+               ? entry.trees[state.node_class(node).index()].Get(entry.local[node.index()])
+               : entry.trees[0].Get(state.position(node));
   };
   if (policy.traits().job_term && context.job != nullptr) {
     for (const auto& [node, tasks] : context.job->nodes) {

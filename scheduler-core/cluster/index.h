@@ -22,7 +22,8 @@
 
 namespace basalt {
 
-// Max-tree of fan-out 16 over a fixed number of leaves. ArgMax returns the lowest leaf among equals.
+// Max-tree of fan-out 16 over a fixed number of leaves. ArgMax returns the lowest leaf among
+// equals.
 class ScoreTree {
  public:
   explicit ScoreTree(std::size_t leaves);
@@ -64,9 +65,9 @@ class CandidateIndex {
     std::uint64_t cursor = 0;
     std::uint64_t last_used = 0;
     bool by_class = false;
-    std::vector<ScoreTree> trees;                   // one, or one a node class
-    std::vector<std::vector<NodeId>> members;       // by_class: nodes of each tree in rank order
-    std::vector<std::uint32_t> local;               // by_class: node slot -> leaf in its tree
+    std::vector<ScoreTree> trees;              // one, or one a node class
+    std::vector<std::vector<NodeId>> members;  // by_class: nodes of each tree in rank order
+    std::vector<std::uint32_t> local;          // by_class: node slot -> leaf in its tree
   };
   void Build(Entry& entry, const PlacementPolicy& policy, const PlacementContext& context);
   void CatchUp(Entry& entry, const PlacementPolicy& policy, const PlacementContext& context);

@@ -20,14 +20,14 @@ Status ValidateNode(const NodeSpec& spec, const std::string& where) {
   }
   if (spec.max_pods < 0) return bad(fmt::format("max_pods {} is negative", spec.max_pods));
   if (spec.cards.size() > static_cast<std::size_t>(kMaxCardsPerNode)) {
-    return bad(fmt::format("{} cards on one node; at most {}", spec.cards.size(),
-                           kMaxCardsPerNode));
+    return bad(
+        fmt::format("{} cards on one node; at most {}", spec.cards.size(), kMaxCardsPerNode));
   }
   for (std::size_t i = 0; i < spec.cards.size(); ++i) {
     const CardSpec& card = spec.cards[i];
     if (card.compute_milli < 0 || card.compute_milli > 2 * kWholeCard) {
-      return bad(fmt::format("card {}: compute {} is outside 0..2000 milli", i,
-                             card.compute_milli));
+      return bad(
+          fmt::format("card {}: compute {} is outside 0..2000 milli", i, card.compute_milli));
     }
     if (card.memory_mib < 0 || card.memory_mib > kMax) {
       return bad(fmt::format("card {}: memory_mib {} is outside 0..{}", i, card.memory_mib, kMax));

@@ -17,26 +17,26 @@ namespace basalt {
 enum class CardMode : std::uint8_t { kShared, kExclusive, kMig, kPassthrough };
 
 struct CardSpec {
-  std::string uuid;          // empty: "<node>/<index>"
+  std::string uuid;  // empty: "<node>/<index>"
   std::string model;
-  MiB memory_mib = 0;        // 0: unknown, then memory on the card is not scheduled
+  MiB memory_mib = 0;  // 0: unknown, then memory on the card is not scheduled
   MilliGpu compute_milli = kWholeCard;
-  std::int32_t slots = 0;    // share slots; 0: as many as fit
-  std::int32_t numa = -1;    // NUMA node, -1 unknown
+  std::int32_t slots = 0;  // share slots; 0: as many as fit
+  std::int32_t numa = -1;  // NUMA node, -1 unknown
   CardMode mode = CardMode::kShared;
   friend auto operator<=>(const CardSpec&, const CardSpec&) = default;
 };
 
 struct NodeSpec {
-  std::string name;          // unique in the cluster
-  std::int64_t rank = -1;    // tie order, the smaller wins; -1: after all that came before
+  std::string name;        // unique in the cluster
+  std::int64_t rank = -1;  // tie order, the smaller wins; -1: after all that came before
   MilliCpu cpu_milli = 0;
   MiB memory_mib = 0;
-  std::int32_t max_pods = 0;           // 0: no limit
+  std::int32_t max_pods = 0;  // 0: no limit
   std::int32_t numa_nodes = 1;
   std::vector<LabelRequirement> labels;
-  std::vector<std::string> taints;     // keys; a pod must tolerate each
-  std::vector<CardSpec> cards;         // at most 64
+  std::vector<std::string> taints;  // keys; a pod must tolerate each
+  std::vector<CardSpec> cards;      // at most 64
   friend auto operator<=>(const NodeSpec&, const NodeSpec&) = default;
 };
 
@@ -46,11 +46,11 @@ Status ValidateNode(const NodeSpec& spec, const std::string& where);
 // order, same taints, and the same values of the label keys that requests use. Feasibility by
 // model, label and taint is decided once a class, not once a node.
 struct NodeClass {
-  std::vector<ModelId> card_models;             // one entry a card
-  std::vector<std::string> taints;              // sorted
-  std::vector<LabelRequirement> labels;         // projected on the used keys, sorted
-  bool mixed = false;                           // cards of more than one model
-  bool has_memory = false;                      // some card's memory is known
+  std::vector<ModelId> card_models;      // one entry a card
+  std::vector<std::string> taints;       // sorted
+  std::vector<LabelRequirement> labels;  // projected on the used keys, sorted
+  bool mixed = false;                    // cards of more than one model
+  bool has_memory = false;               // some card's memory is known
   friend auto operator<=>(const NodeClass&, const NodeClass&) = default;
 };
 

@@ -15,10 +15,10 @@ namespace {
 constexpr std::size_t kSmallestRing = 1024;
 
 std::int16_t UsableMilli(const CardState& card) {
-  const bool takes_more = card.healthy &&
-                          (card.mode == CardMode::kShared ||
-                           (card.mode == CardMode::kExclusive && card.slices == 0)) &&
-                          (card.slots == 0 || card.slices < card.slots) && card.free_milli > 0;
+  const bool takes_more =
+      card.healthy &&
+      (card.mode == CardMode::kShared || (card.mode == CardMode::kExclusive && card.slices == 0)) &&
+      (card.slots == 0 || card.slices < card.slots) && card.free_milli > 0;
   return takes_more ? static_cast<std::int16_t>(card.free_milli) : std::int16_t{0};
 }
 
@@ -69,8 +69,7 @@ Result<NodeId> ClusterState::AddNode(const NodeSpec& spec) {
   capacity = NodeCapacity{};
   capacity.cpu = static_cast<std::int32_t>(spec.cpu_milli);
   capacity.memory = static_cast<std::int32_t>(spec.memory_mib);
-  capacity.pods =
-      spec.max_pods == 0 ? std::numeric_limits<std::int32_t>::max() : spec.max_pods;
+  capacity.pods = spec.max_pods == 0 ? std::numeric_limits<std::int32_t>::max() : spec.max_pods;
 
   NodeHot& hot = hot_[node];
   hot = NodeHot{};
@@ -101,7 +100,7 @@ Result<NodeId> ClusterState::AddNode(const NodeSpec& spec) {
   }
   if (capacity.gpu_milli > 0) {
     const auto total = static_cast<std::uint64_t>(capacity.gpu_milli);
-    capacity.per_mille = ((std::uint64_t{1000} << 32) + total - 1) / total;
+    capacity.per_mille = ((std::uint64_t{1000} << NodeCapacity::kPerMilleShift) + total - 1) / total;
   }
   by_name_.insert({spec.name, node});
   hot.node_class = InternClass(node).value();
@@ -300,7 +299,8 @@ ShapeId ClusterState::InternShape(const RequestSpec& spec) {
     AddClassOk(entry, node_class);
   }
   // Lanes as in FilterRow. Several cards of a fraction each are counted card by card.
-  const std::int32_t level = s.gpus == 0 ? 0 : (s.whole ? kWholeCard * s.gpus : std::max(s.milli, 1));
+  const std::int32_t level =
+      s.gpus == 0 ? 0 : (s.whole ? kWholeCard * s.gpus : std::max(s.milli, 1));
   entry.need = FilterRow{s.cpu, s.memory, level, 0};
   entry.filter_decides = s.card_memory == 0 && (s.gpus == 0 || s.whole || s.gpus == 1);
   const ShapeId id = shapes_.push_back(std::move(entry));
@@ -309,8 +309,8 @@ ShapeId ClusterState::InternShape(const RequestSpec& spec) {
 }
 
 std::int32_t ClusterState::CardMemoryNeed(const Shape& s, const CardState& card) const {
-  const auto by_percent = static_cast<std::int32_t>(
-      static_cast<std::int64_t>(card.memory_total) * s.card_memory_percent / 100);
+  const auto by_percent = static_cast<std::int32_t>(static_cast<std::int64_t>(card.memory_total) *
+                                                    s.card_memory_percent / 100);
   return std::max(s.card_memory, by_percent);
 }
 
@@ -353,7 +353,8 @@ bool ClusterState::FitsEmpty(ShapeId id, NodeId node) const {
     const bool model_ok =
         s.spec.models.empty() ||
         std::find(s.spec.models.begin(), s.spec.models.end(), model) != s.spec.models.end();
-    fitting += model_ok && (state.mode == CardMode::kShared || state.mode == CardMode::kExclusive) &&
+    fitting += model_ok &&
+                       (state.mode == CardMode::kShared || state.mode == CardMode::kExclusive) &&
                        state.compute_total >= std::max(s.milli, 1) &&
                        state.memory_total >= CardMemoryNeed(s, state)
                    ? 1
@@ -376,8 +377,7 @@ void ClusterState::RebuildOrder() const {
   for (std::size_t p = 0; p < order_.size(); ++p) {
     position_[order_[p].index()] = static_cast<std::uint32_t>(p);
   }
-  order_is_slots_ = order_.size() == hot_.size() &&
-                    std::is_sorted(order_.begin(), order_.end());
+  order_is_slots_ = order_.size() == hot_.size() && std::is_sorted(order_.begin(), order_.end());
   order_stale_ = false;
 }
 
@@ -423,7 +423,8 @@ void ClusterState::RefreshNode(NodeId node) {
                              : full > 0  ? std::int32_t{full} * kWholeCard
                                          : std::int32_t{largest};
   const bool takes_pods = hot.schedulable && hot.pods_free > 0;
-  filter_[node] = FilterRow{takes_pods ? hot.cpu_free : -1, hot.memory_free, level, hot.complex ? 1 : 0};
+  filter_[node] =
+      FilterRow{takes_pods ? hot.cpu_free : -1, hot.memory_free, level, hot.complex ? 1 : 0};
   change_ring_[change_count_ & (change_ring_.size() - 1)] = node;
   ++change_count_;
 }
@@ -472,18 +473,18 @@ Digest128 ClusterState::ComputeDigest() const {
     Digest d;
     d.Add(cold.name_digest);
     d.Add(cold.rank);
-    for (const std::int32_t v : {capacity_[node].cpu, capacity_[node].memory, capacity_[node].pods,
-                                 hot_[node].cpu_free, hot_[node].memory_free, hot_[node].pods_free,
-                                 pods_[node].pods, cold.cordoned ? 1 : 0}) {
+    for (const std::int32_t v :
+         {capacity_[node].cpu, capacity_[node].memory, capacity_[node].pods, hot_[node].cpu_free,
+          hot_[node].memory_free, hot_[node].pods_free, pods_[node].pods, cold.cordoned ? 1 : 0}) {
       d.Add(v);
     }
     for (int c = 0; c < hot_[node].cards; ++c) {
       const CardState& s = card(node, c);
       d.Add(models_[ModelId(std::uint32_t{s.model})]);
-      for (const std::int32_t v : {s.free_milli, s.memory_free, s.memory_total,
-                                   std::int32_t{s.compute_total}, std::int32_t{s.slices},
-                                   std::int32_t{s.slots}, s.healthy ? 1 : 0,
-                                   static_cast<std::int32_t>(s.mode)}) {
+      for (const std::int32_t v :
+           {s.free_milli, s.memory_free, s.memory_total, std::int32_t{s.compute_total},
+            std::int32_t{s.slices}, std::int32_t{s.slots}, s.healthy ? 1 : 0,
+            static_cast<std::int32_t>(s.mode)}) {
         d.Add(v);
       }
     }

@@ -8,14 +8,14 @@
 // more entry, so a cache can never keep a score of a state that was undone.
 #pragma once
 
+#include <tsl/robin_map.h>
+
 #include <cstdint>
 #include <map>
 #include <span>
 #include <string>
 #include <string_view>
 #include <vector>
-
-#include <tsl/robin_map.h>
 
 #ifdef __SSE2__
 #include <emmintrin.h>
@@ -33,17 +33,17 @@ namespace basalt {
 // One node's hot columns, kept together: a decision that looks at a node reads one cache line here
 // and one of cards.
 struct NodeHot {
-  std::int32_t cpu_free = 0;      // milli-cores; an observation may make it negative
-  std::int32_t memory_free = 0;   // MiB
+  std::int32_t cpu_free = 0;     // milli-cores; an observation may make it negative
+  std::int32_t memory_free = 0;  // MiB
   std::int32_t pods_free = 0;
-  std::int32_t gpu_free = 0;      // sum of CardFree over the node's cards, milli
+  std::int32_t gpu_free = 0;  // sum of CardFree over the node's cards, milli
   std::uint32_t first_card = 0;
   std::uint32_t node_class = 0;
   std::int16_t cards = 0;
-  std::int16_t max_card_free = 0; // largest CardFree, milli
-  std::int16_t full_cards = 0;    // cards with at least 1000 milli free
-  bool schedulable = false;       // in the cluster and not cordoned
-  bool complex = false;           // mixed models, card memory, or oversubscribed compute: look at each card
+  std::int16_t max_card_free = 0;  // largest CardFree, milli
+  std::int16_t full_cards = 0;     // cards with at least 1000 milli free
+  bool schedulable = false;        // in the cluster and not cordoned
+  bool complex = false;  // mixed models, card memory, or oversubscribed compute: look at each card
 };
 
 // The first test of feasibility, one 16-byte row a node so that it is one vector comparison: a node
@@ -52,7 +52,8 @@ struct NodeHot {
 using FilterRow [[gnu::vector_size(16)]] = std::int32_t;
 // Lanes: CPU free (or -1 when the node takes no pod at all), memory free, card level, complex (0 or
 // 1; never compared). The card level of a node is 1000 x its full cards, or its largest free milli
-// when no card is full; a shape of n whole cards needs level 1000 n, one of a fraction that fraction.
+// when no card is full; a shape of n whole cards needs level 1000 n, one of a fraction that
+// fraction.
 inline bool Below(FilterRow row, FilterRow need) {
   const FilterRow less = row < need;
 #ifdef __SSE2__
@@ -65,12 +66,12 @@ inline bool Below(FilterRow row, FilterRow need) {
 // A card's columns that decisions rarely need. What they always need, the free milli, is a column
 // of its own (CardFree).
 struct CardState {
-  std::int32_t free_milli = 0;    // capacity - taken; CardFree is this, or 0 when unusable
-  std::int32_t memory_free = 0;   // MiB
-  std::int32_t memory_total = 0;  // MiB, 0 unknown
-  std::int16_t compute_total = 0; // milli
-  std::int16_t slices = 0;        // allocations on the card
-  std::int16_t slots = 0;         // share slots, 0: no limit
+  std::int32_t free_milli = 0;     // capacity - taken; CardFree is this, or 0 when unusable
+  std::int32_t memory_free = 0;    // MiB
+  std::int32_t memory_total = 0;   // MiB, 0 unknown
+  std::int16_t compute_total = 0;  // milli
+  std::int16_t slices = 0;         // allocations on the card
+  std::int16_t slots = 0;          // share slots, 0: no limit
   std::int16_t numa = -1;
   std::uint16_t model = 0;
   CardMode mode = CardMode::kShared;
@@ -82,21 +83,22 @@ struct NodeCapacity {
   std::int32_t memory = 0;
   std::int32_t pods = 0;
   std::int32_t gpu_milli = 0;
-  // 1000 / gpu_milli in units of 2^-32, rounded up: (x * this) >> 32 is 1000 x / gpu_milli rounded
-  // down for every x that a node can have, without a division.
+  // 1000 / gpu_milli in units of 2^-40, rounded up: (x * this) >> 40 is 1000 x / gpu_milli rounded
+  // down for every x that a node can have (64 cards of 2000 milli), without a division.
+  static constexpr int kPerMilleShift = 40;
   std::uint64_t per_mille = 0;
 };
 
 // Sums over the schedulable nodes, kept up to date with each change.
 struct ClusterTotals {
   std::int64_t nodes = 0;
-  std::int64_t cards = 0;          // usable cards
-  std::int64_t gpu_capacity = 0;   // milli
-  std::int64_t gpu_free = 0;       // milli
+  std::int64_t cards = 0;         // usable cards
+  std::int64_t gpu_capacity = 0;  // milli
+  std::int64_t gpu_free = 0;      // milli
   std::int64_t cpu_capacity = 0;
   std::int64_t cpu_free = 0;
-  std::int64_t idle_cards = 0;     // usable cards without a slice
-  std::int64_t idle_nodes = 0;     // nodes with cards and without a pod
+  std::int64_t idle_cards = 0;  // usable cards without a slice
+  std::int64_t idle_nodes = 0;  // nodes with cards and without a pod
 };
 
 // The same for the usable cards of one model, on schedulable nodes.
@@ -109,7 +111,7 @@ struct ModelTotals {
 struct ShapeEntry {
   Shape shape;
   FilterRow need = {};
-  bool filter_decides = false;         // on nodes that are not complex, but for the class
+  bool filter_decides = false;  // on nodes that are not complex, but for the class
   bool every_class_ok = false;
   std::vector<std::uint8_t> class_ok;  // by NodeClassId: models, labels and taints allow it
 };
@@ -128,7 +130,7 @@ class ClusterState {
 
   // --- inventory (observations; each is an event of the Engine) ---
   Result<NodeId> AddNode(const NodeSpec& spec);
-  void RemoveNode(NodeId node);                 // its allocations must be gone
+  void RemoveNode(NodeId node);  // its allocations must be gone
   void SetCordoned(NodeId node, bool cordoned);
   void SetCardHealth(NodeId node, int card, bool healthy);
   NodeId FindNode(std::string_view name) const;  // invalid id when unknown
@@ -245,8 +247,8 @@ class ClusterState {
     std::string name;
     Digest128 name_digest;
     std::int64_t rank = 0;
-    std::vector<LabelRequirement> labels;  // sorted
-    std::vector<std::string> taints;       // sorted
+    std::vector<LabelRequirement> labels;                     // sorted
+    std::vector<std::string> taints;                          // sorted
     std::vector<std::pair<std::int16_t, std::string>> uuids;  // the cards that were given one
     std::uint32_t generation = 0;
     std::int32_t numa_nodes = 1;
@@ -291,7 +293,7 @@ class ClusterState {
 
   ClusterTotals totals_;
   IdVector<ModelId, ModelTotals> model_totals_;
-  std::vector<UndoStep> undo_log_;  // of the open transactions
+  std::vector<UndoStep> undo_log_;   // of the open transactions
   std::vector<NodeId> change_ring_;  // size is a power of two
   std::uint64_t change_count_ = 0;
   std::uint64_t structure_version_ = 1;

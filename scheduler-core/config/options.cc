@@ -3,8 +3,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cmath>
 #include <charconv>
+#include <cmath>
 #include <fstream>
 #include <set>
 #include <sstream>
@@ -66,13 +66,15 @@ bool ReadInteger(const std::string& file, const YAML::Node& node, const OptionIn
   const std::string& text = node.IsScalar() ? node.Scalar() : std::string();
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
   if (!node.IsScalar() || error != std::errc() || end != text.data() + text.size()) {
-    errors->Add(file, node, fmt::format("{} must be a whole number{}{}", option.name,
-                                        option.unit.empty() ? "" : " of ", option.unit));
+    errors->Add(file, node,
+                fmt::format("{} must be a whole number{}{}", option.name,
+                            option.unit.empty() ? "" : " of ", option.unit));
     return false;
   }
   if (static_cast<double>(value) < option.low || static_cast<double>(value) > option.high) {
-    errors->Add(file, node, fmt::format("{} is {}, outside {}..{}", option.name, value,
-                                        Number(option.low), Number(option.high)));
+    errors->Add(file, node,
+                fmt::format("{} is {}, outside {}..{}", option.name, value, Number(option.low),
+                            Number(option.high)));
     return false;
   }
   *out = value;
@@ -92,8 +94,8 @@ bool ReadText(const std::string& file, const YAML::Node& node, const OptionInfo&
 bool CheckList(const std::string& file, const YAML::Node& node, const OptionInfo& option,
                Errors* errors) {
   if (node.IsSequence()) return true;
-  errors->Add(file, node, fmt::format("{} must be a list (lines that start with \"- \")",
-                                      option.name));
+  errors->Add(file, node,
+              fmt::format("{} must be a list (lines that start with \"- \")", option.name));
   return false;
 }
 
@@ -126,10 +128,10 @@ std::string ReferenceTable(const std::vector<OptionInfo>& options) {
   std::string out = "| key | type | default | range | meaning |\n|---|---|---|---|---|\n";
   for (const OptionInfo& o : options) {
     const bool ranged = o.low > std::numeric_limits<double>::lowest();
-    out += fmt::format("| `{}` | {}{}{} | {} | {} | {} |\n", o.name, o.type,
-                       o.unit.empty() ? "" : ", ", o.unit,
-                       o.required ? "required" : o.default_value,
-                       ranged ? Number(o.low) + ".." + Number(o.high) : "", o.help);
+    out +=
+        fmt::format("| `{}` | {}{}{} | {} | {} | {} |\n", o.name, o.type,
+                    o.unit.empty() ? "" : ", ", o.unit, o.required ? "required" : o.default_value,
+                    ranged ? Number(o.low) + ".." + Number(o.high) : "", o.help);
   }
   return out;
 }

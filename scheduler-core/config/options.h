@@ -69,21 +69,21 @@ class OptionTable {
   using Read = std::function<void(const std::string& file, const YAML::Node& node,
                                   const OptionInfo& option, T* out, Errors* errors)>;
 
-  OptionTable& Integer(OptionInfo info, std::int64_t T::*field) {
+  OptionTable& Integer(OptionInfo info, std::int64_t T::* field) {
     info.type = "integer";
     return Custom(std::move(info), [field](const auto& file, const auto& node, const auto& option,
                                            T* out, Errors* errors) {
       ReadInteger(file, node, option, &(out->*field), errors);
     });
   }
-  OptionTable& Text(OptionInfo info, std::string T::*field) {
+  OptionTable& Text(OptionInfo info, std::string T::* field) {
     info.type = "text";
     return Custom(std::move(info), [field](const auto& file, const auto& node, const auto& option,
                                            T* out, Errors* errors) {
       ReadText(file, node, option, &(out->*field), errors);
     });
   }
-  OptionTable& TextList(OptionInfo info, std::vector<std::string> T::*field) {
+  OptionTable& TextList(OptionInfo info, std::vector<std::string> T::* field) {
     info.type = "list of text";
     return Custom(std::move(info), [field](const auto& file, const auto& node, const auto& option,
                                            T* out, Errors* errors) {
@@ -96,7 +96,7 @@ class OptionTable {
   }
   // A list of maps, each read by its own table.
   template <class U>
-  OptionTable& Maps(OptionInfo info, std::vector<U> T::*field, const OptionTable<U>& table) {
+  OptionTable& Maps(OptionInfo info, std::vector<U> T::* field, const OptionTable<U>& table) {
     info.type = "list of maps";
     return Custom(std::move(info), [field, &table](const auto& file, const auto& node,
                                                    const auto& option, T* out, Errors* errors) {
@@ -106,14 +106,6 @@ class OptionTable {
         table.Parse(file, item, &value, errors);
         (out->*field).push_back(std::move(value));
       }
-    });
-  }
-  template <class U>
-  OptionTable& Map(OptionInfo info, U T::*field, const OptionTable<U>& table) {
-    info.type = "map";
-    return Custom(std::move(info), [field, &table](const auto& file, const auto& node, const auto&,
-                                                   T* out, Errors* errors) {
-      table.Parse(file, node, &(out->*field), errors);
     });
   }
   OptionTable& Custom(OptionInfo info, Read read) {

@@ -34,7 +34,8 @@ Engine::Engine(ConfiguredPolicy policy, EngineOptions options)
   if (!options_.target.empty()) fragmentation_.emplace(state_, options_.target);
   if (options_.journal != nullptr) {
     PolicyRecord record{policy_.expression, options_.seed, {}, options_.target.all_count()};
-    for (const TargetClass& c : options_.target.classes()) record.target.push_back({c.spec, c.count});
+    for (const TargetClass& c : options_.target.classes())
+      record.target.push_back({c.spec, c.count});
     Journal(JournalRecord{SimTime{}, std::move(record)});
   }
 }
@@ -105,8 +106,8 @@ Status Engine::Apply(const Event& event, SimTime now) {
     Transaction tx(state_);
     tx.Take(node, *shape, observed->cards);
     tx.Commit();
-    Allocation a{observed->uid, observed->attempt, *shape, node, observed->cards, observed->job,
-                 next_epoch_++, now,               true};
+    Allocation a{observed->uid, observed->attempt, *shape, node, observed->cards,
+                 observed->job, next_epoch_++,     now,    true};
     Insert(a);
     AfterCommit(node);
   } else if (const auto* gone = std::get_if<PodGone>(&event)) {
@@ -129,10 +130,14 @@ PlacementContext Engine::MakeContext(const Request& request) {
   const std::uint64_t seed =
       MixPair(options_.seed ^ 0x9E3779B97F4A7C15ULL ^ request.attempt,
               request.uid.lo ^ (request.uid.hi * 0xD6E8FEB86659FD93ULL) ^ 0xA0761D6478BD642FULL);
-  return PlacementContext{state_, request.shape, state_.shape(request.shape),
+  return PlacementContext{state_,
+                          request.shape,
+                          state_.shape(request.shape),
                           policy_.card_rule,
                           fragmentation_ ? &*fragmentation_ : nullptr,
-                          job, seed, work_};
+                          job,
+                          seed,
+                          work_};
 }
 
 BestNode Engine::ScanEveryNode(const PlacementContext& context) {
@@ -186,16 +191,15 @@ void Engine::RecordDecision(const Request& request, const Outcome& outcome, SimT
   decisions_.Add(now.us);
   decisions_.Add(request.uid.hi);
   decisions_.Add(request.uid.lo);
-  decisions_.Add((std::uint64_t{request.attempt} << 8) |
-                 static_cast<std::uint64_t>(outcome.kind));
+  decisions_.Add((std::uint64_t{request.attempt} << 8) | static_cast<std::uint64_t>(outcome.kind));
   if (outcome.placed()) {
     decisions_.Add(state_.name_digest(outcome.placement.node).lo);
     decisions_.Add(outcome.placement.cards.bits());
     decisions_.Add(outcome.placement.score);
   } else if (options_.journal != nullptr) {
     const std::uint32_t shape = JournalShape(request.shape);
-    Journal(JournalRecord{now, DecisionRecord{request.uid, request.attempt, shape, request.job,
-                                              outcome.kind}});
+    Journal(JournalRecord{
+        now, DecisionRecord{request.uid, request.attempt, shape, request.job, outcome.kind}});
   }
 }
 
@@ -223,8 +227,7 @@ Outcome Engine::Propose(const Request& request, SimTime now) {
         Placement{best.node, policy_.policy->ChooseCards(context, best.node), best.score};
     BASALT_CHECK(outcome.placement.cards.size() == context.shape.gpus);
   } else {
-    outcome.kind =
-        PossibleWhenEmpty(request.shape) ? OutcomeKind::kWait : OutcomeKind::kInfeasible;
+    outcome.kind = PossibleWhenEmpty(request.shape) ? OutcomeKind::kWait : OutcomeKind::kInfeasible;
   }
   RecordDecision(request, outcome, now);
   return outcome;
@@ -249,14 +252,21 @@ Result<Lease> Engine::Reserve(const Request& request, const Placement& placement
     }
   }
   if (!fits) {
-    return Fail("pod " + UidText(request.uid), "what was proposed is no longer free; propose again");
+    return Fail("pod " + UidText(request.uid),
+                "what was proposed is no longer free; propose again");
   }
   Transaction tx(state_);
   tx.Take(node, request.shape, placement.cards);
   tx.Commit();
-  const Allocation a{request.uid,       request.attempt, request.shape,
-                     node,              placement.cards, request.job,
-                     next_epoch_++,     now.Plus(options_.lease_ttl_us), false};
+  const Allocation a{request.uid,
+                     request.attempt,
+                     request.shape,
+                     node,
+                     placement.cards,
+                     request.job,
+                     next_epoch_++,
+                     now.Plus(options_.lease_ttl_us),
+                     false};
   const std::uint32_t slot = Insert(a);
   expiries_.push_back(Expiry{a.expires, a.epoch, slot});
   std::push_heap(expiries_.begin(), expiries_.end(), kLater);
@@ -272,7 +282,8 @@ Result<Lease> Engine::Reserve(const Request& request, const Placement& placement
 Status Engine::Confirm(const Lease& lease, SimTime now) {
   const auto it = by_uid_.find(lease.uid);
   if (it == by_uid_.end()) {
-    return Fail("pod " + UidText(lease.uid), "holds no lease: it expired, was released, or never was");
+    return Fail("pod " + UidText(lease.uid),
+                "holds no lease: it expired, was released, or never was");
   }
   Allocation& a = allocations_[it->second];
   if (a.epoch != lease.epoch) {
@@ -472,8 +483,8 @@ Status Engine::Audit() const {
     sum.cpu_free += state_.hot(node).cpu_free;
     for (int c = 0; c < state_.hot(node).cards; ++c) {
       const CardState& card = state_.card(node, c);
-      const bool usable = card.healthy && (card.mode == CardMode::kShared ||
-                                           card.mode == CardMode::kExclusive);
+      const bool usable =
+          card.healthy && (card.mode == CardMode::kShared || card.mode == CardMode::kExclusive);
       if (!usable) continue;
       ++sum.cards;
       sum.gpu_free += card.free_milli;
@@ -582,9 +593,8 @@ Result<std::unique_ptr<Engine>> Engine::Restore(std::string_view snapshot, Confi
     Transaction tx(engine.state_);
     tx.Take(node, shapes[a.shape], a.cards);
     tx.Commit();
-    const std::uint32_t slot =
-        engine.Insert(Allocation{a.uid, a.attempt, shapes[a.shape], node, a.cards, a.job, a.epoch,
-                                 a.expires, a.confirmed});
+    const std::uint32_t slot = engine.Insert(Allocation{
+        a.uid, a.attempt, shapes[a.shape], node, a.cards, a.job, a.epoch, a.expires, a.confirmed});
     if (!a.confirmed) {
       engine.expiries_.push_back(Expiry{a.expires, a.epoch, slot});
       std::push_heap(engine.expiries_.begin(), engine.expiries_.end(), kLater);
@@ -608,8 +618,7 @@ Status Engine::ApplyRecord(const JournalRecord& record) {
       return Fail(pod(reserved->uid), "is placed on an unknown node, or has an unknown shape");
     }
     const auto cards = static_cast<std::uint64_t>(state_.hot(node).cards);
-    if (by_uid_.contains(reserved->uid) ||
-        (cards < 64 && (reserved->cards.bits() >> cards) != 0)) {
+    if (by_uid_.contains(reserved->uid) || (cards < 64 && (reserved->cards.bits() >> cards) != 0)) {
       return Fail(pod(reserved->uid), "is placed twice, or on a card that is not there");
     }
     const ShapeId shape_id = record_shapes_[reserved->shape];

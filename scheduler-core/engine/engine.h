@@ -12,14 +12,14 @@
 // One thread owns an engine. Distinct engines share nothing.
 #pragma once
 
+#include <tsl/robin_map.h>
+
 #include <cstdint>
 #include <functional>
 #include <memory>
 #include <optional>
 #include <string>
 #include <vector>
-
-#include <tsl/robin_map.h>
 
 #include "scheduler-core/base/digest.h"
 #include "scheduler-core/base/result.h"
@@ -132,7 +132,9 @@ class Engine {
   std::optional<Fragmentation> fragmentation_;
 
   struct UidHash {
-    std::size_t operator()(const PodUid& uid) const { return uid.lo ^ (uid.hi * 0x9E3779B97F4A7C15); }
+    std::size_t operator()(const PodUid& uid) const {
+      return uid.lo ^ (uid.hi * 0x9E3779B97F4A7C15);
+    }
   };
   std::vector<Allocation> allocations_;
   std::vector<std::uint32_t> position_on_node_;  // by allocation slot

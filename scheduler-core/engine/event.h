@@ -40,7 +40,7 @@ struct PodGone {
   PodUid uid;
 };
 
-using Event = std::variant<NodeAdded, NodeRemoved, NodeCordoned, CardHealthChanged, PodObserved,
-                           PodGone>;
+using Event =
+    std::variant<NodeAdded, NodeRemoved, NodeCordoned, CardHealthChanged, PodObserved, PodGone>;
 
 }  // namespace basalt

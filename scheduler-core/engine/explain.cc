@@ -55,9 +55,9 @@ Verdict Judge(const ClusterState& state, ShapeId id, NodeId node, bool empty) {
     for (int i = 0; i < hot.cards; ++i) {
       const CardState& card = state.card(node, i);
       const std::string& model = state.model_name(ModelId(std::uint32_t{card.model}));
-      if (!shape.spec.models.empty() && std::find(shape.spec.models.begin(),
-                                                  shape.spec.models.end(),
-                                                  model) == shape.spec.models.end()) {
+      if (!shape.spec.models.empty() &&
+          std::find(shape.spec.models.begin(), shape.spec.models.end(), model) ==
+              shape.spec.models.end()) {
         continue;
       }
       const std::int32_t milli =
@@ -67,8 +67,9 @@ Verdict Judge(const ClusterState& state, ShapeId id, NodeId node, bool empty) {
                 : state.CardFree(node)[static_cast<std::size_t>(i)];
       if (milli < std::max(shape.milli, 1)) continue;
       ++compute_ok;
-      const std::int32_t memory = empty ? card.memory_total : card.memory_free;
-      if (memory >= state.CardMemoryNeed(shape, card)) ++both_ok;
+      const bool memory_ok = empty ? card.memory_total >= state.CardMemoryNeed(shape, card)
+                                   : state.CardFits(shape, node, i);  // what decisions ask
+      if (memory_ok) ++both_ok;
     }
     if (compute_ok < shape.gpus) return {Reason::kNoCardFree};
     if (both_ok < shape.gpus) return {Reason::kCardMemoryShort};
@@ -82,7 +83,7 @@ Verdict Judge(const ClusterState& state, ShapeId id, NodeId node, bool empty) {
 }
 
 std::string Text(const ReasonCount& count, const Shape& shape) {
-  const std::string nodes = Grouped(count.nodes) + (count.nodes == 1 ? " node: " : " nodes: ");
+  std::string nodes = Grouped(count.nodes) + (count.nodes == 1 ? " node: " : " nodes: ");
   switch (count.reason) {
     case Reason::kFits:
       return nodes + "fits";
@@ -119,8 +120,8 @@ std::string_view OutcomeKindName(OutcomeKind kind) {
 
 std::string_view ReasonKey(Reason reason) {
   static constexpr std::array<std::string_view, kReasons> kKeys = {
-      "fits",      "cordoned",         "label_or_taint", "model_not_allowed",
-      "no_card",   "card_memory_short", "cpu_short",     "memory_short",
+      "fits",     "cordoned",          "label_or_taint", "model_not_allowed",
+      "no_card",  "card_memory_short", "cpu_short",      "memory_short",
       "pod_limit"};
   return kKeys[static_cast<std::size_t>(reason)];
 }

@@ -191,9 +191,7 @@ class Reader {
   bool ok_ = true;
 };
 
-std::uint64_t Checksum(std::string_view payload) {
-  return DigestOf(payload).lo;
-}
+std::uint64_t Checksum(std::string_view payload) { return DigestOf(payload).lo; }
 
 enum Tag : std::uint8_t {
   kPolicy = 1,

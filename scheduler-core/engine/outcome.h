@@ -26,8 +26,8 @@ std::string_view OutcomeKindName(OutcomeKind kind);
 
 struct Outcome {
   OutcomeKind kind = OutcomeKind::kWait;
-  Placement placement;        // kPlaced
-  bool already_held = false;  // kPlaced: the pod and attempt hold this placement already
+  Placement placement;                // kPlaced
+  bool already_held = false;          // kPlaced: the pod and attempt hold this placement already
   bool earlier_attempt_held = false;  // kWait: an earlier attempt of the pod is still allocated
   bool placed() const { return kind == OutcomeKind::kPlaced; }
 };
@@ -43,9 +43,9 @@ struct Lease {
 // Why a node does not take a shape: the first of these that holds, in this order, so that each
 // node is counted once.
 enum class Reason : std::uint8_t {
-  kFits,             // it does take it
+  kFits,  // it does take it
   kCordoned,
-  kLabelOrTaint,     // node selector or an untolerated taint
+  kLabelOrTaint,  // node selector or an untolerated taint
   kModelNotAllowed,
   kNoCardFree,       // no (or not enough) cards with the compute asked
   kCardMemoryShort,  // compute would fit, memory on the cards does not

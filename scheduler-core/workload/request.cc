@@ -35,9 +35,10 @@ Status ValidateRequest(const RequestSpec& spec, const std::string& where) {
       spec.gpu_milli > 0 || spec.gpu_memory_mib > 0 || spec.gpu_memory_percent > 0;
   if (spec.gpus == 0 && asks_card) return bad("asks for a share of cards but for 0 cards");
   if (spec.gpus > 0 && !asks_card) {
-    return bad(fmt::format("asks for {} cards but for no compute and no memory on them; "
-                           "gpu_milli 1000 is a whole card",
-                           spec.gpus));
+    return bad(
+        fmt::format("asks for {} cards but for no compute and no memory on them; "
+                    "gpu_milli 1000 is a whole card",
+                    spec.gpus));
   }
   return {};
 }

@@ -23,11 +23,11 @@ struct LabelRequirement {
 struct RequestSpec {
   MilliCpu cpu_milli = 0;
   MiB memory_mib = 0;
-  std::int32_t gpus = 0;        // distinct cards, 0..64
-  MilliGpu gpu_milli = 0;       // compute on each card, 1..1000; 0 exactly when gpus is 0
-  MiB gpu_memory_mib = 0;       // memory on each card; the larger of this and the percentage holds
-  std::int32_t gpu_memory_percent = 0;  // of each card's memory, 0..100
-  std::vector<std::string> models;      // allowed card models; empty: any
+  std::int32_t gpus = 0;   // distinct cards, 0..64
+  MilliGpu gpu_milli = 0;  // compute on each card, 1..1000; 0 exactly when gpus is 0
+  MiB gpu_memory_mib = 0;  // memory on each card; the larger of this and the percentage holds
+  std::int32_t gpu_memory_percent = 0;          // of each card's memory, 0..100
+  std::vector<std::string> models;              // allowed card models; empty: any
   std::vector<LabelRequirement> node_selector;  // all must match
   std::vector<std::string> tolerations;         // taint keys that the pod accepts
   friend auto operator<=>(const RequestSpec&, const RequestSpec&) = default;
@@ -73,7 +73,7 @@ struct Request {
   PodUid uid;
   std::uint32_t attempt = 0;  // a new attempt may allocate again once the earlier one is gone
   ShapeId shape;
-  std::uint64_t job = 0;      // 0: no job. Only policies with a job term read it.
+  std::uint64_t job = 0;  // 0: no job. Only policies with a job term read it.
 };
 
 }  // namespace basalt

@@ -18,3 +18,15 @@ basalt_test(state_test
 basalt_test(index_test SOURCES ${core_unit}/index_test.cc LINK basalt_test_support)
 basalt_test(differential_test SOURCES ${core_unit}/differential_test.cc LINK basalt_test_support)
 basalt_test(exhaustive_test SOURCES ${core_unit}/exhaustive_test.cc LINK basalt_test_support)
+basalt_test(fragmentation_test SOURCES ${core_unit}/fragmentation_test.cc LINK basalt_test_support)
+basalt_test(fragmentation_data_test
+  SOURCES ${core_unit}/fragmentation_data_test.cc
+  LINK basalt_test_support nlohmann_json::nlohmann_json
+  LABELS "unit;data")
+basalt_test(engine_test
+  SOURCES ${core_unit}/engine_test.cc ${core_unit}/explain_test.cc
+  LINK basalt_test_support)
+basalt_test(conformance_test SOURCES ${core_unit}/conformance_test.cc LINK basalt_test_support)
+basalt_test(registry_test SOURCES ${core_unit}/registry_test.cc LINK basalt_test_support)
+# Its own program: it takes in policies/fgd.cc, whose thresholds are private.
+basalt_test(fgd_threshold_test SOURCES ${core_unit}/fgd_threshold_test.cc LINK basalt_policies)

@@ -283,6 +283,25 @@ TEST_F(StateTest, WorkloadKindsAreCountedApart) {
   EXPECT_EQ(state_.distinct_kinds(node), 1);
 }
 
+// The multiplication that stands for a division must be exact for the largest nodes too; with 32
+// fractional bits it was off by one from 66,923 milli on.
+TEST_F(StateTest, PerMilleMultiplierIsExact) {
+  for (const int whole_cards : {0, 1, 7, 33, 45, 63}) {
+    for (const MilliGpu rest : {1, 923, 1111, 1500, 2000}) {
+      NodeSpec spec = Node("n" + std::to_string(whole_cards * 10'000 + rest), 0, whole_cards + 1);
+      for (CardSpec& card : spec.cards) card.compute_milli = 2000;
+      spec.cards.back().compute_milli = rest;
+      const NodeCapacity& capacity = state_.capacity(Add(spec));
+      const auto total = static_cast<std::uint64_t>(capacity.gpu_milli);
+      ASSERT_EQ(total, static_cast<std::uint64_t>(2000 * whole_cards + rest));
+      for (std::uint64_t x = 0; x <= total; ++x) {
+        ASSERT_EQ((x * capacity.per_mille) >> NodeCapacity::kPerMilleShift, 1000 * x / total)
+            << x << " of " << total;
+      }
+    }
+  }
+}
+
 TEST_F(StateTest, OneSpecIsOneShape) {
   const ShapeId a = Shape(Ask(1000, 1, 500));
   EXPECT_EQ(Shape(Ask(1000, 1, 500)), a);

@@ -154,6 +154,14 @@ TEST(Generate, BadOptionsNameTheOption) {
               o.mean_duration_s = 1e9;
             }),
             "load");
+  // One gap alone is past the end of int64 microseconds (found by UBSan).
+  EXPECT_EQ(error([](GeneratorOptions& o) {
+              o.pods = 10;
+              o.nodes = 1;
+              o.load = 1e-300;
+              o.mean_duration_s = 1e9;
+            }),
+            "load");
 }
 
 // The request sequence is integers only, so it is the same everywhere: pinned.

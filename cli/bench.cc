@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <filesystem>
 
 #include "cli/common.h"
 #include "scheduler-core/config/options.h"
@@ -56,24 +57,31 @@ const config::OptionTable<Suite>& SuiteTable() {
   return suite;
 }
 
-Result<Suite> ReadSuite(const std::string& path) {
+Result<Suite> ReadSuite(const std::string& path, const Registry& registry) {
   const auto document = config::LoadYaml(path);
   if (!document) return tl::unexpected<Error>(document.error());
   Suite suite;
   config::Errors errors;
   SuiteTable().Parse(document->file, document->root, &suite, &errors);
   if (!errors.ok()) return tl::unexpected<Error>(errors.Joined());
+  const YAML::Node places = document->root["cases"];
+  if (suite.cases.empty()) errors.Add(path, places, "name at least one case");
   for (std::size_t i = 0; i < suite.cases.size(); ++i) {
     const Case& c = suite.cases[i];
     if (c.mode != "saturation" && c.mode != "replay") {
-      return Fail(path, fmt::format("case \"{}\": mode is saturation or replay", c.name));
+      errors.Add(path, places[i]["mode"],
+                 fmt::format("mode is saturation or replay, not \"{}\"", c.mode));
+    }
+    if (const auto policy = registry.Configure(c.policy); !policy) {
+      errors.Add(path, places[i]["policy"], policy.error().ToString());
     }
     for (std::size_t j = 0; j < i; ++j) {
       if (suite.cases[j].name == c.name) {
-        return Fail(path, fmt::format("case \"{}\" stands twice", c.name));
+        errors.Add(path, places[i]["name"], fmt::format("case \"{}\" stands twice", c.name));
       }
     }
   }
+  if (!errors.ok()) return tl::unexpected<Error>(errors.Joined());
   return suite;
 }
 
@@ -122,7 +130,7 @@ void Run(const Options& o, Context* context) {
   if (o.accept && o.reason.empty()) {
     return context->BadInput(Error{"--accept", "needs --reason: it is kept in the golden file"});
   }
-  const auto suite = ReadSuite(o.suite);
+  const auto suite = ReadSuite(o.suite, context->registry);
   if (!suite) return context->BadInput(suite.error());
   const std::size_t count = suite->cases.size();
   std::vector<Result<sim::RunResult>> alone(count, Fail("", ""));
@@ -143,12 +151,22 @@ void Run(const Options& o, Context* context) {
   nlohmann::json golden = {{"schema", "basalt.bench/1"},
                            {"accepted", nlohmann::json::array()},
                            {"cases", nlohmann::json::object()}};
+  std::error_code unknown;
+  const bool there = std::filesystem::exists(o.golden, unknown);
   if (const auto text = ReadFile(o.golden, 64U << 20); text) {
     golden = nlohmann::json::parse(*text, nullptr, false);
-    if (golden.is_discarded() || golden.value("schema", "") != "basalt.bench/1") {
-      return context->BadInput(Error{o.golden, "is not a golden file (schema basalt.bench/1)"});
+    const auto has = [&](const char* key, nlohmann::json::value_t type) {
+      return golden.contains(key) && golden[key].type() == type;
+    };
+    if (!golden.is_object() || !golden.contains("schema") ||
+        golden["schema"] != "basalt.bench/1" || !has("cases", nlohmann::json::value_t::object) ||
+        !has("accepted", nlohmann::json::value_t::array)) {
+      return context->BadInput(
+          Error{o.golden,
+                "is not a golden file (schema basalt.bench/1 with cases and accepted); "
+                "restore it, or remove it and run with --accept --reason"});
     }
-  } else if (!o.accept) {
+  } else if (!o.accept || there) {
     return context->BadInput(text.error());
   }
   report::Table table;
@@ -158,7 +176,8 @@ void Run(const Options& o, Context* context) {
   for (std::size_t i = 0; i < count; ++i) {
     const std::string& name = suite->cases[i].name;
     now[name] = Golden(*alone[i]);
-    const nlohmann::json was = golden["cases"].value(name, nlohmann::json::object());
+    const nlohmann::json was =
+        golden["cases"].contains(name) ? golden["cases"][name] : nlohmann::json::object();
     for (const auto& [figure, value] : now[name].items()) {
       if (was.contains(figure) && was[figure] == value) continue;
       const std::string before = was.contains(figure) ? was[figure].dump() : "-";

@@ -68,8 +68,17 @@ void AddFormat(CLI::App* app, Format* format) {
                                                        {"json", Format::kJson},
                                                        {"csv", Format::kCsv},
                                                        {"markdown", Format::kMarkdown}};
-  app->add_option("-o,--output", *format, "table, json, csv or markdown")
-      ->transform(CLI::CheckedTransformer(kNames, CLI::ignore_case).description(""))
+  app->add_option_function<std::string>(
+         "-o,--output",
+         [format](const std::string& name) {
+           const auto it = kNames.find(CLI::detail::to_lower(name));
+           if (it == kNames.end()) {
+             throw CLI::ValidationError("--output " + name,
+                                        "there are table, json, csv and markdown");
+           }
+           *format = it->second;
+         },
+         "table, json, csv or markdown")
       ->type_name("FORMAT");
 }
 
@@ -102,7 +111,8 @@ Result<std::vector<std::uint64_t>> ParseSeeds(const std::string& text) {
       return Fail("--seeds " + text.substr(0, 80),
                   "write seeds as 42-51 or 42,44,50-52 (at most 100,000)");
     }
-    for (std::uint64_t s = first; s <= last; ++s) seeds.push_back(s);
+    // Counted by distance: `s <= last` would never end at the largest number.
+    for (std::uint64_t i = 0; i <= last - first; ++i) seeds.push_back(first + i);
   }
   return seeds;
 }
@@ -222,14 +232,20 @@ Result<std::vector<sim::Workload>> LoadWorkloads(const TraceInput& input) {
       options.pods = input.generate_pods;
       options.load = input.generate_load;
       auto trace = input.generate ? trace::Generate(options) : trace::ReadTrace(input.traces[i]);
-      if (!trace) return tl::unexpected<Error>(trace.error());
+      if (!trace) {
+        return input.generate ? Fail("--generate-" + trace.error().where, trace.error().message)
+                              : tl::unexpected<Error>(trace.error());
+      }
       auto nodes = sim::NodesFromTrace(trace->nodes);
       if (!nodes) return tl::unexpected<Error>(nodes.error());
       auto workload = sim::MakeWorkload(
           input.generate ? fmt::format("generated-{}", input.generate_seed)
                          : fs::path(input.traces[i]).lexically_normal().filename().string(),
           std::move(*nodes), trace->jobs, trace->tasks, input.target_percent);
-      if (!workload) return tl::unexpected<Error>(workload.error());
+      if (!workload) {
+        return input.generate ? tl::unexpected<Error>(workload.error())
+                              : Fail(input.traces[i], workload.error().ToString());
+      }
       out.push_back(std::move(*workload));
     }
     return out;
@@ -241,11 +257,12 @@ Result<std::vector<sim::Workload>> LoadWorkloads(const TraceInput& input) {
   auto nodes = sim::NodesFromTrace(*rows);
   if (!nodes) return tl::unexpected<Error>(nodes.error());
   for (const std::string& file : SplitList(input.pods)) {
+    if (file.empty()) return Fail("--pods " + input.pods, "has an empty name beside a comma");
     const auto pods = trace::ReadOpenbPods(file);
     if (!pods) return tl::unexpected<Error>(pods.error());
     auto workload =
         sim::MakeWorkload(StemOf(file), *nodes, pods->jobs, pods->tasks, input.target_percent);
-    if (!workload) return tl::unexpected<Error>(workload.error());
+    if (!workload) return Fail(file, workload.error().ToString());
     out.push_back(std::move(*workload));
   }
   return out;
@@ -289,6 +306,8 @@ Result<sim::Order> ReadOrder(const std::string& folder, const sim::Workload& wor
 }
 
 Result<std::string> ReadFile(const std::string& path, std::size_t max_bytes) {
+  std::error_code error;
+  if (fs::is_directory(path, error)) return Fail(path, "is a directory; name a file");
   std::ifstream in(path, std::ios::binary);
   if (!in) return Fail(path, "cannot be read; does it exist?");
   std::string text;
@@ -301,6 +320,16 @@ Result<std::string> ReadFile(const std::string& path, std::size_t max_bytes) {
   }
   if (in.bad()) return Fail(path, "could not be read to its end");
   return text;
+}
+
+Status CheckWritable(const std::string& path) {
+  std::error_code error;
+  if (fs::is_directory(path, error)) return Fail(path, "is a directory; name a file");
+  const fs::path folder = fs::path(path).parent_path();
+  if (access(folder.empty() ? "." : folder.c_str(), W_OK | X_OK) != 0) {
+    return Fail(path, "cannot be written; does its folder exist, and may you write there?");
+  }
+  return {};
 }
 
 Status WriteFile(const std::string& path, const std::string& bytes) {

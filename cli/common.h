@@ -82,6 +82,8 @@ Result<std::string> FindOrderFile(const std::string& folder, const std::string& 
 Result<sim::Order> ReadOrder(const std::string& folder, const sim::Workload& workload,
                              std::uint64_t seed);
 
+// Whether a file can be made there: asked before long work, so that it is not done in vain.
+Status CheckWritable(const std::string& path);
 Result<std::string> ReadFile(const std::string& path, std::size_t max_bytes);
 // Writes beside the target and renames, so that a reader never sees half a file.
 Status WriteFile(const std::string& path, const std::string& bytes);

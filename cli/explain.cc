@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include <charconv>
+#include <set>
 
 #include "cli/states.h"
 #include "scheduler-core/base/suggest.h"
@@ -15,11 +16,18 @@ Result<RequestSpec> ParseRequest(const std::string& text) {
       "gpus", "milli", "cpu", "memory", "gpu-memory", "gpu-memory-percent", "models"};
   RequestSpec spec;
   bool milli_given = false;
+  std::set<std::string> seen;
   for (const std::string& item : SplitList(text)) {
     const std::size_t equals = item.find('=');
     const std::string key = item.substr(0, equals);
-    if (equals == std::string::npos || std::find(kKeys.begin(), kKeys.end(), key) == kKeys.end()) {
+    if (std::find(kKeys.begin(), kKeys.end(), key) == kKeys.end()) {
       return Fail("--request", "unknown part " + SuggestText(key, kKeys));
+    }
+    if (equals == std::string::npos) {
+      return Fail("--request", fmt::format("\"{}\" has no value; write {}=...", key, key));
+    }
+    if (!seen.insert(key).second) {
+      return Fail("--request", fmt::format("\"{}\" stands twice", key));
     }
     const std::string value = item.substr(equals + 1);
     if (key == "models") {

@@ -37,7 +37,7 @@ int main(int argc, char** argv) {
 
   AddSim(app.add_subcommand("sim", "replay a trace under placement policies"), &context);
   AddVerify(app.add_subcommand("verify", "compare runs with published results"), &context);
-  AddTrace(app.add_subcommand("trace", "check, import, generate and convert traces"), &context);
+  AddTrace(app.add_subcommand("trace", "check, import and generate traces"), &context);
   AddExplain(app.add_subcommand("explain", "why a request is placed where, or not"), &context);
   AddSnapshot(app.add_subcommand("snapshot", "make, show and recover engine states"), &context);
   AddBench(app.add_subcommand("bench", "gate a change on decisions and work"), &context);
@@ -67,6 +67,14 @@ int main(int argc, char** argv) {
     return kBadInput;
   } catch (const std::bad_alloc&) {
     std::fprintf(stderr, "basalt: out of memory\n");
+    return kBadInput;
+  } catch (const std::exception& e) {  // from a library; ours return Result
+    std::fprintf(stderr, "basalt: %s\n", e.what());
+    return kBadInput;
+  }
+  // A full disk shows when the buffer is written: half an answer must not look like a whole one.
+  if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0) {
+    std::fprintf(stderr, "basalt: standard output: cannot be written; is there space?\n");
     return kBadInput;
   }
   return context.exit_code;

@@ -18,8 +18,15 @@ void AddReport(CLI::App* app, Context* context) {
     const auto text = ReadFile(o->data, std::size_t{1} << 30);
     if (!text) return context->BadInput(text.error());
     const auto json = nlohmann::json::parse(*text, nullptr, false);
-    if (json.is_discarded() || !json.is_object() || json.value("schema", "") != "basalt.report/1") {
+    if (!json.is_object() || !json.contains("schema") || json["schema"] != "basalt.report/1") {
       return context->BadInput(Error{o->data, "is not report data (schema basalt.report/1)"});
+    }
+    for (const char* list : {"causes", "maps", "runs", "traces"}) {
+      if (!json.contains(list) || !json[list].is_array()) {
+        return context->BadInput(Error{
+            o->data, std::string("the list \"") + list +
+                         "\" is missing; write the file with basalt sim --report FILE.json"});
+      }
     }
     if (Status ok = WriteFile(o->out, report::RenderHtml(json.dump())); !ok) {
       return context->BadInput(ok.error());

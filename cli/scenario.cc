@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <map>
 
 #include "cli/common.h"
 #include "cli/version.h"
@@ -158,6 +159,41 @@ const config::OptionTable<ScenarioFile>& FileTable() {
   return table;
 }
 
+// A scenario is for looking at: every free cell is tried, and every pod drawn.
+constexpr std::int64_t kMaxCells = 500'000;
+constexpr std::int64_t kMaxPods = 100'000;
+constexpr std::size_t kReasons = 20;  // pods that wait, by arm
+
+// What the option tables cannot say, with its place in the file.
+void CheckScenario(const config::Document& document, const ScenarioFile& file,
+                   const Registry& registry, config::Errors* errors) {
+  std::int64_t cells = 0;
+  for (const NodeEntry& n : file.nodes) cells += n.count * n.cards * file.cells_per_card;
+  if (cells > kMaxCells) {
+    errors->Add(document.file, document.root["nodes"],
+                fmt::format("{} cells; at most {}", cells, kMaxCells));
+  }
+  std::int64_t pods = 0;
+  for (const PodEntry& p : file.pods) pods += p.count;
+  if (pods > kMaxPods) {
+    errors->Add(document.file, document.root["pods"],
+                fmt::format("{} pods; at most {}", pods, kMaxPods));
+  }
+  const YAML::Node arms = document.root["arms"];
+  if (file.arms.empty()) errors->Add(document.file, arms, "name at least one arm");
+  for (std::size_t i = 0; i < file.arms.size(); ++i) {
+    const ArmEntry& arm = file.arms[i];
+    if (arm.cards != "whole" && arm.cards != "sliced") {
+      errors->Add(document.file, arms[i]["cards"],
+                  fmt::format("cards is whole or sliced, not \"{}\"", arm.cards));
+    }
+    if (const auto policy = registry.Configure(arm.policy); !policy) {
+      const YAML::Node at = arms[i]["policy"];
+      errors->Add(document.file, at.IsDefined() ? at : arms[i], policy.error().ToString());
+    }
+  }
+}
+
 std::int64_t CeilDiv(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
 struct ArmResult {
@@ -179,10 +215,6 @@ std::string Numbered(const std::string& name, std::int64_t i, std::int64_t count
 
 Result<ArmResult> RunArm(const ScenarioFile& file, const std::string& path, const ArmEntry& arm,
                          const Registry& registry) {
-  if (arm.cards != "whole" && arm.cards != "sliced") {
-    return Fail(
-        path, fmt::format("arm \"{}\": cards is whole or sliced, not \"{}\"", arm.name, arm.cards));
-  }
   const auto policy = registry.Configure(arm.policy);
   if (!policy)
     return Fail(fmt::format("{}: arm \"{}\"", path, arm.name), policy.error().ToString());
@@ -229,7 +261,7 @@ Result<ArmResult> RunArm(const ScenarioFile& file, const std::string& path, cons
     }
   }
   out.cells = out.cards * cells;
-  std::vector<std::pair<PodUid, std::string>> names;
+  std::map<PodUid, std::string> names;
   for (const PodEntry& pod : file.pods) {
     const std::int64_t pod_cells = cells_of(pod);
     const auto shape = engine.InternShape(request_of(pod_cells, pod));
@@ -239,26 +271,26 @@ Result<ArmResult> RunArm(const ScenarioFile& file, const std::string& path, cons
       Request request;
       request.uid = PodUidFromName(name);
       request.shape = *shape;
-      if (engine.Find(request.uid) != nullptr) {
+      if (!names.emplace(request.uid, name).second) {
         return Fail(path, fmt::format("pod \"{}\" stands twice", name));
       }
-      names.emplace_back(request.uid, name);
       const Outcome outcome = engine.Place(request, SimTime{});
       if (outcome.placed()) {
         ++out.placed;
         out.cells_needed += pod_cells * pod.cards;
       } else {
         ++out.waiting;
-        out.reasons.push_back(name + ": " + engine.Explain(request).text);
+        // The first ones say enough; each looks at every node.
+        if (out.reasons.size() < kReasons) {
+          out.reasons.push_back(name + ": " + engine.Explain(request).text);
+        }
       }
     }
   }
   out.digest = engine.DecisionDigest().ToHex();
   out.map = sim::DrawMap(engine, [&](const PodUid& uid) {
-    for (const auto& [known, name] : names) {
-      if (known == uid) return name;
-    }
-    return std::string("?");
+    const auto it = names.find(uid);
+    return it == names.end() ? std::string("?") : it->second;
   });
   out.cards_taken = out.cards - engine.state().totals().idle_cards;
   // What could still be scheduled is counted by scheduling it: pods of one cell until none fits.
@@ -285,8 +317,8 @@ void RunScenarioFile(Context* context, const std::string& path, const std::strin
   ScenarioFile file;
   config::Errors errors;
   FileTable().Parse(path, document->root, &file, &errors);
+  if (errors.ok()) CheckScenario(*document, file, context->registry, &errors);
   if (!errors.ok()) return context->BadInput(errors.Joined());
-  if (file.arms.empty()) return context->BadInput(Error{path, "has no arms"});
   std::vector<ArmResult> arms;
   for (const ArmEntry& arm : file.arms) {
     auto result = RunArm(file, path, arm, context->registry);

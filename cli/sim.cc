@@ -42,7 +42,15 @@ void PrintRuns(const Options& o, sim::Mode mode, const std::vector<sim::RunResul
 }
 
 void Run(const Options& o, Context* context) {
+  if (!o.report.empty()) {
+    if (Status ok = CheckWritable(o.report); !ok) return context->BadInput(ok.error());
+  }
   if (!o.scenario.empty()) {
+    if (!o.input.nodes.empty() || !o.input.pods.empty() || !o.input.traces.empty() ||
+        o.input.generate) {
+      return context->BadInput(
+          Error{"--scenario", "has its own nodes and pods; leave the trace away"});
+    }
     RunScenarioFile(context, o.scenario, o.report, o.format);
     return;
   }

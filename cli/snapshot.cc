@@ -25,7 +25,7 @@ Result<std::unique_ptr<Engine>> Load(const std::string& path, const Registry& re
   EngineOptions options;
   options.target = TargetWorkload(counted);
   auto policy = registry.Configure(expression);
-  if (!policy) return tl::unexpected<Error>(policy.error());
+  if (!policy) return Fail("--policy", policy.error().ToString());
   auto engine = Engine::Restore(*bytes, *policy, std::move(options));
   if (!engine) return Fail(path, engine.error().ToString());
   return engine;
@@ -81,6 +81,10 @@ void AddStateInput(CLI::App* app, StateInput* input, bool with_snapshot) {
 Status WithEngine(const StateInput& input, const Registry& registry, JournalSink* journal,
                   const std::function<void(Engine&)>& use) {
   if (!input.snapshot.empty()) {
+    const TraceInput& t = input.trace;
+    if (!t.nodes.empty() || !t.pods.empty() || !t.traces.empty() || t.generate) {
+      return Fail("--snapshot", "holds the state already; leave the trace away, or the snapshot");
+    }
     auto engine = Load(input.snapshot, registry, input.policy);
     if (!engine) return tl::unexpected<Error>(engine.error());
     use(**engine);
@@ -121,6 +125,10 @@ void AddSnapshot(CLI::App* app, Context* context) {
       ->type_name("FILE");
   AddFormat(make, &m->format);
   make->callback([m, context] {
+    for (const std::string& path : {m->out, m->journal}) {
+      if (path.empty()) continue;
+      if (Status ok = CheckWritable(path); !ok) return context->BadInput(ok.error());
+    }
     JournalBuffer journal;
     Status written;
     const Status ok = WithEngine(m->state, context->registry,
@@ -162,7 +170,9 @@ void AddSnapshot(CLI::App* app, Context* context) {
     if (!journal) return context->BadInput(Error{r->file, journal.error().message});
     auto engine = Engine::Create(*context->registry.Configure("binpack"), EngineOptions{});
     for (const JournalRecord& record : journal->records) {
-      if (Status ok = (*engine)->ApplyRecord(record); !ok) return context->BadInput(ok.error());
+      if (Status ok = (*engine)->ApplyRecord(record); !ok) {
+        return context->BadInput(Error{r->file, ok.error().ToString()});
+      }
     }
     if (!journal->tail_problem.empty()) {
       std::fprintf(stderr, "%s: %s\n", r->file.c_str(), journal->tail_problem.c_str());
@@ -186,7 +196,14 @@ void AddSnapshot(CLI::App* app, Context* context) {
     const auto journal = ReadJournal(*bytes);
     if (!journal) return context->BadInput(Error{p->file, journal.error().message});
     const auto again = sim::ReplayJournal(*journal, context->registry, p->policy);
-    if (!again) return context->BadInput(again.error());
+    if (!again) {
+      const bool option = !p->policy.empty() && !context->registry.Configure(p->policy);
+      return context->BadInput(
+          Error{option ? "--policy" : p->file, again.error().ToString()});
+    }
+    if (!journal->tail_problem.empty()) {
+      std::fprintf(stderr, "%s: %s\n", p->file.c_str(), journal->tail_problem.c_str());
+    }
     if (p->format == Format::kJson) {
       Print(nlohmann::json{{"decisions", again->decisions},
                            {"different", again->different},

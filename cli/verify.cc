@@ -83,7 +83,9 @@ Result<Expected> ReadExpected(const std::string& path) {
         const std::string field = reader.String(column);
         char* end = nullptr;
         const double value = field.empty() ? std::nan("") : std::strtod(field.c_str(), &end);
-        if (!field.empty() && *end != '\0') reader.Report(column, "is not a number");
+        if (!field.empty() && (*end != '\0' || !std::isfinite(value))) {
+          reader.Report(column, "is not a number");
+        }
         values.push_back(value);
       }
       out[{reader.String(at["workload"]), reader.String(at["sc_policy"]),
@@ -217,6 +219,17 @@ void Run(const Options& o, Context* context) {
     }
     if (workload) workloads.push_back(std::move(workload));
   }
+  // A row that one of the files lacks would compare with nothing, and be called exact.
+  for (const Job& job : jobs) {
+    for (int i = 0; i < 3; ++i) {
+      if (!tables[i].contains({job.expected_name, job.expected_policy, job.seed})) {
+        return context->BadInput(Error{
+            (fs::path(o.expected) / files[i]).string(),
+            fmt::format("has no row for workload {}, policy {}, seed {}, but {} has one",
+                        job.expected_name, job.expected_policy, job.seed, files[0])});
+      }
+    }
+  }
   if (jobs.empty()) {
     return context->BadInput(Error{o.orders,
                                    "no arrival order here belongs to a published run "
@@ -256,9 +269,9 @@ void Run(const Options& o, Context* context) {
                    job.seed,
                    result->placed,
                    result->failed,
-                   Distance(tables[0][key], s.allocation_pct),
-                   Distance(tables[1][key], s.fragmentation_pct),
-                   Distance(tables[2][key], s.fragmentation_ratio_pct),
+                   Distance(tables[0].at(key), s.allocation_pct),
+                   Distance(tables[1].at(key), s.fragmentation_pct),
+                   Distance(tables[2].at(key), s.fragmentation_ratio_pct),
                    ThreadCpuSeconds() - before,
                    result->decision_digest.ToHex(),
                    job.policy->expression == "random"};

@@ -6,6 +6,8 @@ target_compile_options(basalt_flags INTERFACE
   -Wall -Wextra -Wconversion -Wshadow -Wnon-virtual-dtor -Woverloaded-virtual
   # GCC 12 warns falsely on std::string + (GCC bug 105651); clang does not know the warning.
   $<$<CXX_COMPILER_ID:GNU>:-Wno-restrict>
+  # clang objects to what GCC 12 libstdc++ does inside std::stable_sort.
+  $<$<CXX_COMPILER_ID:Clang>:-Wno-deprecated-declarations>
   # Decisions that need doubles must give the same bits on every machine: no fused multiply-add.
   -ffp-contract=off)
 if(BASALT_WERROR)

@@ -1,7 +1,7 @@
 // class-quota(MODEL=SHARE,...;POLICY): POLICY's choice, but nodes whose card model is taken beyond
-// its share of capacity lose 10,000 points, so they are used only when nothing else fits. It keeps
-// scarce models free for the pods that may run nowhere else. The share is read from the state at
-// each decision (a class term), so nothing is cached across placements.
+// its share of capacity lose more points than any score has, so they are used only when nothing
+// else fits. It keeps scarce models free for the pods that may run nowhere else. The share is read
+// from the state at each decision (a class term), so nothing is cached across placements.
 #include <fmt/format.h>
 
 #include <charconv>
@@ -13,7 +13,9 @@
 namespace basalt::policies {
 namespace {
 
-constexpr Score kPenalty = 10'000;
+// More than any local score (a blend reaches 100,000) and any job term (spread_job.cc), so that the
+// quota decides first; together they stay within a Score.
+constexpr Score kPenalty = 1'000'000'000;
 
 struct Quota {
   std::string model;

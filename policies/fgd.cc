@@ -65,7 +65,7 @@ class Fgd : public PlacementPolicy {
       const FragmentTable* table = frag.table(nodes[i]);
       const bool fast = table != nullptr && context.shape.card_memory == 0 &&
                         (context.shape.gpus == 0 || context.shape.whole ||
-                         (each_card && context.shape.gpus == 1));
+                         (each_card && context.shape.gpus == 1 && context.shape.milli > 0));
       if (fast) {
         scores[i] = ScoreByTable(context, *table, nodes[i], to_milli);
       } else if (context.state.hot(nodes[i]).cards == 0) {
@@ -113,7 +113,7 @@ class Fgd : public PlacementPolicy {
   }
 
  private:
-  // For each whole milli-GPU of difference in -8001..8001, the score at its lower end, so that one
+  // For each whole milli-GPU of difference, the score at its lower end, so that one
   // comparison with the next threshold finishes: thresholds are at least 40 milli apart.
   struct Steps {
     static constexpr std::int32_t kReach = 70'000;  // 64 cards and then some

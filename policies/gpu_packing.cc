@@ -25,7 +25,7 @@ class GpuPacking : public LocalPolicy<GpuPacking> {
       // The fullest card that fits, without building the set: this runs for most evaluations.
       std::int32_t tightest = kWholeCard;
       for (const std::int16_t free : context.state.CardFree(node)) {
-        if (free >= shape.milli) tightest = std::min<std::int32_t>(tightest, free);
+        if (free >= std::max(shape.milli, 1)) tightest = std::min<std::int32_t>(tightest, free);
       }
       return FromChosen(tightest >= kWholeCard ? 1 : 0, tightest * 100 / kWholeCard);
     }

@@ -1,11 +1,11 @@
-// spread-job(POLICY): POLICY's choice, but a node loses 1000 points for each task of the same job
-// that runs there, so that the tasks of one job land on different nodes while any fits.
+// spread-job(POLICY): POLICY's choice, but a node loses 200,000 points for each task of the same
+// job that runs there, so that the tasks of one job land on different nodes while any fits.
 #include "policies/builtin.h"
 
 namespace basalt::policies {
 namespace {
 
-constexpr Score kPenalty = 1000;
+constexpr Score kPenalty = 200'000;        // more than any local score: a blend reaches 100,000
 constexpr std::int32_t kMostTasks = 1000;  // keeps the score within its type
 
 class SpreadJob : public PlacementPolicy {

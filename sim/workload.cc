@@ -105,11 +105,8 @@ Result<Workload> MakeWorkload(std::string name, std::vector<NodeSpec> nodes,
       arrival.uid = PodUidFromName(pod);
       arrival.job = job_key;
       arrival.submit_us = job.submit_us == trace::kUnknownTime ? 0 : job.submit_us;
-      if (job.duration_us != trace::kUnknownTime) {
-        arrival.duration_us = job.duration_us;
-      } else if (job.end_us != trace::kUnknownTime && job.start_us != trace::kUnknownTime) {
-        arrival.duration_us = job.end_us - job.start_us;
-      }
+      const std::int64_t run_time = trace::RunTimeUs(job);
+      if (run_time != trace::kUnknownTime) arrival.duration_us = run_time;
       out.arrivals.push_back(arrival);
       out.pod_names.push_back(std::move(pod));
       ++counts[it->second];

@@ -2,14 +2,12 @@
 
 #include <fmt/format.h>
 
-#include <limits>
-
 #include "topology/card_set.h"
 
 namespace basalt {
 
 Status ValidateNode(const NodeSpec& spec, const std::string& where) {
-  constexpr std::int64_t kMax = std::numeric_limits<std::int32_t>::max();
+  constexpr std::int64_t kMax = kMaxAmount;
   const auto bad = [&](std::string what) { return Fail(where, std::move(what)); };
   if (spec.name.empty()) return bad("a node needs a name");
   if (spec.cpu_milli < 0 || spec.cpu_milli > kMax) {

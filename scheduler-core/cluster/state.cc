@@ -341,6 +341,22 @@ CardSet ClusterState::FittingCards(const Shape& s, NodeId node) const {
   return set;
 }
 
+bool ClusterState::CanRecord(ShapeId id, NodeId node, CardSet cards) const {
+  constexpr std::int64_t kFloor = -kMaxAmount;
+  constexpr int kMostPods = 30'000;
+  const Shape& s = shapes_[id].shape;
+  const NodeHot& hot = hot_[node];
+  if (hot.cpu_free - std::int64_t{s.cpu} < kFloor) return false;
+  if (hot.memory_free - std::int64_t{s.memory} < kFloor) return false;
+  if (pods_[node].pods >= kMostPods) return false;
+  for (const int i : cards) {
+    if (i >= hot.cards) return false;
+    const CardState& c = card(node, i);
+    if (c.memory_free - std::int64_t{CardMemoryNeed(s, c)} < kFloor) return false;
+  }
+  return true;
+}
+
 bool ClusterState::FitsEmpty(ShapeId id, NodeId node) const {
   const Shape& s = shapes_[id].shape;
   const NodeCapacity& cap = capacity_[node];

@@ -213,6 +213,9 @@ class ClusterState {
   CardSet FittingCards(const Shape& s, NodeId node) const;
   // MiB that one slice of the shape takes on the card.
   std::int32_t CardMemoryNeed(const Shape& s, const CardState& card) const;
+  // Observations may take more than there is, but not without end: false when taking this would run
+  // a column out of its type.
+  bool CanRecord(ShapeId id, NodeId node, CardSet cards) const;
   // True when the shape would fit this node if nothing ran on it.
   bool FitsEmpty(ShapeId id, NodeId node) const;
 

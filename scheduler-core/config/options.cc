@@ -1,10 +1,12 @@
 #include "scheduler-core/config/options.h"
 
 #include <fmt/format.h>
+#include <yaml-cpp/depthguard.h>
 
 #include <algorithm>
 #include <charconv>
 #include <cmath>
+#include <filesystem>
 #include <fstream>
 #include <set>
 #include <sstream>
@@ -34,21 +36,36 @@ void Errors::Add(const std::string& file, const YAML::Node& at, std::string mess
 }
 
 Error Errors::Joined() const {
+  constexpr std::size_t kShown = 20;
   Error joined = list_.front();
-  for (std::size_t i = 1; i < list_.size(); ++i) joined.message += "\n" + list_[i].ToString();
+  for (std::size_t i = 1; i < std::min(list_.size(), kShown); ++i) {
+    joined.message += "\n" + list_[i].ToString();
+  }
+  if (list_.size() > kShown) {
+    joined.message += fmt::format("\nand {} more", list_.size() - kShown);
+  }
   return joined;
 }
 
 Result<Document> ParseYaml(const std::string& name, const std::string& text) {
   if (text.find('\0') != std::string::npos) return Fail(name, "contains a NUL byte");
   try {
-    return Document{name, YAML::Load(text)};
+    const std::vector<YAML::Node> documents = YAML::LoadAll(text);
+    if (documents.empty() || documents[0].IsNull()) return Fail(name, "is empty");
+    if (documents.size() > 1) {
+      return Fail(Place(name, documents[1].Mark()), "a second document starts; write one a file");
+    }
+    return Document{name, documents[0]};
+  } catch (const YAML::DeepRecursion& e) {
+    return Fail(Place(name, e.mark), "is nested too deeply");
   } catch (const YAML::Exception& e) {
     return Fail(Place(name, e.mark), e.msg);
   }
 }
 
 Result<Document> LoadYaml(const std::string& path) {
+  std::error_code error;
+  if (std::filesystem::is_directory(path, error)) return Fail(path, "is a directory; name a file");
   std::ifstream in(path, std::ios::binary);
   if (!in) return Fail(path, "cannot be read; does it exist?");
   std::string text;

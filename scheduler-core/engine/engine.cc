@@ -32,12 +32,14 @@ Result<std::unique_ptr<Engine>> Engine::Create(ConfiguredPolicy policy, EngineOp
 Engine::Engine(ConfiguredPolicy policy, EngineOptions options)
     : policy_(std::move(policy)), options_(std::move(options)), index_(options_.shape_cap) {
   if (!options_.target.empty()) fragmentation_.emplace(state_, options_.target);
-  if (options_.journal != nullptr) {
-    PolicyRecord record{policy_.expression, options_.seed, {}, options_.target.all_count()};
-    for (const TargetClass& c : options_.target.classes())
-      record.target.push_back({c.spec, c.count});
-    Journal(JournalRecord{SimTime{}, std::move(record)});
-  }
+  JournalPolicy();
+}
+
+void Engine::JournalPolicy() {
+  if (options_.journal == nullptr) return;
+  PolicyRecord record{policy_.expression, options_.seed, {}, options_.target.all_count()};
+  for (const TargetClass& c : options_.target.classes()) record.target.push_back({c.spec, c.count});
+  Journal(JournalRecord{SimTime{}, std::move(record)});
 }
 
 Engine::~Engine() = default;
@@ -67,6 +69,7 @@ Result<ShapeId> Engine::InternShape(const RequestSpec& spec) {
 }
 
 Status Engine::Apply(const Event& event, SimTime now) {
+  now = Forward(now);
   const auto unknown = [](const std::string& node) {
     return Fail("node " + node, "is not in the cluster");
   };
@@ -98,9 +101,9 @@ Status Engine::Apply(const Event& event, SimTime now) {
     if (!node.valid()) return unknown(observed->node);
     const Result<ShapeId> shape = InternShape(observed->spec);
     if (!shape) return tl::unexpected<Error>(shape.error());
-    const auto cards = static_cast<std::uint64_t>(state_.hot(node).cards);
-    if (cards < 64 && (observed->cards.bits() >> cards) != 0) {
-      return Fail("pod " + UidText(observed->uid), "names a card that the node does not have");
+    if (!state_.CanRecord(*shape, node, observed->cards)) {
+      return Fail("pod " + UidText(observed->uid),
+                  "names a card that the node does not have, or takes absurdly more than there is");
     }
     if (const auto it = by_uid_.find(observed->uid); it != by_uid_.end()) End(it->second);
     Transaction tx(state_);
@@ -204,13 +207,14 @@ void Engine::RecordDecision(const Request& request, const Outcome& outcome, SimT
 }
 
 Outcome Engine::Propose(const Request& request, SimTime now) {
+  now = Forward(now);
   Outcome outcome;
   if (const auto it = by_uid_.find(request.uid); it != by_uid_.end()) {
     const Allocation& held = allocations_[it->second];
     if (held.attempt == request.attempt) {
       outcome.kind = OutcomeKind::kPlaced;
       outcome.already_held = true;
-      outcome.placement = Placement{held.node, held.cards, 0};
+      outcome.placement = Placement{held.node, held.cards, 0, state_.generation(held.node)};
     } else {
       outcome.kind = OutcomeKind::kWait;
       outcome.earlier_attempt_held = true;
@@ -223,8 +227,8 @@ Outcome Engine::Propose(const Request& request, SimTime now) {
   if (best.node.valid()) {
     state_.PrefetchForTake(best.node);
     outcome.kind = OutcomeKind::kPlaced;
-    outcome.placement =
-        Placement{best.node, policy_.policy->ChooseCards(context, best.node), best.score};
+    outcome.placement = Placement{best.node, policy_.policy->ChooseCards(context, best.node),
+                                  best.score, state_.generation(best.node)};
     BASALT_CHECK(outcome.placement.cards.size() == context.shape.gpus);
   } else {
     outcome.kind = PossibleWhenEmpty(request.shape) ? OutcomeKind::kWait : OutcomeKind::kInfeasible;
@@ -234,6 +238,7 @@ Outcome Engine::Propose(const Request& request, SimTime now) {
 }
 
 Result<Lease> Engine::Reserve(const Request& request, const Placement& placement, SimTime now) {
+  now = Forward(now);
   if (const auto it = by_uid_.find(request.uid); it != by_uid_.end()) {
     const Allocation& held = allocations_[it->second];
     if (held.attempt != request.attempt) {
@@ -245,7 +250,8 @@ Result<Lease> Engine::Reserve(const Request& request, const Placement& placement
   const Shape& shape = state_.shape(request.shape);
   const NodeId node = placement.node;
   bool fits = node.valid() && node.index() < state_.node_slots() && state_.exists(node) &&
-              state_.Fits(request.shape, node) && placement.cards.size() == shape.gpus;
+              state_.generation(node) == placement.generation && state_.Fits(request.shape, node) &&
+              placement.cards.size() == shape.gpus;
   if (fits) {
     for (const int card : placement.cards) {
       fits = fits && card < state_.hot(node).cards && state_.CardFits(shape, node, card);
@@ -280,6 +286,7 @@ Result<Lease> Engine::Reserve(const Request& request, const Placement& placement
 }
 
 Status Engine::Confirm(const Lease& lease, SimTime now) {
+  now = Forward(now);
   const auto it = by_uid_.find(lease.uid);
   if (it == by_uid_.end()) {
     return Fail("pod " + UidText(lease.uid),
@@ -308,16 +315,16 @@ Status Engine::Confirm(const Lease& lease, SimTime now) {
 }
 
 Status Engine::Release(const PodUid& uid, SimTime now) {
+  now = Forward(now);
   const auto it = by_uid_.find(uid);
   if (it == by_uid_.end()) return Fail("pod " + UidText(uid), "holds nothing");
-  const NodeId node = allocations_[it->second].node;
   End(it->second);
   if (options_.journal != nullptr) Journal(JournalRecord{now, ReleasedRecord{uid}});
-  AfterCommit(node);
   return {};
 }
 
 std::size_t Engine::Expire(SimTime now) {
+  now = Forward(now);
   std::size_t ended = 0;
   while (!expiries_.empty() && expiries_.front().at <= now) {
     const Expiry due = expiries_.front();
@@ -326,11 +333,9 @@ std::size_t Engine::Expire(SimTime now) {
     const Allocation& a = allocations_[due.slot];
     if (a.epoch != due.epoch || a.confirmed) continue;
     const PodUid uid = a.uid;
-    const NodeId node = a.node;
     End(due.slot);
     ++ended;
     if (options_.journal != nullptr) Journal(JournalRecord{now, ExpiredRecord{uid}});
-    AfterCommit(node);
   }
   return ended;
 }
@@ -413,6 +418,7 @@ void Engine::End(std::uint32_t slot) {
   tx.Give(a.node, a.shape, a.cards);
   tx.Commit();
   Erase(slot);
+  AfterCommit(a.node);
 }
 
 void Engine::AfterCommit(NodeId node) {
@@ -559,6 +565,9 @@ Result<std::unique_ptr<Engine>> Engine::Restore(std::string_view snapshot, Confi
                                                 EngineOptions options) {
   Result<SnapshotContents> contents = DecodeSnapshot(snapshot);
   if (!contents) return tl::unexpected<Error>(contents.error());
+  // What the snapshot holds is not journaled again: snapshot and new journal together are the
+  // state.
+  JournalSink* const journal = std::exchange(options.journal, nullptr);
   Result<std::unique_ptr<Engine>> made = Create(std::move(policy), std::move(options));
   if (!made) return made;
   Engine& engine = **made;
@@ -586,8 +595,7 @@ Result<std::unique_ptr<Engine>> Engine::Restore(std::string_view snapshot, Confi
     if (!node.valid() || a.shape >= shapes.size() || engine.by_uid_.contains(a.uid)) {
       return Fail("snapshot", "an allocation names an unknown node or shape, or stands twice");
     }
-    const auto cards = static_cast<std::uint64_t>(engine.state_.hot(node).cards);
-    if (cards < 64 && (a.cards.bits() >> cards) != 0) {
+    if (!engine.state_.CanRecord(shapes[a.shape], node, a.cards)) {
       return Fail("snapshot", "an allocation names a card that its node does not have");
     }
     Transaction tx(engine.state_);
@@ -601,27 +609,34 @@ Result<std::unique_ptr<Engine>> Engine::Restore(std::string_view snapshot, Confi
     }
   }
   engine.next_epoch_ = contents->next_epoch;
+  engine.options_.journal = journal;
+  engine.JournalPolicy();
   return made;
 }
 
 Status Engine::ApplyRecord(const JournalRecord& record) {
   const auto pod = [](const PodUid& uid) { return "journal: pod " + UidText(uid); };
-  if (const auto* shape = std::get_if<ShapeRecord>(&record.body)) {
+  if (std::holds_alternative<PolicyRecord>(record.body)) {
+    record_shapes_.clear();  // a journal begins, and numbers its shapes from 0
+  } else if (const auto* shape = std::get_if<ShapeRecord>(&record.body)) {
     const Result<ShapeId> id = InternShape(shape->spec);
     if (!id) return tl::unexpected<Error>(id.error());
     record_shapes_.push_back(*id);
   } else if (const auto* event = std::get_if<EventRecord>(&record.body)) {
-    return Apply(event->event, record.now);
+    // It is in the journal that is being read; ours must not repeat it.
+    JournalSink* const journal = std::exchange(options_.journal, nullptr);
+    Status ok = Apply(event->event, record.now);
+    options_.journal = journal;
+    return ok;
   } else if (const auto* reserved = std::get_if<ReservedRecord>(&record.body)) {
     const NodeId node = state_.FindNode(reserved->node);
     if (!node.valid() || reserved->shape >= record_shapes_.size()) {
       return Fail(pod(reserved->uid), "is placed on an unknown node, or has an unknown shape");
     }
-    const auto cards = static_cast<std::uint64_t>(state_.hot(node).cards);
-    if (by_uid_.contains(reserved->uid) || (cards < 64 && (reserved->cards.bits() >> cards) != 0)) {
+    const ShapeId shape_id = record_shapes_[reserved->shape];
+    if (by_uid_.contains(reserved->uid) || !state_.CanRecord(shape_id, node, reserved->cards)) {
       return Fail(pod(reserved->uid), "is placed twice, or on a card that is not there");
     }
-    const ShapeId shape_id = record_shapes_[reserved->shape];
     Transaction tx(state_);
     tx.Take(node, shape_id, reserved->cards);
     tx.Commit();

@@ -14,8 +14,10 @@
 
 #include <tsl/robin_map.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <functional>
+#include <limits>
 #include <memory>
 #include <optional>
 #include <string>
@@ -106,7 +108,7 @@ class Engine {
   // A fresh engine with the snapshot's state. The policy need not be the one that wrote it.
   static Result<std::unique_ptr<Engine>> Restore(std::string_view snapshot, ConfiguredPolicy policy,
                                                  EngineOptions options);
-  // Applies one journal record's effect, without deciding anything.
+  // Applies one journal record's effect, without deciding anything and without journaling it again.
   Status ApplyRecord(const JournalRecord& record);
 
  private:
@@ -120,6 +122,9 @@ class Engine {
   void End(std::uint32_t slot);  // gives back and erases
   void RecordDecision(const Request& request, const Outcome& outcome, SimTime now);
   void Journal(const JournalRecord& record);
+  void JournalPolicy();
+  // The engine's time never goes back: an earlier `now` counts as the latest one seen.
+  SimTime Forward(SimTime now) { return now_ = std::max(now_, now); }
   // The journal's number of a shape; writes the shape first if the journal has not seen it.
   std::uint32_t JournalShape(ShapeId shape);
   Status AuditNode(NodeId node) const;
@@ -149,6 +154,7 @@ class Engine {
   };
   std::vector<Expiry> expiries_;  // min-heap by (at, epoch); confirmed ones are skipped when met
   std::uint64_t next_epoch_ = 1;
+  SimTime now_{std::numeric_limits<std::int64_t>::min()};
 
   struct Possible {
     std::uint64_t structure_version = 0;

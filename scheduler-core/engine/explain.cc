@@ -135,11 +135,11 @@ Explanation Engine::Explain(const Request& request, std::size_t top) {
   const BestNode best = held == nullptr ? FindBest(context) : BestNode{};
   if (held != nullptr && held->attempt == request.attempt) {
     out.kind = OutcomeKind::kPlaced;
-    out.placement = Placement{held->node, held->cards, 0};
+    out.placement = Placement{held->node, held->cards, 0, state_.generation(held->node)};
   } else if (best.node.valid()) {
     out.kind = OutcomeKind::kPlaced;
-    out.placement =
-        Placement{best.node, policy_.policy->ChooseCards(context, best.node), best.score};
+    out.placement = Placement{best.node, policy_.policy->ChooseCards(context, best.node), best.score,
+                              state_.generation(best.node)};
   } else {
     out.kind = possible ? OutcomeKind::kWait : OutcomeKind::kInfeasible;
   }

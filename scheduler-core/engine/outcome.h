@@ -19,6 +19,9 @@ struct Placement {
   NodeId node;
   CardSet cards;
   Score score = kNoScore;
+  // Of the node's slot: a placement on a node that was removed since is refused, even when another
+  // node has taken its slot.
+  std::uint32_t generation = 0;
 };
 
 enum class OutcomeKind : std::uint8_t { kPlaced, kWait, kInfeasible };

@@ -2,15 +2,13 @@
 
 #include <fmt/format.h>
 
-#include <limits>
-
 #include "scheduler-core/base/digest.h"
 #include "topology/card_set.h"
 
 namespace basalt {
 
 Status ValidateRequest(const RequestSpec& spec, const std::string& where) {
-  constexpr std::int64_t kMax = std::numeric_limits<std::int32_t>::max();
+  constexpr std::int64_t kMax = kMaxAmount;
   const auto bad = [&](std::string what) { return Fail(where, std::move(what)); };
   if (spec.cpu_milli < 0 || spec.cpu_milli > kMax) {
     return bad(fmt::format("cpu_milli {} is outside 0..{}", spec.cpu_milli, kMax));

@@ -33,6 +33,10 @@ struct RequestSpec {
   friend auto operator<=>(const RequestSpec&, const RequestSpec&) = default;
 };
 
+// The largest amount of CPU (milli-cores), host memory or card memory (MiB) of one request or node:
+// a million cores, or a petabyte. Sums of free amounts then fit 32 bits with room to go negative.
+inline constexpr std::int64_t kMaxAmount = 1'000'000'000;
+
 // Refuses what no cluster could mean: negative amounts, milli out of range, more than 64 cards,
 // compute without cards. `where` is put in front of the message.
 Status ValidateRequest(const RequestSpec& spec, const std::string& where);

@@ -10,6 +10,10 @@ basalt_library(basalt_test_support
   SOURCES ${core_support}/cluster.cc ${core_support}/oracle.cc ${core_support}/random_world.cc
   LINK basalt_policies)
 
+basalt_library(basalt_test_sim_support
+  SOURCES ${core_support}/workloads.cc
+  LINK basalt_test_support basalt_sim)
+
 basalt_test(base_test SOURCES ${core_unit}/base_test.cc LINK basalt_base)
 basalt_test(state_test
   SOURCES ${core_unit}/state_test.cc ${core_unit}/transaction_test.cc
@@ -30,3 +34,21 @@ basalt_test(conformance_test SOURCES ${core_unit}/conformance_test.cc LINK basal
 basalt_test(registry_test SOURCES ${core_unit}/registry_test.cc LINK basalt_test_support)
 # Its own program: it takes in policies/fgd.cc, whose thresholds are private.
 basalt_test(fgd_threshold_test SOURCES ${core_unit}/fgd_threshold_test.cc LINK basalt_policies)
+basalt_test(policies_test SOURCES ${core_unit}/policies_test.cc LINK basalt_test_support)
+basalt_test(journal_test SOURCES ${core_unit}/journal_test.cc LINK basalt_test_support basalt_sim)
+basalt_test(sim_test
+  SOURCES ${core_unit}/saturation_test.cc ${core_unit}/replay_test.cc
+  LINK basalt_test_sim_support)
+basalt_test(sim_threads_test
+  SOURCES ${core_unit}/sim_threads_test.cc
+  LINK basalt_test_sim_support Threads::Threads
+  LABELS "unit;threads")
+basalt_test(scenario_test
+  SOURCES ${core_unit}/scenario_test.cc ${core_support}/scenario.cc
+  LINK basalt_test_support yaml-cpp)
+
+find_package(Python3 REQUIRED COMPONENTS Interpreter)
+set(check_layers ${CMAKE_CURRENT_LIST_DIR}/../lint/check_layers.py)
+add_test(NAME layers COMMAND ${Python3_EXECUTABLE} ${check_layers} ${PROJECT_SOURCE_DIR})
+add_test(NAME layers_self_test COMMAND ${Python3_EXECUTABLE} ${check_layers} --self-test)
+set_tests_properties(layers layers_self_test PROPERTIES LABELS lint)

@@ -319,5 +319,33 @@ TEST(Engine, ForEachOnAndFindSeeTheSameAllocations) {
   EXPECT_EQ(all.size(), 4);
 }
 
+// A placement is of the node that was there when it was proposed, not of whoever has its slot now.
+TEST(Engine, ReserveRefusesANodeThatTookTheSlotOfTheProposedOne) {
+  auto engine = MakeEngine("binpack", {Node("a", 8000, 1)});
+  const Request request = For(*engine, Ask(100, 1, 600), 1);
+  const Outcome outcome = engine->Propose(request, SimTime{});
+  ASSERT_TRUE(outcome.placed());
+  ASSERT_TRUE(engine->Apply(NodeRemoved{"a"}, SimTime{}).has_value());
+  ASSERT_TRUE(engine->Apply(NodeAdded{Node("b", 8000, 1)}, SimTime{}).has_value());
+  ASSERT_EQ(engine->state().FindNode("b"), outcome.placement.node);
+  EXPECT_FALSE(engine->Reserve(request, outcome.placement, SimTime{}).has_value());
+  EXPECT_EQ(engine->allocation_count(), 0U);
+}
+
+// A caller whose clock steps back must not revive a lease that has run out.
+TEST(Engine, TimeNeverGoesBack) {
+  EngineOptions options;
+  options.lease_ttl_us = 100;
+  auto engine = MakeEngine("binpack", {Node("a", 8000, 1)}, options);
+  const Request request = For(*engine, Ask(100, 1, 600), 1);
+  const Outcome outcome = engine->Propose(request, SimTime{1000});
+  const auto lease = engine->Reserve(request, outcome.placement, SimTime{500});
+  ASSERT_TRUE(lease.has_value());
+  EXPECT_EQ(lease->expires, SimTime{1100});
+  EXPECT_EQ(engine->Expire(SimTime{1099}), 0U);
+  EXPECT_EQ(engine->Expire(SimTime{1100}), 1U);
+  EXPECT_FALSE(engine->Confirm(*lease, SimTime{0}).has_value());
+}
+
 }  // namespace
 }  // namespace basalt

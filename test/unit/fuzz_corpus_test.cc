@@ -9,7 +9,7 @@
 #include <utility>
 #include <vector>
 
-#include "test/fuzz/entry.h"
+#include "test/fuzz/engine_entry.h"
 
 namespace basalt::fuzz {
 namespace {
@@ -39,7 +39,10 @@ INSTANTIATE_TEST_SUITE_P(All, FuzzCorpus,
                                          std::pair{"openb_pods", &OpenbPods},
                                          std::pair{"canonical_csv", &CanonicalCsv},
                                          std::pair{"orders", &Orders},
-                                         std::pair{"gunzip", &Gunzip}),
+                                         std::pair{"gunzip", &Gunzip},
+                                         std::pair{"journal", &Journal},
+                                         std::pair{"snapshot", &Snapshot},
+                                         std::pair{"policy", &Policy}, std::pair{"yaml", &Yaml}),
                          [](const auto& p) { return std::string(p.param.first); });
 
 }  // namespace

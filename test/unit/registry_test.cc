@@ -50,7 +50,7 @@ TEST(Registry, MalformedExpressionsSayWhatIsWrong) {
             std::string::npos);
   EXPECT_NE(ErrorOf("spread-job(fgd)x").find("not closed at the end"), std::string::npos);
   EXPECT_NE(ErrorOf("fgd/best/spread").find("more than one card rule"), std::string::npos);
-  EXPECT_EQ(ErrorOf("fgd/tight").substr(0, 36), "card rule: unknown card rule \"tight\";");
+  EXPECT_EQ(ErrorOf("fgd/tight").substr(0, 37), "card rule: unknown card rule \"tight\";");
   EXPECT_NE(ErrorOf("fgd/spred").find("did you mean \"spread\"?"), std::string::npos);
   for (const char* weight : {"x", "0", "-1", "", "1e9", "nan", "0.5x"}) {
     const std::string expression = std::string("fgd:") + weight + "+binpack:1";

@@ -13,4 +13,5 @@ basalt_test(traces_canonical_test
   LINK basalt_traces)
 basalt_test(traces_data_test SOURCES ${traces_unit}/traces_data_test.cc LINK basalt_traces
             LABELS "unit;data")
-basalt_test(fuzz_corpus_test SOURCES ${traces_unit}/fuzz_corpus_test.cc LINK basalt_traces)
+basalt_test(fuzz_corpus_test SOURCES ${traces_unit}/fuzz_corpus_test.cc
+            LINK basalt_traces basalt_policies basalt_config)

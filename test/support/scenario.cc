@@ -1,0 +1,190 @@
+#include "test/support/scenario.h"
+
+#include <fmt/format.h>
+#include <yaml-cpp/yaml.h>
+
+#include <algorithm>
+#include <cmath>
+#include <fstream>
+#include <initializer_list>
+#include <sstream>
+#include <stdexcept>
+
+#include "scheduler-core/base/suggest.h"
+#include "test/support/cluster.h"
+
+namespace basalt::support {
+namespace {
+
+// Raised inside the parser only; ParseScenario turns it into an Error.
+struct Bad : std::runtime_error {
+  Bad(const YAML::Mark& mark, const std::string& what)
+      : std::runtime_error(fmt::format("{}:{}: {}", mark.line + 1, mark.column + 1, what)) {}
+};
+
+void OnlyKeys(const YAML::Node& map, std::initializer_list<const char*> known) {
+  if (!map.IsMap()) throw Bad(map.Mark(), "expected \"key: value\" pairs");
+  for (const auto& entry : map) {
+    const auto key = entry.first.as<std::string>();
+    if (std::find(known.begin(), known.end(), key) == known.end()) {
+      throw Bad(entry.first.Mark(),
+                "unknown key " + SuggestText(key, std::vector<std::string>(known.begin(),
+                                                                           known.end())));
+    }
+  }
+}
+
+// A number in people's units, times `scale`, or `otherwise` when the key is absent.
+std::int64_t Number(const YAML::Node& map, const char* key, double scale, std::int64_t otherwise) {
+  if (!map[key]) return otherwise;
+  return std::llround(map[key].as<double>() * scale);
+}
+
+std::vector<std::string> Strings(const YAML::Node& list) {
+  if (!list) return {};
+  if (list.IsScalar()) return {list.as<std::string>()};
+  return list.as<std::vector<std::string>>();
+}
+
+std::vector<LabelRequirement> Labels(const YAML::Node& map) {
+  std::vector<LabelRequirement> out;
+  if (!map) return out;
+  for (const auto& entry : map) {
+    out.push_back({entry.first.as<std::string>(), entry.second.as<std::string>()});
+  }
+  return out;
+}
+
+CardMode Mode(const YAML::Node& node) {
+  if (!node) return CardMode::kShared;
+  const auto name = node.as<std::string>();
+  if (name == "shared") return CardMode::kShared;
+  if (name == "exclusive") return CardMode::kExclusive;
+  if (name == "mig") return CardMode::kMig;
+  throw Bad(node.Mark(), "unknown mode \"" + name + "\"; known: shared, exclusive, mig");
+}
+
+NodeSpec ParseNode(const YAML::Node& map) {
+  OnlyKeys(map, {"node", "cpu", "memory", "cards", "card memory", "slots", "mode", "labels",
+                 "taints", "pods", "cordoned"});
+  NodeSpec node;
+  node.name = map["node"].as<std::string>();
+  node.cpu_milli = Number(map, "cpu", 1000, 64'000);
+  node.memory_mib = Number(map, "memory", 1024, 256 * 1024);
+  node.max_pods = static_cast<std::int32_t>(Number(map, "pods", 1, 0));
+  node.labels = Labels(map["labels"]);
+  node.taints = Strings(map["taints"]);
+  CardSpec card;
+  card.memory_mib = Number(map, "card memory", 1024, 0);
+  card.slots = static_cast<std::int32_t>(Number(map, "slots", 1, 0));
+  card.mode = Mode(map["mode"]);
+  const YAML::Node cards = map["cards"];
+  std::vector<std::string> models;
+  if (cards && cards.IsScalar()) {  // "4 T4"
+    std::istringstream words(cards.as<std::string>());
+    std::size_t count = 0;
+    std::string model;
+    words >> count >> model;
+    models.assign(count, model);
+  } else {
+    models = Strings(cards);
+  }
+  for (const std::string& model : models) {
+    card.model = model;
+    node.cards.push_back(card);
+  }
+  return node;
+}
+
+// What a pod takes: the keys that `busy` and `request` share.
+RequestSpec ParseAsk(const YAML::Node& map, int cards) {
+  RequestSpec spec;
+  spec.cpu_milli = Number(map, "cpu", 1000, 0);
+  spec.memory_mib = Number(map, "memory", 1024, 0);
+  spec.gpus = cards;
+  spec.gpu_memory_mib = Number(map, "card memory", 1024, 0);
+  spec.gpu_memory_percent = static_cast<std::int32_t>(Number(map, "card memory percent", 1, 0));
+  const bool memory = spec.gpu_memory_mib > 0 || spec.gpu_memory_percent > 0;
+  const std::int64_t whole = cards > 0 && !memory ? kWholeCard : 0;
+  spec.gpu_milli = static_cast<MilliGpu>(Number(map, "milli", 1, whole));
+  return spec;
+}
+
+Scenario Parse(const YAML::Node& root) {
+  OnlyKeys(root, {"policy", "cluster", "busy", "request", "expect"});
+  Scenario out;
+  out.policy = root["policy"].as<std::string>();
+  out.expect = root["expect"].as<std::string>();
+  for (const auto& entry : root["cluster"]) {
+    out.nodes.push_back(ParseNode(entry));
+    if (entry["cordoned"] && entry["cordoned"].as<bool>()) {
+      out.cordoned.push_back(out.nodes.back().name);
+    }
+  }
+  for (const auto& entry : root["busy"]) {
+    OnlyKeys(entry, {"on", "cards", "milli", "card memory", "card memory percent", "cpu", "memory"});
+    PodObserved pod;
+    pod.uid = PodUid{1, out.busy.size()};
+    pod.node = entry["on"].as<std::string>();
+    for (const auto& card : entry["cards"]) pod.cards.Add(card.as<int>());
+    pod.spec = ParseAsk(entry, pod.cards.size());
+    out.busy.push_back(std::move(pod));
+  }
+  const YAML::Node request = root["request"];
+  OnlyKeys(request, {"cards", "milli", "card memory", "card memory percent", "cpu", "memory",
+                     "models", "labels", "tolerates"});
+  out.request = ParseAsk(request, request["cards"] ? request["cards"].as<int>() : 0);
+  out.request.models = Strings(request["models"]);
+  out.request.node_selector = Labels(request["labels"]);
+  out.request.tolerations = Strings(request["tolerates"]);
+  return out;
+}
+
+}  // namespace
+
+Result<Scenario> ParseScenario(const std::string& text, const std::string& name) {
+  try {
+    return Parse(YAML::Load(text));
+  } catch (const Bad& bad) {
+    return Fail("", name + ":" + bad.what());
+  } catch (const YAML::Exception& bad) {
+    return Fail("", fmt::format("{}:{}:{}: {}", name, bad.mark.line + 1, bad.mark.column + 1,
+                                bad.msg));
+  }
+}
+
+Result<Scenario> LoadScenario(const std::string& path) {
+  std::ifstream file(path);
+  if (!file) return Fail(path, "cannot be read");
+  std::ostringstream text;
+  text << file.rdbuf();
+  return ParseScenario(text.str(), path);
+}
+
+std::string Answer(const Scenario& scenario) {
+  auto engine = MakeEngine(scenario.policy, scenario.nodes);
+  for (const PodObserved& pod : scenario.busy) {
+    if (Status ok = engine->Apply(pod, SimTime{}); !ok) return ok.error().ToString();
+  }
+  for (const std::string& node : scenario.cordoned) {
+    if (Status ok = engine->Apply(NodeCordoned{node, true}, SimTime{}); !ok) {
+      return ok.error().ToString();
+    }
+  }
+  const Result<ShapeId> shape = engine->InternShape(scenario.request);
+  if (!shape) return shape.error().ToString();
+  const Request request{PodUid{2, 0}, 0, *shape, 0};
+  const Explanation why = engine->Explain(request);
+  const Outcome outcome = engine->Place(request, SimTime{});
+  if (outcome.kind != why.kind) return "the explanation contradicts the decision";
+  if (outcome.kind == OutcomeKind::kWait) return "wait: " + why.text;
+  if (outcome.kind == OutcomeKind::kInfeasible) return "infeasible: " + why.text;
+  std::string answer = "placed on " + engine->state().name(outcome.placement.node);
+  std::string cards;
+  for (const int card : outcome.placement.cards) {
+    cards += (cards.empty() ? "" : ", ") + std::to_string(card);
+  }
+  return cards.empty() ? answer : answer + " cards [" + cards + "]";
+}
+
+}  // namespace basalt::support

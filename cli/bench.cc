@@ -158,8 +158,8 @@ void Run(const Options& o, Context* context) {
     const auto has = [&](const char* key, nlohmann::json::value_t type) {
       return golden.contains(key) && golden[key].type() == type;
     };
-    if (!golden.is_object() || !golden.contains("schema") ||
-        golden["schema"] != "basalt.bench/1" || !has("cases", nlohmann::json::value_t::object) ||
+    if (!golden.is_object() || !golden.contains("schema") || golden["schema"] != "basalt.bench/1" ||
+        !has("cases", nlohmann::json::value_t::object) ||
         !has("accepted", nlohmann::json::value_t::array)) {
       return context->BadInput(
           Error{o.golden,

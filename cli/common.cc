@@ -14,6 +14,7 @@
 #include <ctime>
 #include <filesystem>
 #include <fstream>
+#include <limits>
 #include <map>
 #include <mutex>
 
@@ -56,11 +57,34 @@ std::string StemOf(const std::string& path) {
   return name;
 }
 
+// Beside the target, so that a rename is all that is left to do.
+std::string TemporaryName(const std::string& path) {
+  return fmt::format("{}.{}.tmp", path, getpid());
+}
+
 }  // namespace
 
 void Context::BadInput(const Error& error) {
   std::fprintf(stderr, "basalt: %s\n", error.ToString().c_str());
   exit_code = kBadInput;
+}
+
+CLI::Option* AddSeed(CLI::App* app, const std::string& name, std::uint64_t* seed,
+                     const std::string& help) {
+  return app->add_option(name, *seed, help)
+      ->check(CLI::Validator(
+          [](const std::string& text) {
+            // The conversion would take -1, and all that is too large, as the largest number.
+            std::uint64_t value = 0;
+            const char* end = text.data() + text.size();
+            const auto parsed = std::from_chars(text.data(), end, value);
+            const bool good = parsed.ec == std::errc() && parsed.ptr == end;
+            return good ? std::string()
+                        : fmt::format("\"{}\" is not a whole number in 0..{}", text.substr(0, 80),
+                                      std::numeric_limits<std::uint64_t>::max());
+          },
+          ""))
+      ->capture_default_str();
 }
 
 void AddFormat(CLI::App* app, Format* format) {
@@ -202,7 +226,7 @@ void AddTraceInput(CLI::App* app, TraceInput* input) {
   app->add_option("--trace", input->traces, "canonical trace directory; may be repeated")
       ->type_name("DIR");
   app->add_flag("--generate", input->generate, "make a trace with openb's request mix");
-  app->add_option("--generate-seed", input->generate_seed, "its seed")->capture_default_str();
+  AddSeed(app, "--generate-seed", &input->generate_seed, "its seed");
   app->add_option("--generate-nodes", input->generate_nodes, "its nodes")->capture_default_str();
   app->add_option("--generate-pods", input->generate_pods, "its pods")->capture_default_str();
   app->add_option("--generate-load", input->generate_load,
@@ -226,6 +250,7 @@ Result<std::vector<sim::Workload>> LoadWorkloads(const TraceInput& input) {
   if (!input.traces.empty() || input.generate) {
     const std::size_t count = input.generate ? 1 : input.traces.size();
     for (std::size_t i = 0; i < count; ++i) {
+      if (!input.generate && input.traces[i].empty()) return Fail("--trace", "has no name");
       trace::GeneratorOptions options;
       options.seed = input.generate_seed;
       options.nodes = input.generate_nodes;
@@ -325,15 +350,16 @@ Result<std::string> ReadFile(const std::string& path, std::size_t max_bytes) {
 Status CheckWritable(const std::string& path) {
   std::error_code error;
   if (fs::is_directory(path, error)) return Fail(path, "is a directory; name a file");
-  const fs::path folder = fs::path(path).parent_path();
-  if (access(folder.empty() ? "." : folder.c_str(), W_OK | X_OK) != 0) {
+  const std::string temporary = TemporaryName(path);
+  const bool made = std::ofstream(temporary, std::ios::binary).is_open();
+  std::remove(temporary.c_str());
+  if (!made)
     return Fail(path, "cannot be written; does its folder exist, and may you write there?");
-  }
   return {};
 }
 
 Status WriteFile(const std::string& path, const std::string& bytes) {
-  const std::string temporary = fmt::format("{}.{}.tmp", path, getpid());
+  const std::string temporary = TemporaryName(path);
   {
     std::ofstream out(temporary, std::ios::binary);
     out.write(bytes.data(), static_cast<std::streamsize>(bytes.size()));

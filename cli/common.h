@@ -32,6 +32,9 @@ struct Context {
   void BadInput(const Error& error);
 };
 
+// A seed: any 64-bit number, without a sign.
+CLI::Option* AddSeed(CLI::App* app, const std::string& name, std::uint64_t* seed,
+                     const std::string& help);
 // Adds -o/--output.
 void AddFormat(CLI::App* app, Format* format);
 void Print(const report::Table& table, Format format);  // not for kJson

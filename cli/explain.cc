@@ -46,8 +46,8 @@ Result<RequestSpec> ParseRequest(const std::string& text) {
     const auto [end, error] = std::from_chars(value.data(), value.data() + value.size(), number);
     if (error != std::errc() || end != value.data() + value.size() || number < 0 ||
         number > 2'000'000'000) {
-      return Fail("--request",
-                  fmt::format("{}=\"{}\" is not a whole number in 0..2,000,000,000", key, value));
+      return Fail("--request", fmt::format("{}=\"{}\" is not a whole number in 0..2,000,000,000",
+                                           key, value.substr(0, 80)));
     }
     if (key == "gpus") spec.gpus = static_cast<std::int32_t>(number);
     if (key == "cpu") spec.cpu_milli = number;

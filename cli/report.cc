@@ -23,9 +23,9 @@ void AddReport(CLI::App* app, Context* context) {
     }
     for (const char* list : {"causes", "maps", "runs", "traces"}) {
       if (!json.contains(list) || !json[list].is_array()) {
-        return context->BadInput(Error{
-            o->data, std::string("the list \"") + list +
-                         "\" is missing; write the file with basalt sim --report FILE.json"});
+        return context->BadInput(
+            Error{o->data, std::string("the list \"") + list +
+                               "\" is missing; write the file with basalt sim --report FILE.json"});
       }
     }
     if (Status ok = WriteFile(o->out, report::RenderHtml(json.dump())); !ok) {

@@ -72,7 +72,7 @@ void AddStateInput(CLI::App* app, StateInput* input, bool with_snapshot) {
         ->type_name("FILE");
   }
   app->add_option("--policy", input->policy, "")->capture_default_str();
-  app->add_option("--seed", input->seed, "of the arrival order")->capture_default_str();
+  AddSeed(app, "--seed", &input->seed, "of the arrival order");
   app->add_option("--at", input->at_percent, "fill until so much GPU demand has arrived, %")
       ->check(CLI::Range(1, 1000))
       ->capture_default_str();
@@ -198,8 +198,7 @@ void AddSnapshot(CLI::App* app, Context* context) {
     const auto again = sim::ReplayJournal(*journal, context->registry, p->policy);
     if (!again) {
       const bool option = !p->policy.empty() && !context->registry.Configure(p->policy);
-      return context->BadInput(
-          Error{option ? "--policy" : p->file, again.error().ToString()});
+      return context->BadInput(Error{option ? "--policy" : p->file, again.error().ToString()});
     }
     if (!journal->tail_problem.empty()) {
       std::fprintf(stderr, "%s: %s\n", p->file.c_str(), journal->tail_problem.c_str());

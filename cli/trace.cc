@@ -84,7 +84,7 @@ void AddTrace(CLI::App* app, Context* context) {
   };
   CLI::App* generate = app->add_subcommand("generate", "make a trace with openb's request mix");
   auto g = std::make_shared<GenerateOptions>();
-  generate->add_option("--seed", g->options.seed, "")->capture_default_str();
+  AddSeed(generate, "--seed", &g->options.seed, "");
   generate->add_option("--nodes", g->options.nodes, "")->capture_default_str();
   generate->add_option("--pods", g->options.pods, "")->capture_default_str();
   generate->add_option("--load", g->options.load, "offered GPU load, as a part of capacity")

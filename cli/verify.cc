@@ -180,6 +180,7 @@ void Run(const Options& o, Context* context) {
   std::vector<std::pair<const sim::Workload*, std::string>> order_files;
   std::vector<std::uint64_t> order_seeds;
   std::vector<Job> jobs;
+  std::set<std::pair<std::string, std::uint64_t>> skipped;
   for (const auto& [name, file] : pod_files) {
     if (!wanted.empty() && std::none_of(wanted.begin(), wanted.end(),
                                         [&](const std::string& w) { return Names(name, w); })) {
@@ -195,7 +196,8 @@ void Run(const Options& o, Context* context) {
         const auto order = FindOrderFile(o.orders, name, seed);
         if (!order) {
           if (!fs::is_directory(o.orders)) return context->BadInput(order.error());
-          continue;  // no order shared for this run
+          skipped.emplace(name, seed);  // no order shared for this run
+          continue;
         }
         if (workload == nullptr) {
           const auto pods = trace::ReadOpenbPods(file);
@@ -223,10 +225,10 @@ void Run(const Options& o, Context* context) {
   for (const Job& job : jobs) {
     for (int i = 0; i < 3; ++i) {
       if (!tables[i].contains({job.expected_name, job.expected_policy, job.seed})) {
-        return context->BadInput(Error{
-            (fs::path(o.expected) / files[i]).string(),
-            fmt::format("has no row for workload {}, policy {}, seed {}, but {} has one",
-                        job.expected_name, job.expected_policy, job.seed, files[0])});
+        return context->BadInput(
+            Error{(fs::path(o.expected) / files[i]).string(),
+                  fmt::format("has no row for workload {}, policy {}, seed {}, but {} has one",
+                              job.expected_name, job.expected_policy, job.seed, files[0])});
       }
     }
   }
@@ -237,6 +239,13 @@ void Run(const Options& o, Context* context) {
                                        o.pods});
   }
 
+  if (!skipped.empty()) {
+    std::fprintf(stderr,
+                 "%s: no arrival order for %zu published trace-seed pairs (%s seed %llu%s)\n",
+                 o.orders.c_str(), skipped.size(), skipped.begin()->first.c_str(),
+                 static_cast<unsigned long long>(skipped.begin()->second),
+                 skipped.size() > 1 ? ", ..." : "");
+  }
   const auto executor = MakeTbbExecutor(o.threads);
   std::vector<Result<sim::Order>> orders(order_files.size(), sim::Order{});
   executor->ForEach(orders.size(), [&](std::size_t i) {
@@ -318,8 +327,10 @@ void Run(const Options& o, Context* context) {
       ++n;
     }
     for (const double d : mean) {
+      const double off = std::abs(d) / static_cast<double>(std::max<std::size_t>(n, 1));
+      // A point that was not reached is no match.
       random_most =
-          std::max(random_most, std::abs(d) / static_cast<double>(std::max<std::size_t>(n, 1)));
+          std::max(random_most, std::isnan(off) ? std::numeric_limits<double>::infinity() : off);
     }
   }
   constexpr double kRandomTolerance = 0.5;  // points, on the mean of ten seeds
@@ -370,9 +381,10 @@ void Run(const Options& o, Context* context) {
     }
     Print(t, o.format);
     std::fprintf(o.format == Format::kTable ? stdout : stderr,
-                 "\n{\"runs\":%zu,\"exact\":%zu,\"max_abs_diff\":%.2f}\n"
+                 "\n{\"runs\":%zu,\"exact\":%zu,\"max_abs_diff\":%s}\n"
                  "random: %zu runs, the mean over seeds is within %.2f points%s\n",
-                 runs, exact, most, random_runs, random_most,
+                 runs, exact, std::isinf(most) ? "null" : report::Fixed(most, 2).c_str(),
+                 random_runs, random_most,
                  random_judged ? "" : " (fewer than 10 seeds: not judged)");
   }
   if (!passed) context->exit_code = kGateFailed;

@@ -13,7 +13,7 @@ Score TakenPerMille(std::int64_t free, std::int64_t total) {
   return total <= 0 ? 0 : static_cast<Score>(1000 * (total - free) / total);
 }
 
-Score Fullness(const PlacementContext& context, NodeId node) {
+inline Score Fullness(const PlacementContext& context, NodeId node) {
   const ClusterState& state = context.state;
   const Shape& shape = context.shape;
   const NodeHot& hot = state.hot(node);

@@ -131,6 +131,7 @@ void CandidateIndex::Build(Entry& entry, const PlacementPolicy& policy,
     }
   }
   for (ScoreTree& tree : entry.trees) tree.ClearLeaves();
+  entry.fits.assign((state.node_slots() + 63) / 64, 0);
   const ShapeEntry& shape = state.shape_entry(context.shape_id);
   // Branch-free: each node is written, and the place moves on only when it fits.
   feasible_.resize(order.size());
@@ -151,6 +152,7 @@ void CandidateIndex::Build(Entry& entry, const PlacementPolicy& policy,
   feasible_.resize(count);
   context.work.nodes_checked += order.size();
   ScoreInto(policy, context);
+  for (const NodeId node : feasible_) entry.SetFits(node);
   if (entry.by_class) {
     for (std::size_t i = 0; i < feasible_.size(); ++i) {
       const NodeId node = feasible_[i];
@@ -179,32 +181,52 @@ void CandidateIndex::CatchUp(Entry& entry, const PlacementPolicy& policy,
   const ClusterState& state = context.state;
   const std::uint64_t end = state.change_count();
   if (entry.cursor == end) return;
-  dirty_.clear();
-  seen_.resize(state.node_slots(), 0);
-  ++stamp_;
-  ScoreTree& first = entry.trees[0];
+  // On large clusters the rows are out of cache: ask for some entries ahead.
+  constexpr std::uint64_t kAhead = 16;
+  const ShapeEntry& shape = state.shape_entry(context.shape_id);
+  const bool filter_is_all = shape.filter_decides && shape.every_class_ok && !state.any_complex();
+  // Which nodes fit is as good as random, so a branch would be mispredicted every other time: each
+  // node is written to both lists, and a list grows only when the node belongs there.
+  const auto most = static_cast<std::size_t>(end - entry.cursor);
+  feasible_.resize(most);
+  gone_.resize(most);
+  std::size_t feasible = 0;
+  std::size_t gone = 0;
+  std::uint64_t checked = 0;
   for (std::uint64_t i = entry.cursor; i < end; ++i) {
+    state.PrefetchFilter(state.ChangedNode(i + kAhead < end ? i + kAhead : i));
     const NodeId node = state.ChangedNode(i);
-    if (seen_[node.index()] == stamp_) continue;
-    seen_[node.index()] = stamp_;
-    // On large clusters the rows and leaves are out of cache: ask for all of them first.
-    state.Prefetch(node);
-    if (!entry.by_class) first.PrefetchLeaf(state.position(node));
-    dirty_.push_back(node);
+    const bool last = state.IsLastChange(i, node);
+    const bool fits = filter_is_all ? !Below(state.FilterRows()[node.index()], shape.need)
+                                    : last && state.Fits(shape, node);
+    checked += last ? 1 : 0;
+    feasible_[feasible] = node;
+    feasible += static_cast<std::size_t>(last & fits);
+    gone_[gone] = node;
+    gone += static_cast<std::size_t>(last & !fits & entry.Fits(node));
+  }
+  feasible_.resize(feasible);
+  for (const NodeId node : feasible_) {
+    state.PrefetchForScore(node);
+    if (!entry.by_class) entry.trees[0].PrefetchLeaf(state.position(node));
   }
   entry.cursor = end;
-  context.work.nodes_checked += dirty_.size();
-  const ShapeEntry& shape = state.shape_entry(context.shape_id);
-  feasible_.clear();
-  for (const NodeId node : dirty_) {
-    if (state.Fits(shape, node)) {
-      feasible_.push_back(node);
-    } else {
-      Put(entry, state, node, kNoScore);
-    }
-  }
+  context.work.nodes_checked += checked;
   ScoreInto(policy, context);
-  for (std::size_t i = 0; i < feasible_.size(); ++i) Put(entry, state, feasible_[i], scores_[i]);
+  for (std::size_t i = 0; i < gone; ++i) entry.ClearFits(gone_[i]);
+  for (const NodeId node : feasible_) entry.SetFits(node);
+  // Past some updates it is cheaper to write the leaves and make the inner levels once.
+  if (!entry.by_class && gone + feasible > entry.trees[0].size() / kUpdatesPerRebuild) {
+    ScoreTree& tree = entry.trees[0];
+    for (std::size_t i = 0; i < gone; ++i) tree.SetLeafOnly(state.position(gone_[i]), kNoScore);
+    for (std::size_t i = 0; i < feasible; ++i) {
+      tree.SetLeafOnly(state.position(feasible_[i]), scores_[i]);
+    }
+    tree.Rebuild();
+    return;
+  }
+  for (std::size_t i = 0; i < gone; ++i) Put(entry, state, gone_[i], kNoScore);
+  for (std::size_t i = 0; i < feasible; ++i) Put(entry, state, feasible_[i], scores_[i]);
 }
 
 BestNode CandidateIndex::Best(const PlacementPolicy& policy, const PlacementContext& context) {

@@ -68,6 +68,18 @@ class CandidateIndex {
     std::vector<ScoreTree> trees;              // one, or one a node class
     std::vector<std::vector<NodeId>> members;  // by_class: nodes of each tree in rank order
     std::vector<std::uint32_t> local;          // by_class: node slot -> leaf in its tree
+    // By node slot: the leaf is not kNoScore. 32 times denser than the leaves: most changed nodes
+    // do not fit before and after, and are passed over without touching their leaf.
+    std::vector<std::uint64_t> fits;
+    bool Fits(NodeId node) const {
+      return ((fits[node.index() / 64] >> (node.index() % 64)) & 1) != 0;
+    }
+    void SetFits(NodeId node) {
+      fits[node.index() / 64] |= std::uint64_t{1} << (node.index() % 64);
+    }
+    void ClearFits(NodeId node) {
+      fits[node.index() / 64] &= ~(std::uint64_t{1} << (node.index() % 64));
+    }
   };
   void Build(Entry& entry, const PlacementPolicy& policy, const PlacementContext& context);
   void CatchUp(Entry& entry, const PlacementPolicy& policy, const PlacementContext& context);
@@ -81,11 +93,11 @@ class CandidateIndex {
   IdVector<ShapeId, std::unique_ptr<Entry>> entries_;
   // Changes missed at which a shape is scored afresh: nodes / this.
   static constexpr std::size_t kChangesPerPass = 2;
-  std::vector<NodeId> dirty_;
+  // Leaves / this many updates cost as much as making the inner levels afresh.
+  static constexpr std::size_t kUpdatesPerRebuild = 32;
   std::vector<NodeId> feasible_;
+  std::vector<NodeId> gone_;
   std::vector<Score> scores_;
-  std::vector<std::uint64_t> seen_;  // by node slot: the stamp of the last catch-up that met it
-  std::uint64_t stamp_ = 0;
 };
 
 }  // namespace basalt

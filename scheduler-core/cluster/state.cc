@@ -100,7 +100,8 @@ Result<NodeId> ClusterState::AddNode(const NodeSpec& spec) {
   }
   if (capacity.gpu_milli > 0) {
     const auto total = static_cast<std::uint64_t>(capacity.gpu_milli);
-    capacity.per_mille = ((std::uint64_t{1000} << NodeCapacity::kPerMilleShift) + total - 1) / total;
+    capacity.per_mille =
+        ((std::uint64_t{1000} << NodeCapacity::kPerMilleShift) + total - 1) / total;
   }
   by_name_.insert({spec.name, node});
   hot.node_class = InternClass(node).value();
@@ -439,8 +440,9 @@ void ClusterState::RefreshNode(NodeId node) {
                              : full > 0  ? std::int32_t{full} * kWholeCard
                                          : std::int32_t{largest};
   const bool takes_pods = hot.schedulable && hot.pods_free > 0;
-  filter_[node] =
-      FilterRow{takes_pods ? hot.cpu_free : -1, hot.memory_free, level, hot.complex ? 1 : 0};
+  const auto stamp = static_cast<std::int32_t>((change_count_ & kStampMask) * 2);
+  filter_[node] = FilterRow{takes_pods ? hot.cpu_free : -1, hot.memory_free, level,
+                            stamp | (hot.complex ? 1 : 0)};
   change_ring_[change_count_ & (change_ring_.size() - 1)] = node;
   ++change_count_;
 }

@@ -50,9 +50,10 @@ struct NodeHot {
 // whose row is below a shape's row in any lane cannot take the shape. For nodes that are not
 // `complex` it is the whole test but for models, labels and taints.
 using FilterRow [[gnu::vector_size(16)]] = std::int32_t;
-// Lanes: CPU free (or -1 when the node takes no pod at all), memory free, card level, complex (0 or
-// 1; never compared). The card level of a node is 1000 x its full cards, or its largest free milli
-// when no card is full; a shape of n whole cards needs level 1000 n, one of a fraction that
+// Lanes: CPU free (or -1 when the node takes no pod at all), memory free, card level, and a stamp
+// that is never compared: the low 30 bits of the number of the node's last change, times 2, plus 1
+// when the node is complex. The card level of a node is 1000 x its full cards, or its largest free
+// milli when no card is full; a shape of n whole cards needs level 1000 n, one of a fraction that
 // fraction.
 inline bool Below(FilterRow row, FilterRow need) {
   const FilterRow less = row < need;
@@ -186,7 +187,7 @@ class ClusterState {
     const FilterRow row = filter_[node];
     if (Below(row, entry.need)) return false;
     if (!entry.every_class_ok && entry.class_ok[hot_[node].node_class] == 0) return false;
-    if (entry.filter_decides && row[3] == 0) return true;
+    if (entry.filter_decides && (row[3] & 1) == 0) return true;
     return entry.shape.gpus == 0 || CountFittingCards(entry.shape, node) >= entry.shape.gpus;
   }
   // The rows of all slots; unused slots take no pod.
@@ -194,8 +195,8 @@ class ClusterState {
   bool any_complex() const { return any_complex_; }  // some node is, or was
   const ShapeEntry& shape_entry(ShapeId id) const { return shapes_[id]; }
   // Asks the processor for what a decision is about to read of the node.
-  void Prefetch(NodeId node) const {
-    __builtin_prefetch(&filter_[node]);
+  void PrefetchFilter(NodeId node) const { __builtin_prefetch(&filter_[node]); }
+  void PrefetchForScore(NodeId node) const {
     __builtin_prefetch(&hot_[node]);
     __builtin_prefetch(&capacity_[node]);
   }
@@ -237,6 +238,11 @@ class ClusterState {
   bool ChangesAvailable(std::uint64_t cursor) const {
     return change_count_ - cursor <= change_ring_.size();
   }
+  // True when the node of change `index` has not changed again: reading only these entries meets
+  // each changed node once.
+  bool IsLastChange(std::uint64_t index, NodeId node) const {
+    return static_cast<std::uint32_t>(filter_[node][3]) >> 1 == (index & kStampMask);
+  }
   NodeId ChangedNode(std::uint64_t index) const {
     return change_ring_[index & (change_ring_.size() - 1)];
   }
@@ -246,6 +252,7 @@ class ClusterState {
 
  private:
   friend class Transaction;
+  static constexpr std::uint64_t kStampMask = (std::uint64_t{1} << 30) - 1;
   struct NodeCold {
     std::string name;
     Digest128 name_digest;

@@ -138,8 +138,8 @@ Explanation Engine::Explain(const Request& request, std::size_t top) {
     out.placement = Placement{held->node, held->cards, 0, state_.generation(held->node)};
   } else if (best.node.valid()) {
     out.kind = OutcomeKind::kPlaced;
-    out.placement = Placement{best.node, policy_.policy->ChooseCards(context, best.node), best.score,
-                              state_.generation(best.node)};
+    out.placement = Placement{best.node, policy_.policy->ChooseCards(context, best.node),
+                              best.score, state_.generation(best.node)};
   } else {
     out.kind = possible ? OutcomeKind::kWait : OutcomeKind::kInfeasible;
   }

@@ -75,7 +75,8 @@ class Sim(Case):
                 alone = self.digests("--policy", policy, "--seeds", seed, "--mode", mode)
                 self.assertEqual(alone[policy, seed], usual[policy, seed])
             # A digest that does not depend on what is decided proves nothing.
-            self.assertGreater(len({v[0] for v in usual.values()}), len(usual) * 2 // 3)
+            # (Without departures to retry, a replay of one trace is the same for every seed.)
+            self.assertGreater(len({v[0] for v in usual.values()}), len(POLICIES) - 2)
 
     def test_observers_change_nothing(self):
         plain = self.digests("--policy", "fgd,best-fit")

@@ -17,7 +17,8 @@ const Registry& Builtins();
 // Stops the test program when the expression is not a policy.
 ConfiguredPolicy Policy(std::string_view expression);
 
-// How often a random test repeats: n, or n x BASALT_TEST_SCALE (0.1 under a sanitizer), at least 1.
+// How often a random test repeats: n x BASALT_TEST_SCALE, at least once. Without the variable the
+// scale is 1, and 0.25 in Debug builds.
 int Scaled(int n);
 
 NodeSpec Node(std::string name, MilliCpu cpu, int cards, std::string model = "T4",

@@ -35,9 +35,9 @@ bool Fits(const Node& node, const Ask& ask);
 double Fragment(const Node& node, const std::vector<Class>& target);
 
 struct Choice {
-  int node = -1;             // -1: fits nowhere
+  int node = -1;  // -1: fits nowhere
   int score = 0;
-  std::vector<int> cards;    // ascending
+  std::vector<int> cards;  // ascending
 };
 // The node of the highest score, the first of equals; cards as the reference says.
 Choice Fgd(const std::vector<Node>& nodes, const Ask& ask, const std::vector<Class>& target);

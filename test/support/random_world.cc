@@ -14,8 +14,7 @@ constexpr std::array<const char*, 3> kModels = {"T4", "A10", "G2"};
 
 }  // namespace
 
-World::World(std::uint64_t seed, const WorldOptions& options)
-    : options_(options), rng_(seed, 77) {
+World::World(std::uint64_t seed, const WorldOptions& options) : options_(options), rng_(seed, 77) {
   const auto count = 1 + Below(static_cast<std::uint32_t>(options_.max_nodes));
   for (std::uint32_t i = 0; i < count; ++i) {
     nodes.push_back(RandomNode());

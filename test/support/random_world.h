@@ -16,10 +16,10 @@ struct WorldOptions {
   int max_nodes = 12;
   int max_cards = 8;
   int shapes = 6;
-  bool card_memory = true;   // some cards have memory, some requests ask for it
-  bool odd_cards = true;     // share slots, exclusive, MIG, compute other than 1000
-  bool labels = true;        // labels, selectors, taints, pod limits
-  bool observe = true;       // foreign pods, which may overdraw a node
+  bool card_memory = true;  // some cards have memory, some requests ask for it
+  bool odd_cards = true;    // share slots, exclusive, MIG, compute other than 1000
+  bool labels = true;       // labels, selectors, taints, pod limits
+  bool observe = true;      // foreign pods, which may overdraw a node
 };
 
 struct Arrive {

@@ -27,9 +27,9 @@ void OnlyKeys(const YAML::Node& map, std::initializer_list<const char*> known) {
   for (const auto& entry : map) {
     const auto key = entry.first.as<std::string>();
     if (std::find(known.begin(), known.end(), key) == known.end()) {
-      throw Bad(entry.first.Mark(),
-                "unknown key " + SuggestText(key, std::vector<std::string>(known.begin(),
-                                                                           known.end())));
+      throw Bad(
+          entry.first.Mark(),
+          "unknown key " + SuggestText(key, std::vector<std::string>(known.begin(), known.end())));
     }
   }
 }
@@ -122,7 +122,8 @@ Scenario Parse(const YAML::Node& root) {
     }
   }
   for (const auto& entry : root["busy"]) {
-    OnlyKeys(entry, {"on", "cards", "milli", "card memory", "card memory percent", "cpu", "memory"});
+    OnlyKeys(entry,
+             {"on", "cards", "milli", "card memory", "card memory percent", "cpu", "memory"});
     PodObserved pod;
     pod.uid = PodUid{1, out.busy.size()};
     pod.node = entry["on"].as<std::string>();
@@ -148,8 +149,8 @@ Result<Scenario> ParseScenario(const std::string& text, const std::string& name)
   } catch (const Bad& bad) {
     return Fail("", name + ":" + bad.what());
   } catch (const YAML::Exception& bad) {
-    return Fail("", fmt::format("{}:{}:{}: {}", name, bad.mark.line + 1, bad.mark.column + 1,
-                                bad.msg));
+    return Fail("",
+                fmt::format("{}:{}:{}: {}", name, bad.mark.line + 1, bad.mark.column + 1, bad.msg));
   }
 }
 

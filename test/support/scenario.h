@@ -1,6 +1,6 @@
 // A scenario is one placement question that reads like a sentence: a cluster, what is busy on it, a
-// policy, a request, and the answer that is expected. test/scenarios/*.yaml, in units of people: CPU
-// in cores, memory in GiB, cards by model name.
+// policy, a request, and the answer that is expected. test/scenarios/*.yaml, in units of people:
+// CPU in cores, memory in GiB, cards by model name.
 //
 //   policy: binpack/spread
 //   cluster:

@@ -24,8 +24,8 @@ sim::Workload MakeToy(std::vector<NodeSpec> nodes, const std::vector<Pod>& pods)
     const auto request = static_cast<std::uint32_t>(known - out.requests.begin());
     if (known == out.requests.end()) out.requests.push_back(pods[i].spec);
     const std::string name = "pod-" + std::to_string(i);
-    out.arrivals.push_back({request, PodUidFromName(name), pods[i].job, pods[i].submit_us,
-                            pods[i].duration_us});
+    out.arrivals.push_back(
+        {request, PodUidFromName(name), pods[i].job, pods[i].submit_us, pods[i].duration_us});
     out.pod_names.push_back(name);
     counted.push_back({pods[i].spec, 1});
   }

@@ -118,8 +118,7 @@ TEST(Digest, NoCollisionsAmongManySmallInputs) {
 }
 
 TEST(Digest, HexIsThirtyTwoDigitsHighFirst) {
-  EXPECT_EQ((Digest128{0x0123456789abcdefULL, 0x10}).ToHex(),
-            "0123456789abcdef0000000000000010");
+  EXPECT_EQ((Digest128{0x0123456789abcdefULL, 0x10}).ToHex(), "0123456789abcdef0000000000000010");
 }
 
 // pcg32 with seed 42, stream 54 is the example of its authors (pcg-cpp, sample).

@@ -24,8 +24,8 @@ std::vector<std::string> Expressions() {
     if (support::Builtins().Make(listed.name)) out.push_back(listed.name);
   }
   for (const char* expression :
-       {"binpack/spread", "best-fit/random", "random/first", "pwr:0.1+fgd:0.9", "binpack:2+random:1",
-        "class-quota(T4=0.3;fgd)", "spread-job(binpack)", "spread-job(pwr)",
+       {"binpack/spread", "best-fit/random", "random/first", "pwr:0.1+fgd:0.9",
+        "binpack:2+random:1", "class-quota(T4=0.3;fgd)", "spread-job(binpack)", "spread-job(pwr)",
         "class-quota(A10=0.2;spread-job(gpu-clustering:1+dot-product:1))"}) {
     out.emplace_back(expression);
   }
@@ -39,8 +39,7 @@ bool FitsOnEmpty(const NodeSpec& node, const RequestSpec& ask) {
     if (std::find(node.labels.begin(), node.labels.end(), need) == node.labels.end()) return false;
   }
   for (const std::string& taint : node.taints) {
-    if (std::find(ask.tolerations.begin(), ask.tolerations.end(), taint) ==
-        ask.tolerations.end()) {
+    if (std::find(ask.tolerations.begin(), ask.tolerations.end(), taint) == ask.tolerations.end()) {
       return false;
     }
   }
@@ -288,7 +287,8 @@ TEST(BadPolicy, IsCaughtByReserveAndLeavesTheStateIntact) {
   EXPECT_TRUE(engine->Audit().has_value());
 }
 
-// Reserve trusts nothing: cards beyond the node, the wrong number of them, a node that is not there.
+// Reserve trusts nothing: cards beyond the node, the wrong number of them, a node that is not
+// there.
 TEST(BadPolicy, ReserveRefusesEveryMalformedPlacement) {
   auto engine = MakeEngine("binpack", {Node("a", 8000, 2), Node("b", 8000, 2)});
   ASSERT_TRUE(engine->Apply(NodeRemoved{"b"}, SimTime{}).has_value());
@@ -298,13 +298,14 @@ TEST(BadPolicy, ReserveRefusesEveryMalformedPlacement) {
   const std::uint32_t generation = engine->state().generation(a);
   for (const Placement& bad :
        {Placement{a, CardSet::Of(2), 0, generation}, Placement{a, CardSet::Of(63), 0, generation},
-        Placement{a, CardSet(0b11), 0, generation}, Placement{a, CardSet(), 0, generation}, Placement{NodeId(), {}, 0},
-        Placement{NodeId(std::size_t{1}), CardSet::Of(0), 0},
+        Placement{a, CardSet(0b11), 0, generation}, Placement{a, CardSet(), 0, generation},
+        Placement{NodeId(), {}, 0}, Placement{NodeId(std::size_t{1}), CardSet::Of(0), 0},
         Placement{NodeId(std::size_t{99}), CardSet::Of(0), 0}}) {
     EXPECT_FALSE(engine->Reserve(request, bad, SimTime{}).has_value());
   }
   EXPECT_EQ(engine->StateDigest(), before);
-  EXPECT_TRUE(engine->Reserve(request, Placement{a, CardSet::Of(1), 0, generation}, SimTime{}).has_value());
+  EXPECT_TRUE(
+      engine->Reserve(request, Placement{a, CardSet::Of(1), 0, generation}, SimTime{}).has_value());
 }
 
 }  // namespace

@@ -1,5 +1,5 @@
-# Tests of scheduler-core, policies and sim. Random tests repeat BASALT_TEST_SCALE (default 1) times
-# their stated number.
+# Tests of scheduler-core, policies and sim. Random tests repeat BASALT_TEST_SCALE times their stated
+# number (default 1, in Debug builds 0.25).
 set(core_unit ${CMAKE_CURRENT_LIST_DIR})
 set(core_support ${CMAKE_CURRENT_LIST_DIR}/../support)
 find_package(yaml-cpp REQUIRED)
@@ -8,6 +8,7 @@ find_package(Threads REQUIRED)
 
 basalt_library(basalt_test_support
   SOURCES ${core_support}/cluster.cc ${core_support}/oracle.cc ${core_support}/random_world.cc
+          ${core_support}/story.cc
   LINK basalt_policies)
 
 basalt_library(basalt_test_sim_support
@@ -35,7 +36,9 @@ basalt_test(registry_test SOURCES ${core_unit}/registry_test.cc LINK basalt_test
 # Its own program: it takes in policies/fgd.cc, whose thresholds are private.
 basalt_test(fgd_threshold_test SOURCES ${core_unit}/fgd_threshold_test.cc LINK basalt_policies)
 basalt_test(policies_test SOURCES ${core_unit}/policies_test.cc LINK basalt_test_support)
-basalt_test(journal_test SOURCES ${core_unit}/journal_test.cc LINK basalt_test_support basalt_sim)
+basalt_test(journal_test
+  SOURCES ${core_unit}/journal_test.cc ${core_unit}/recovery_test.cc
+  LINK basalt_test_sim_support)
 basalt_test(sim_test
   SOURCES ${core_unit}/saturation_test.cc ${core_unit}/replay_test.cc
   LINK basalt_test_sim_support)

@@ -68,12 +68,12 @@ TEST_P(Differential, SameDecisionsOnRandomClusters) {
     Compare(GetParam(), 1000 + offset + static_cast<std::uint64_t>(i), 12, 24, tally);
     if (HasFatalFailure()) return;
   }
-  EXPECT_GT(tally.placed, tally.decisions / 5);   // neither always nor never placed, or the
+  EXPECT_GT(tally.placed, tally.decisions / 5);      // neither always nor never placed, or the
   EXPECT_LT(tally.placed, tally.decisions * 4 / 5);  // comparison says little
 }
 
-// More nodes than one level of the score tree has leaves, and enough steps that some shapes catch up
-// and others are scored afresh.
+// More nodes than one level of the score tree has leaves, and enough steps that some shapes catch
+// up and others are scored afresh.
 TEST_P(Differential, SameDecisionsOnLargerClusters) {
   const std::uint64_t offset = DigestOf(GetParam()).lo % 1'000'000;
   Tally tally;

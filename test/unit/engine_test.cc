@@ -120,8 +120,7 @@ TEST(Engine, ManyConfirmedLeasesDoNotDisturbExpiry) {
   auto engine = MakeEngine("binpack", {Node("a", 64'000, 1)}, options);
   const RequestSpec ask = Ask(1000, 1, 1000);
   const Request pending = For(*engine, Ask(1000), 1'000'000);
-  ASSERT_TRUE(
-      engine->Reserve(pending, engine->Propose(pending, kNow).placement, kNow).has_value());
+  ASSERT_TRUE(engine->Reserve(pending, engine->Propose(pending, kNow).placement, kNow).has_value());
   for (std::uint64_t i = 0; i < 1000; ++i) {
     ASSERT_TRUE(engine->Place(For(*engine, ask, i), kNow.Plus(static_cast<int>(i))).placed());
     ASSERT_TRUE(engine->Release(Uid(i), kNow.Plus(static_cast<int>(i))).has_value());
@@ -180,8 +179,7 @@ TEST(Engine, AnObservationReplacesWhatTheEngineBelieved) {
   auto engine = MakeEngine("binpack", {Node("a", 8000, 2), Node("b", 8000, 2)});
   const RequestSpec ask = Ask(1000, 1, 1000);
   const Request request = For(*engine, ask, 1);
-  ASSERT_TRUE(
-      engine->Reserve(request, engine->Propose(request, kNow).placement, kNow).has_value());
+  ASSERT_TRUE(engine->Reserve(request, engine->Propose(request, kNow).placement, kNow).has_value());
   PodObserved elsewhere;
   elsewhere.uid = Uid(1);
   elsewhere.spec = ask;
@@ -262,11 +260,10 @@ TEST(Engine, MoreRoomNeverTakesAPlacementAway) {
     auto engine = MakeEngine("fgd", world.nodes);
     for (int i = 0; i < 25; ++i) {
       const support::Step step = world.Next();
-      const bool more_room =
-          std::holds_alternative<support::Leave>(step) ||
-          (std::holds_alternative<Event>(step) &&
-           (std::holds_alternative<NodeAdded>(std::get<Event>(step)) ||
-            std::holds_alternative<PodGone>(std::get<Event>(step))));
+      const bool more_room = std::holds_alternative<support::Leave>(step) ||
+                             (std::holds_alternative<Event>(step) &&
+                              (std::holds_alternative<NodeAdded>(std::get<Event>(step)) ||
+                               std::holds_alternative<PodGone>(std::get<Event>(step))));
       std::vector<OutcomeKind> before;
       const auto kinds = [&] {
         std::vector<OutcomeKind> out;

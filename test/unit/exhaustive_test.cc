@@ -114,8 +114,8 @@ TEST_P(Exhaustive, FastEqualsSlowEqualsFormula) {
       for (const oracle::Node& node : plain) fits_somewhere |= oracle::Fits(node, ask);
       ASSERT_EQ(a.placed(), fits_somewhere) << Describe(spec);
       if (GetParam() != "fgd" && GetParam() != "best-fit") continue;
-      const oracle::Choice expected = GetParam() == "fgd" ? oracle::Fgd(plain, ask, target)
-                                                          : oracle::BestFit(plain, ask);
+      const oracle::Choice expected =
+          GetParam() == "fgd" ? oracle::Fgd(plain, ask, target) : oracle::BestFit(plain, ask);
       if (expected.node < 0) continue;
       CardSet cards;
       for (const int card : expected.cards) cards.Add(card);

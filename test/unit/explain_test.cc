@@ -20,7 +20,8 @@ std::string Why(Engine& engine, const RequestSpec& spec) {
 }
 
 TEST(Explain, CountsEachNodeByTheFirstReason) {
-  auto engine = MakeEngine("best-fit", {Node("a", 8000, 1), Node("b", 8000, 1), Node("c", 8000, 1)});
+  auto engine =
+      MakeEngine("best-fit", {Node("a", 8000, 1), Node("b", 8000, 1), Node("c", 8000, 1)});
   Observe(*engine, "a", Ask(0, 1, 600), CardSet::Of(0), 1);
   Observe(*engine, "b", Ask(0, 1, 700), CardSet::Of(0), 2);
   Observe(*engine, "c", Ask(4000), {}, 3);
@@ -54,7 +55,8 @@ TEST(Explain, TextOfEveryReason) {
   RequestSpec hog = Ask(0, 2, 0);
   hog.gpu_memory_mib = 8000;
   Observe(*engine, "a", hog, CardSet(0b11), 3);
-  EXPECT_EQ(Why(*engine, card_memory), "1 node: card memory short on the cards with enough compute");
+  EXPECT_EQ(Why(*engine, card_memory),
+            "1 node: card memory short on the cards with enough compute");
   EXPECT_EQ(Why(*engine, Ask(0)), "1 node: pod limit reached");
   ASSERT_TRUE(engine->Apply(NodeCordoned{"a", true}, SimTime{}).has_value());
   EXPECT_EQ(Why(*engine, Ask(0)), "1 node: cordoned");
@@ -70,8 +72,8 @@ TEST(Explain, InfeasibleIsJudgedOnTheEmptyCluster) {
 }
 
 TEST(Explain, ListsTheBestCandidatesInDecisionOrder) {
-  auto engine = MakeEngine(
-      "best-fit", {Node("a", 64'000, 8), Node("b", 8000, 2), Node("c", 32'000, 4), Node("d", 0, 0)});
+  auto engine = MakeEngine("best-fit", {Node("a", 64'000, 8), Node("b", 8000, 2),
+                                        Node("c", 32'000, 4), Node("d", 0, 0)});
   const Request request = For(*engine, Ask(1000, 1, 500), 1);
   const Explanation why = engine->Explain(request, 2);
   ASSERT_EQ(why.best.size(), 2U);

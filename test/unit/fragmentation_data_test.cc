@@ -48,7 +48,8 @@ TEST(FragmentationData, PublishedUnitFixtures) {
     EngineOptions options;
     options.target = target;
     auto engine = support::MakeEngine(
-        "fgd", {support::Node("a", 128'000, static_cast<int>(free.size()), node["model"])}, options);
+        "fgd", {support::Node("a", 128'000, static_cast<int>(free.size()), node["model"])},
+        options);
     const NodeId id = engine->state().FindNode("a");
     const Fragmentation& frag = *engine->fragmentation();
     const double expected = fixture["expected"];

@@ -154,8 +154,7 @@ TEST(Fragmentation, TablesCausesAndSumsAgreeWithTheDefinition) {
         const NodeHot& hot = state.hot(node);
         std::vector<std::int32_t> memory;
         for (int c = 0; c < hot.cards; ++c) memory.push_back(state.card(node, c).memory_free);
-        const NodeFragment slow =
-            frag.Evaluate(node, hot.cpu_free, state.CardFree(node), memory);
+        const NodeFragment slow = frag.Evaluate(node, hot.cpu_free, state.CardFree(node), memory);
         ASSERT_EQ(slow.usable + slow.fragment(), slow.idle * frag.weight());
         if (const FragmentTable* table = frag.table(node)) {
           ++by_table;
@@ -232,10 +231,13 @@ TEST(TargetWorkload, TiesGoToMoreCpuThenMilliThenCardsThenModels) {
   t4.models = {"T4"};
   RequestSpec p100 = Ask(8000, 1, 1000);
   p100.models = {"P100"};
-  const std::vector<TargetWorkload::Counted> counted = {
-      {Ask(4000, 1, 1000), 2}, {p100, 2},           {Ask(8000, 1, 1000), 2},
-      {Ask(8000, 2, 1000), 2}, {Ask(8000, 1, 500), 2}, {t4, 2},
-      {Ask(1), 9}};
+  const std::vector<TargetWorkload::Counted> counted = {{Ask(4000, 1, 1000), 2},
+                                                        {p100, 2},
+                                                        {Ask(8000, 1, 1000), 2},
+                                                        {Ask(8000, 2, 1000), 2},
+                                                        {Ask(8000, 1, 500), 2},
+                                                        {t4, 2},
+                                                        {Ask(1), 9}};
   const TargetWorkload target(counted, 100);
   std::vector<std::string> order;
   for (const TargetClass& c : target.classes()) order.push_back(Describe(c.spec));
@@ -265,8 +267,7 @@ TEST(Fragmentation, ManyDistinctSizesFallBackToTheDefinition) {
   EXPECT_EQ(engine->fragmentation()->table(engine->state().FindNode("a")), nullptr);
   // Cards of 250 and 1000: 150 classes ask for more than 250.
   EXPECT_EQ(engine->fragmentation()->total().fragment(), 150 * 250);
-  EXPECT_TRUE(
-      engine->Propose(support::For(*engine, Ask(1000, 1, 100), 1), SimTime{}).placed());
+  EXPECT_TRUE(engine->Propose(support::For(*engine, Ask(1000, 1, 100), 1), SimTime{}).placed());
 }
 
 }  // namespace

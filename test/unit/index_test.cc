@@ -116,8 +116,8 @@ TEST(Index, SurvivesTheGrowthOfTheChangeLog) {
     ASSERT_TRUE(
         engine->Apply(NodeAdded{Node("n" + std::to_string(i), 64'000, 8)}, SimTime{}).has_value());
     if (i % 50 == 0) {
-      ASSERT_TRUE(engine->Place(For(*engine, ask, 10 + static_cast<std::uint64_t>(i)), SimTime{})
-                      .placed());
+      ASSERT_TRUE(
+          engine->Place(For(*engine, ask, 10 + static_cast<std::uint64_t>(i)), SimTime{}).placed());
     }
   }
   EXPECT_TRUE(engine->Audit().has_value());

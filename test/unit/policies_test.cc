@@ -88,10 +88,10 @@ TEST(BestFit, GoldenScores) {
 TEST(GpuClustering, GoldenBands) {
   const RequestSpec share = Ask(1000, 1, 500);
   auto engine = HalfUsed("gpu-clustering");
-  const Score within = 14;  // 25 x (8000 - 3500) / 8000
-  EXPECT_THAT(Scores(*engine, share), ElementsAre(within + 50));            // among others
+  const Score within = 14;                                        // 25 x (8000 - 3500) / 8000
+  EXPECT_THAT(Scores(*engine, share), ElementsAre(within + 50));  // among others
   EXPECT_THAT(Scores(*engine, Ask(1000, 4 - 1, 1000)), ElementsAre(within));  // only other kinds
-  EXPECT_THAT(Scores(*engine, Ask(1000)), ElementsAre(0));                  // no GPU
+  EXPECT_THAT(Scores(*engine, Ask(1000)), ElementsAre(0));                    // no GPU
   auto empty = MakeEngine("gpu-clustering", {Node("a", 64'000, 8)});
   EXPECT_THAT(Scores(*empty, share), ElementsAre(25));
   Observe(*empty, "a", Ask(1000), {}, 1);  // CPU-only pods are no GPU work
@@ -159,9 +159,9 @@ TEST(Fgd, EqualIntegerScoresTakeTheFirstCard) {
 }
 
 TEST(Pwr, GoldenWatts) {
-  auto engine = MakeEngine("pwr", {Node("t4", 64'000, 2), Node("p100", 64'000, 2, "P100"),
-                                   Node("g3", 64'000, 2, "G3"), Node("new", 64'000, 2, "B300"),
-                                   Node("cpu", 64'000, 0)});
+  auto engine = MakeEngine(
+      "pwr", {Node("t4", 64'000, 2), Node("p100", 64'000, 2, "P100"), Node("g3", 64'000, 2, "G3"),
+              Node("new", 64'000, 2, "B300"), Node("cpu", 64'000, 0)});
   const RequestSpec ask = Ask(1000, 1, 500);
   // The first core opens a socket: 8269CY 205 - 20 W, 2682 v4 120 - 15 W.
   EXPECT_EQ(SetScore(*engine, ask, "t4", CardSet::Of(0)), -(60 + 185));

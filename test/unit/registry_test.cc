@@ -57,8 +57,7 @@ TEST(Registry, MalformedExpressionsSayWhatIsWrong) {
     EXPECT_NE(ErrorOf(expression).find("is not a number in (0, 1000]"), std::string::npos)
         << expression;
   }
-  EXPECT_NE(ErrorOf("fgd:1:2+binpack:1").find("a term is NAME or NAME:WEIGHT"),
-            std::string::npos);
+  EXPECT_NE(ErrorOf("fgd:1:2+binpack:1").find("a term is NAME or NAME:WEIGHT"), std::string::npos);
   EXPECT_NE(ErrorOf("fgd:0.0001+binpack:1").find("below 0.001"), std::string::npos);
   EXPECT_NE(ErrorOf(""), "");
   EXPECT_NE(ErrorOf("+"), "");
@@ -83,9 +82,8 @@ TEST(Registry, ArgumentsAreCheckedByThePolicy) {
 
 TEST(Registry, BlendsNeedABlender) {
   Registry registry;
-  registry.Add("one", "help", [](const Registry&, std::string_view) {
-    return Builtins().Make("binpack");
-  });
+  registry.Add("one", "help",
+               [](const Registry&, std::string_view) { return Builtins().Make("binpack"); });
   EXPECT_TRUE(registry.Configure("one").has_value());
   const auto blend = registry.Configure("one:1+one:2");
   ASSERT_FALSE(blend.has_value());
@@ -107,8 +105,8 @@ TEST(RegistryDeathTest, ANameTwiceStopsTheProcess) {
 }
 
 TEST(CardRule, NamesParseBack) {
-  for (const CardRule rule : {CardRule::kBest, CardRule::kSpread, CardRule::kFirst, CardRule::kEach,
-                              CardRule::kRandom}) {
+  for (const CardRule rule :
+       {CardRule::kBest, CardRule::kSpread, CardRule::kFirst, CardRule::kEach, CardRule::kRandom}) {
     const auto parsed = ParseCardRule(CardRuleName(rule));
     ASSERT_TRUE(parsed.has_value());
     EXPECT_EQ(*parsed, rule);

@@ -1,10 +1,11 @@
+#include "scheduler-core/workload/request.h"
+
 #include <gtest/gtest.h>
 
 #include <functional>
 #include <vector>
 
 #include "scheduler-core/cluster/inventory.h"
-#include "scheduler-core/workload/request.h"
 #include "test/support/cluster.h"
 
 namespace basalt {

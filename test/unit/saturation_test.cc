@@ -43,10 +43,11 @@ TEST(SaturationOrder, InflatesToTheTargetWithinOnePod) {
     EXPECT_NEAR(static_cast<double>(Demand(workload, order)), static_cast<double>(target),
                 static_cast<double>(largest));
     EXPECT_GT(order.pods.size(), workload.arrivals.size());
-    // Every pod of the trace comes first, in some order, before any is drawn again.
-    std::set<std::uint32_t> first(order.pods.begin(),
-                                  order.pods.begin() +
-                                      static_cast<std::ptrdiff_t>(workload.arrivals.size()));
+    // The trace in some order comes first, before any pod is drawn again; the last draw may
+    // overshoot by a card or more, and then random pods leave.
+    std::set<std::uint32_t> first(
+        order.pods.begin(),
+        order.pods.begin() + static_cast<std::ptrdiff_t>(workload.arrivals.size()));
     EXPECT_GT(first.size(), workload.arrivals.size() * 9 / 10);
     std::vector<std::int64_t> ranks = order.node_ranks;
     std::sort(ranks.begin(), ranks.end());
@@ -99,10 +100,9 @@ TEST(Saturation, OneEngineCallAnArrival) {
 
 TEST(Saturation, SeriesOfATinyExample) {
   // Two cards; three whole-card pods and a share: 50, 100, 150, 175 % of capacity have arrived.
-  const Workload workload = MakeToy({Node("a", 64'000, 2)}, {{Ask(1000, 1, 1000)},
-                                                             {Ask(1000, 1, 1000)},
-                                                             {Ask(1000, 1, 1000)},
-                                                             {Ask(1000, 1, 500)}});
+  const Workload workload = MakeToy(
+      {Node("a", 64'000, 2)},
+      {{Ask(1000, 1, 1000)}, {Ask(1000, 1, 1000)}, {Ask(1000, 1, 1000)}, {Ask(1000, 1, 500)}});
   Order order;
   order.pods = {0, 1, 2, 3};
   const auto result = RunSaturation(workload, Policy("binpack"), 1, order, {});
@@ -116,8 +116,8 @@ TEST(Saturation, SeriesOfATinyExample) {
   EXPECT_EQ(s.allocation_pct[100], 100);
   EXPECT_EQ(s.allocation_pct[175], 100);
   EXPECT_EQ(s.idle_cards[50], 1);
-  EXPECT_EQ(s.fragmentation_pct[50], 0);     // an idle card fits every class
-  EXPECT_EQ(s.allocation_pct[51], 50);       // no arrival there: its neighbour's
+  EXPECT_EQ(s.fragmentation_pct[50], 0);          // an idle card fits every class
+  EXPECT_EQ(s.allocation_pct[51], 50);            // no arrival there: its neighbour's
   EXPECT_TRUE(std::isnan(s.allocation_pct[70]));  // never sampled is not 0
   ASSERT_EQ(result->failed_shapes.size(), 2U);
   EXPECT_EQ(result->failed_shapes[0].shape, "1 x 1000m, 1 CPU");

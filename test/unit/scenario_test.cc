@@ -1,4 +1,6 @@
 // Every file in test/scenarios is one question and its answer.
+#include "test/support/scenario.h"
+
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -6,8 +8,6 @@
 #include <fstream>
 #include <string>
 #include <vector>
-
-#include "test/support/scenario.h"
 
 namespace basalt {
 namespace {

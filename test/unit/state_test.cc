@@ -159,7 +159,7 @@ TEST_F(StateTest, CardMemoryInMiBAndPercentTheLargerHolds) {
   EXPECT_EQ(state_.card(node, 0).memory_free, 8000);
   Take(node, shape, CardSet::Of(0));
   EXPECT_EQ(state_.card(node, 0).memory_free, 0);
-  EXPECT_FALSE(state_.Fits(shape, node));  // 800 milli are free, no memory is
+  EXPECT_FALSE(state_.Fits(shape, node));                 // 800 milli are free, no memory is
   EXPECT_TRUE(state_.Fits(Shape(Ask(0, 1, 100)), node));  // asks for compute only
 }
 

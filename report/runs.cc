@@ -339,8 +339,10 @@ json ReportJson(const ReportHead& head, Mode mode,
                     {"causes_gpus", std::move(causes)},
                     {"failed_shapes", std::move(failed)}});
     if (!r.map.empty()) {
-      maps.push_back(MapJson(fmt::format("{}, seed {}, end of run", r.policy, r.seed), r.policy,
-                             r.seed, r.map));
+      maps.push_back(
+          MapJson(fmt::format("{}, seed {}, {}", r.policy, r.seed,
+                              mode == Mode::kSaturation ? "end of run" : "after the last arrival"),
+                  r.policy, r.seed, r.map));
     }
   }
   out["runs"] = std::move(rows);

@@ -186,6 +186,16 @@ Result<RunResult> RunReplay(const Workload& workload, const ConfiguredPolicy& po
     queue = std::move(left);
   };
 
+  std::map<PodUid, std::uint32_t> rows;
+  if (options.keep_map) {
+    for (std::uint32_t i = 0; i < workload.arrivals.size(); ++i) {
+      rows.emplace(workload.arrivals[i].uid, i);
+    }
+  }
+  const auto pod_name = [&](const PodUid& uid) {
+    const auto it = rows.find(uid);
+    return it == rows.end() ? std::string("?") : workload.pod_names[it->second];
+  };
   std::size_t next = 0;
   while (next < by_time.size() || !departures.empty()) {
     const std::int64_t arrival_at = next < by_time.size()
@@ -206,6 +216,10 @@ Result<RunResult> RunReplay(const Workload& workload, const ConfiguredPolicy& po
       const bool must_wait = replay.queue == QueueOrder::kFifo && !queue.empty();
       if (must_wait || try_place(pod, arrival_at) == OutcomeKind::kWait) queue.push_back(pod);
     }
+    // The map is of the moment after the last arrival: at the end everything has left.
+    if (options.keep_map && next == by_time.size() && result.map.empty()) {
+      result.map = DrawMap(engine, pod_name);
+    }
     if (next == by_time.size() && departures.empty()) break;
   }
   for (const std::uint32_t pod : queue) {
@@ -220,19 +234,7 @@ Result<RunResult> RunReplay(const Workload& workload, const ConfiguredPolicy& po
     result.wait = {sum / static_cast<double>(waits.size()), Percentile(waits, 0.5),
                    Percentile(waits, 0.95), Percentile(waits, 0.99), waits.back()};
   }
-  std::map<PodUid, std::uint32_t> rows;
-  if (options.keep_map) {
-    for (std::uint32_t i = 0; i < workload.arrivals.size(); ++i) {
-      rows.emplace(workload.arrivals[i].uid, i);
-    }
-  }
-  FinishRun(
-      engine, failures, prepared->shapes, options,
-      [&](const PodUid& uid) {
-        const auto it = rows.find(uid);
-        return it == rows.end() ? std::string("?") : workload.pod_names[it->second];
-      },
-      result);
+  FinishRun(engine, failures, prepared->shapes, options, pod_name, result);
   return result;
 }
 

@@ -72,7 +72,7 @@ struct RunResult {
   WorkCounters work;
   std::uint64_t engine_calls = 0;  // proposals: one an arrival, and one a retry
   double cpu_seconds = 0;          // filled by the caller's clock
-  std::vector<MapNode> map;        // at the end, when asked for
+  std::vector<MapNode> map;        // when asked for: at the end; replay: after the last arrival
 };
 
 }  // namespace basalt::sim

@@ -76,7 +76,7 @@ void FinishRun(Engine& engine, const FailureTally& failures, const std::vector<S
                                : 100 * static_cast<double>(totals.gpu_capacity - totals.gpu_free) /
                                      static_cast<double>(totals.gpu_capacity);
   if (options.explain_failures) result.failed_shapes = failures.Explain(engine, shapes);
-  if (options.keep_map) result.map = DrawMap(engine, pod_name);
+  if (options.keep_map && result.map.empty()) result.map = DrawMap(engine, pod_name);
   if (options.inspect) options.inspect(engine);
 }
 

@@ -107,7 +107,7 @@ Status WriteTrace(const Trace& trace, const std::string& directory, const WriteO
 
   std::error_code error;
   // Through links and without a trailing slash, so that the rename meets the directory itself.
-  fs::path target = fs::weakly_canonical(fs::path(directory), error);
+  fs::path target = fs::weakly_canonical(fs::absolute(fs::path(directory), error), error);
   if (!error && target.filename().empty()) target = target.parent_path();
   if (error || target.filename().empty()) {
     return Fail(directory, "is not usable as an output directory");

@@ -54,7 +54,9 @@ class BoundedText {
     text_ += chunk;
     return {};
   }
-  void Reserve(std::size_t bytes) { text_.reserve(std::min(bytes, limits_.max_bytes)); }
+  // A file may be far longer than what is read of it before its first error.
+  static constexpr std::size_t kReserve = std::size_t{64} << 20;
+  void Reserve(std::size_t bytes) { text_.reserve(std::min({bytes, limits_.max_bytes, kReserve})); }
   std::string Take() { return std::move(text_); }
 
  private:

@@ -157,7 +157,10 @@ void Fragmentation::BuildTables() {
     for (const std::int32_t c : t.cpu_thresholds) step = std::gcd(step, c);
     t.cpu_step = std::max(step, 1);
     const std::int32_t largest = t.cpu_thresholds.empty() ? 0 : t.cpu_thresholds.back();
-    for (std::int32_t cpu = 0; cpu < largest; cpu += t.cpu_step) {
+    // openb: 64,000 steps at most. Requests of odd sizes would make the table as large as they are.
+    constexpr std::int32_t kMostSteps = 1 << 17;
+    for (std::int32_t cpu = 0; cpu < largest && largest / t.cpu_step < kMostSteps;
+         cpu += t.cpu_step) {
       t.cpu_rank_by_step.push_back(static_cast<std::uint8_t>(
           std::upper_bound(t.cpu_thresholds.begin(), t.cpu_thresholds.end(), cpu) -
           t.cpu_thresholds.begin()));

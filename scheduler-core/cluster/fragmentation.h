@@ -15,6 +15,7 @@
 // decision that hangs on its rounding.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <span>
@@ -102,6 +103,11 @@ struct FragmentTable {
 
   std::int32_t CpuRank(std::int32_t cpu) const {
     if (cpu < 0) return 0;
+    if (cpu_rank_by_step.empty()) {  // thresholds too far apart for a table
+      return static_cast<std::int32_t>(
+          std::upper_bound(cpu_thresholds.begin(), cpu_thresholds.end(), cpu) -
+          cpu_thresholds.begin());
+    }
     const auto step = static_cast<std::size_t>(cpu / cpu_step);
     return step < cpu_rank_by_step.size() ? cpu_rank_by_step[step]
                                           : static_cast<std::int32_t>(cpu_thresholds.size());

@@ -94,6 +94,7 @@ std::string Text(const ReasonCount& count, const Shape& shape) {
     case Reason::kModelNotAllowed:
       return nodes + "no " + AllowedModels(shape.spec) + " card";
     case Reason::kNoCardFree:
+      if (shape.milli == 0) return nodes + "no card that takes one more slice";
       if (shape.gpus == 1) {
         return nodes + (shape.whole ? "no whole card free"
                                     : fmt::format("no card with {} milli free", shape.milli));

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 #include <charconv>
 
@@ -29,6 +30,20 @@ std::vector<std::string_view> Split(std::string_view text, char separator) {
   }
   parts.push_back(text.substr(start));
   return parts;
+}
+
+// Policies inside policies recurse; nobody needs more than a few, and garbage has thousands.
+Status CheckNesting(std::string_view expression) {
+  constexpr int kDeepest = 8;
+  int depth = 0;
+  int deepest = 0;
+  for (const char c : expression) {
+    depth += c == '(' ? 1 : (c == ')' ? -1 : 0);
+    deepest = std::max(deepest, depth);
+  }
+  if (deepest <= kDeepest) return {};
+  return Fail(fmt::format("policy \"{}...\"", expression.substr(0, 40)),
+              fmt::format("is nested {} deep; at most {}", deepest, kDeepest));
 }
 
 std::string Where(std::string_view expression) {
@@ -65,6 +80,7 @@ Result<std::shared_ptr<const PlacementPolicy>> Registry::MakeOne(std::string_vie
   if (open != std::string_view::npos) {
     if (term.back() != ')') return Fail(Where(term), "the parenthesis is not closed at the end");
     argument = term.substr(open + 1, term.size() - open - 2);
+    if (argument.empty()) return Fail(Where(term), "has nothing between its parentheses");
   }
   const auto it = entries_.find(name);
   if (it == entries_.end()) {
@@ -76,6 +92,7 @@ Result<std::shared_ptr<const PlacementPolicy>> Registry::MakeOne(std::string_vie
 }
 
 Result<std::shared_ptr<const PlacementPolicy>> Registry::Make(std::string_view expression) const {
+  if (Status ok = CheckNesting(expression); !ok) return tl::unexpected<Error>(ok.error());
   const auto terms = Split(expression, '+');
   if (terms.size() == 1 && Split(terms[0], ':').size() == 1) return MakeOne(terms[0]);
   Weighted components;
@@ -88,8 +105,8 @@ Result<std::shared_ptr<const PlacementPolicy>> Registry::Make(std::string_view e
           std::from_chars(parts[1].data(), parts[1].data() + parts[1].size(), weight);
       if (error != std::errc() || end != parts[1].data() + parts[1].size() || !(weight > 0) ||
           weight > 1000) {
-        return Fail(Where(expression),
-                    fmt::format("weight \"{}\" is not a number in (0, 1000]", parts[1]));
+        return Fail(Where(expression), fmt::format("weight \"{}\" is not a number in (0, 1000]",
+                                                   parts[1].substr(0, 80)));
       }
     }
     auto component = MakeOne(parts[0]);

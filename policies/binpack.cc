@@ -25,9 +25,9 @@ inline Score Fullness(const PlacementContext& context, NodeId node) {
   }
   // Oversubscribed or unhealthy cards may leave more free than the capacity counts.
   const std::int32_t taken = capacity.gpu_milli - hot.gpu_free + shape.total_milli();
-  const auto compute = static_cast<Score>(
-      (static_cast<std::uint64_t>(std::max(taken, 0)) * capacity.per_mille) >>
-      NodeCapacity::kPerMilleShift);
+  const auto compute =
+      static_cast<Score>((static_cast<std::uint64_t>(std::max(taken, 0)) * capacity.per_mille) >>
+                         NodeCapacity::kPerMilleShift);
   if (!hot.complex) return compute;
   std::int64_t total = 0;
   std::int64_t free = 0;

@@ -34,7 +34,8 @@ inline std::string Little(std::uint64_t value, int bytes) {
 inline void Journal(std::string_view input) {
   std::string bytes = "BSLTJRNL" + Little(kCodecVersion, 4) + Little(0, 4);
   while (!input.empty()) {
-    const auto length = std::min<std::size_t>(static_cast<unsigned char>(input[0]), input.size() - 1);
+    const auto length =
+        std::min<std::size_t>(static_cast<unsigned char>(input[0]), input.size() - 1);
     const std::string_view payload = input.substr(1, length);
     input.remove_prefix(1 + length);
     bytes += Little(payload.size(), 4) + Little(DigestOf(payload).lo, 8) + std::string(payload);
@@ -89,10 +90,9 @@ inline void Yaml(std::string_view input) {
       config::OptionTable<Inner>()
           .Integer({.name = "number", .help = "", .low = 0, .high = 100}, &Inner::number)
           .Text({.name = "text", .help = "", .required = true}, &Inner::text);
-  static const auto outer =
-      config::OptionTable<Outer>()
-          .Maps({.name = "items", .help = ""}, &Outer::items, inner)
-          .TextList({.name = "names", .help = ""}, &Outer::names);
+  static const auto outer = config::OptionTable<Outer>()
+                                .Maps({.name = "items", .help = ""}, &Outer::items, inner)
+                                .TextList({.name = "names", .help = ""}, &Outer::names);
   const auto document = config::ParseYaml("f", std::string(input));
   if (!document) return;
   Outer value;

@@ -119,9 +119,10 @@ class Fgd : public PlacementPolicy {
     static constexpr std::int32_t kReach = 70'000;  // 64 cards and then some
     std::vector<std::uint8_t> score;
     Steps() : score(2 * kReach + 1) {
+      std::uint8_t k = 0;  // thresholds ascend with the difference
       for (std::int32_t d = -kReach; d <= kReach; ++d) {
-        score[static_cast<std::size_t>(d + kReach)] =
-            static_cast<std::uint8_t>(d == 0 ? 50 : ScoreOfDouble(static_cast<double>(d)));
+        while (ScoreThresholds().at[std::size_t{k} + 1] <= d) ++k;
+        score[static_cast<std::size_t>(d + kReach)] = k;
       }
     }
   };

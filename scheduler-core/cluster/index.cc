@@ -132,24 +132,7 @@ void CandidateIndex::Build(Entry& entry, const PlacementPolicy& policy,
   }
   for (ScoreTree& tree : entry.trees) tree.ClearLeaves();
   entry.fits.assign((state.node_slots() + 63) / 64, 0);
-  const ShapeEntry& shape = state.shape_entry(context.shape_id);
-  // Branch-free: each node is written, and the place moves on only when it fits.
-  feasible_.resize(order.size());
-  std::size_t count = 0;
-  if (state.OrderIsSlotOrder() && shape.filter_decides && shape.every_class_ok &&
-      !state.any_complex()) {
-    const std::span<const FilterRow> rows = state.FilterRows();
-    for (std::size_t i = 0; i < rows.size(); ++i) {
-      feasible_[count] = NodeId(i);
-      count += Below(rows[i], shape.need) ? 0 : 1;
-    }
-  } else {
-    for (const NodeId node : order) {
-      feasible_[count] = node;
-      count += state.Fits(shape, node) ? 1 : 0;
-    }
-  }
-  feasible_.resize(count);
+  state.CollectFeasible(context.shape_id, &feasible_);
   context.work.nodes_checked += order.size();
   ScoreInto(policy, context);
   for (const NodeId node : feasible_) entry.SetFits(node);

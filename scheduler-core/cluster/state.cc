@@ -309,6 +309,27 @@ ShapeId ClusterState::InternShape(const RequestSpec& spec) {
   return id;
 }
 
+void ClusterState::CollectFeasible(ShapeId id, std::vector<NodeId>* nodes) const {
+  const ShapeEntry& entry = shapes_[id];
+  const auto in_order = order();
+  // Branch-free: each node is written, and the place moves on only when it fits.
+  nodes->resize(in_order.size());
+  NodeId* out = nodes->data();
+  std::size_t count = 0;
+  if (order_is_slots_ && entry.filter_decides && entry.every_class_ok && !any_complex_) {
+    for (std::size_t i = 0; i < filter_.size(); ++i) {
+      out[count] = NodeId(i);
+      count += Below(filter_[NodeId(i)], entry.need) ? 0 : 1;
+    }
+  } else {
+    for (const NodeId node : in_order) {
+      out[count] = node;
+      count += Fits(entry, node) ? 1 : 0;
+    }
+  }
+  nodes->resize(count);
+}
+
 std::int32_t ClusterState::CardMemoryNeed(const Shape& s, const CardState& card) const {
   const auto by_percent = static_cast<std::int32_t>(static_cast<std::int64_t>(card.memory_total) *
                                                     s.card_memory_percent / 100);

@@ -209,6 +209,8 @@ class ClusterState {
       __builtin_prefetch(cards + at, 1);
     }
   }
+  // Every node that the shape fits, in rank order.
+  void CollectFeasible(ShapeId id, std::vector<NodeId>* nodes) const;
   bool CardFits(const Shape& s, NodeId node, int card) const;
   int CountFittingCards(const Shape& s, NodeId node) const;
   CardSet FittingCards(const Shape& s, NodeId node) const;

@@ -144,10 +144,7 @@ PlacementContext Engine::MakeContext(const Request& request) {
 }
 
 BestNode Engine::ScanEveryNode(const PlacementContext& context) {
-  feasible_.clear();
-  for (const NodeId node : state_.order()) {
-    if (state_.Fits(context.shape_id, node)) feasible_.push_back(node);
-  }
+  state_.CollectFeasible(context.shape_id, &feasible_);
   work_.nodes_checked += state_.order().size();
   work_.nodes_scored += feasible_.size();
   scores_.resize(feasible_.size());

@@ -113,6 +113,18 @@ TEST(Engine, ExpireEndsOnlyUnconfirmedLeases) {
   EXPECT_TRUE(engine->Audit().has_value());
 }
 
+// The heap still holds the entry of a lease that was released before its time.
+TEST(Engine, AReleasedLeaseIsNotEndedAgain) {
+  auto engine = MakeEngine("binpack", {Node("a", 8000, 2)});
+  const Digest128 empty = engine->StateDigest();
+  const Request request = For(*engine, Ask(1000, 1, 1000), 1);
+  ASSERT_TRUE(engine->Reserve(request, engine->Propose(request, kNow).placement, kNow).has_value());
+  ASSERT_TRUE(engine->Release(Uid(1), kNow).has_value());
+  EXPECT_EQ(engine->Expire(SimTime::Seconds(1'000'000)), 0U);
+  EXPECT_EQ(engine->StateDigest(), empty);
+  EXPECT_TRUE(engine->Audit().has_value());
+}
+
 // Confirmed leases leave stale entries in the expiry heap; it is swept when they are most of it.
 TEST(Engine, ManyConfirmedLeasesDoNotDisturbExpiry) {
   EngineOptions options;

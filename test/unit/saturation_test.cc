@@ -57,6 +57,23 @@ TEST(SaturationOrder, InflatesToTheTargetWithinOnePod) {
   }
 }
 
+// With pods of one card at most, no draw can overshoot: the draw that would pass the target ends
+// the inflation, and every pod of the trace is there.
+TEST(SaturationOrder, TheDrawThatWouldPassTheTargetEndsTheInflation) {
+  std::vector<support::Pod> pods;
+  for (int i = 0; i < 20; ++i) pods.push_back({Ask(1000, 1, 130 + 45 * i)});
+  const Workload workload = MakeToy({Node("a", 64'000, 8), Node("b", 64'000, 8)}, pods);
+  const std::int64_t target = 16'000 * 130 / 100;
+  for (std::uint64_t seed = 0; seed < 20; ++seed) {
+    const Order order = MakeSaturationOrder(workload, seed);
+    EXPECT_LE(Demand(workload, order), target);
+    EXPECT_GT(Demand(workload, order), target - 1000);
+    std::vector<std::uint32_t> trace(order.pods.begin(), order.pods.begin() + 20);
+    std::sort(trace.begin(), trace.end());
+    for (std::uint32_t i = 0; i < 20; ++i) EXPECT_EQ(trace[i], i);
+  }
+}
+
 TEST(SaturationOrder, ThinsATraceAboveTheTarget) {
   const Workload workload = RandomWorkload(2, 5, 400);
   const std::int64_t target = workload.gpu_milli * 130 / 100;

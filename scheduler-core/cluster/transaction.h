@@ -1,7 +1,8 @@
 // The only way to change what is taken. A Transaction logs each step and undoes the log backwards
 // unless it is committed: gangs, dry-runs, preemption and what-ifs are all "try, look, keep or
 // drop". Transactions on one state nest like scopes; the log is the state's, so that opening one
-// costs nothing. Invariant: after Rollback the state digest is what it was at the checkpoint.
+// costs nothing; what an inner one committed stays when the outer one rolls back. Invariant: after
+// Rollback the state digest is what it was at the checkpoint.
 #pragma once
 
 #include <cstddef>

@@ -108,6 +108,42 @@ std::string TestName(const ::testing::TestParamInfo<std::string>& info) {
 
 INSTANTIATE_TEST_SUITE_P(Policies, Differential, ::testing::ValuesIn(Expressions()), TestName);
 
+// The two engines above share the first test of feasibility, which is one vector comparison over a
+// packed row. Here it is compared with the columns that the row was packed from, card by card.
+TEST(Feasibility, PackedRowsAgreeWithTheColumns) {
+  std::int64_t fitting = 0;
+  for (int i = 0; i < support::Scaled(1500); ++i) {
+    support::WorldOptions options;
+    options.card_memory = i % 2 != 0;
+    options.odd_cards = i % 4 == 1;  // most worlds have no complex node: the fastest path
+    options.labels = i % 3 == 0;
+    World world(3'000'000 + static_cast<std::uint64_t>(i), options);
+    auto engine = MakeEngine("best-fit", world.nodes);
+    const ClusterState& state = engine->state();
+    for (int s = 0; s < 24; ++s) {
+      Play(*engine, world, world.Next(), SimTime{s});
+      for (const RequestSpec& spec : world.shapes) {
+        const ShapeId shape = *engine->InternShape(spec);
+        std::vector<NodeId> expected;
+        for (const NodeId node : state.order()) {
+          const NodeHot& hot = state.hot(node);
+          const bool fits = hot.schedulable && hot.pods_free > 0 &&
+                            hot.cpu_free >= spec.cpu_milli && hot.memory_free >= spec.memory_mib &&
+                            state.ClassAllows(shape, state.node_class(node)) &&
+                            state.CountFittingCards(state.shape(shape), node) >= spec.gpus;
+          ASSERT_EQ(state.Fits(shape, node), fits) << Describe(spec) << " world " << i;
+          if (fits) expected.push_back(node);
+        }
+        std::vector<NodeId> collected;
+        state.CollectFeasible(shape, &collected);
+        ASSERT_EQ(collected, expected) << Describe(spec) << " world " << i;
+        fitting += static_cast<std::int64_t>(expected.size());
+      }
+    }
+  }
+  EXPECT_GT(fitting, support::Scaled(100'000));
+}
+
 // The list above must hold every built-in that the index serves: nobody adds a policy unseen.
 TEST(DifferentialList, HoldsEveryIndexedBuiltin) {
   const auto expressions = Expressions();

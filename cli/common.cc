@@ -17,6 +17,7 @@
 #include <limits>
 #include <map>
 #include <mutex>
+#include <set>
 
 #include "traces/canonical.h"
 #include "traces/generate.h"
@@ -138,7 +139,13 @@ Result<std::vector<std::uint64_t>> ParseSeeds(const std::string& text) {
     // Counted by distance: `s <= last` would never end at the largest number.
     for (std::uint64_t i = 0; i <= last - first; ++i) seeds.push_back(first + i);
   }
-  return seeds;
+  // A seed twice is one run twice, and would count as two samples.
+  std::vector<std::uint64_t> unique;
+  std::set<std::uint64_t> seen;
+  for (const std::uint64_t seed : seeds) {
+    if (seen.insert(seed).second) unique.push_back(seed);
+  }
+  return unique;
 }
 
 std::vector<std::string> SplitList(const std::string& text) {

@@ -16,7 +16,7 @@ struct Options {
   std::string seeds = "42";
   std::string mode = "saturation";
   std::string orders;
-  std::string queue = "skip";
+  std::string queue = "fifo";
   std::string scenario;
   std::string report;
   int inflate = 130;
@@ -123,7 +123,9 @@ void AddSim(CLI::App* app, Context* context) {
   app->add_option("--inflate", o->inflate, "saturation: demand as % of GPU capacity")
       ->check(CLI::Range(1, 1000))
       ->capture_default_str();
-  app->add_option("--queue", o->queue, "replay: fifo (the head blocks) or skip")
+  app->add_option(
+         "--queue", o->queue,
+         "replay: fifo (the head waits, and all behind it) or skip (those behind may pass)")
       ->check(CLI::IsMember({"fifo", "skip"}))
       ->capture_default_str();
   app->add_option("--scenario", o->scenario, "a scenario file: its arms side by side")

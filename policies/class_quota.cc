@@ -96,6 +96,7 @@ Made MakeClassQuota(const Registry& registry, std::string_view argument) {
   if (quotas.empty()) return bad("has no quota");
   auto inner = registry.Make(argument.substr(semicolon + 1));
   if (!inner) return inner;
+  if ((*inner)->traits().class_term) return bad("cannot hold another class-quota: list all models");
   if ((*inner)->traits().whole_set) return bad("needs a policy that scores nodes one by one");
   return std::make_shared<ClassQuota>(std::move(quotas), *inner);
 }

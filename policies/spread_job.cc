@@ -44,6 +44,9 @@ Made MakeSpreadJob(const Registry& registry, std::string_view argument) {
   if (argument.empty()) return Fail("policy \"spread-job\"", "names no policy; spread-job(fgd)");
   auto inner = registry.Make(argument);
   if (!inner) return inner;
+  if ((*inner)->traits().job_term) {
+    return Fail("policy \"spread-job\"", "cannot hold another spread-job");
+  }
   return std::make_shared<SpreadJob>(*inner);
 }
 

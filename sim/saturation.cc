@@ -150,7 +150,8 @@ Order MakeSaturationOrder(const Workload& workload, std::uint64_t seed, int infl
     while (demand > target && !order.pods.empty()) {
       const std::uint32_t at = draw.Below(static_cast<std::uint32_t>(order.pods.size()));
       demand -= workload.DemandMilli(order.pods[at]);
-      order.pods.erase(order.pods.begin() + at);
+      order.pods[at] = order.pods.back();  // random order stays random
+      order.pods.pop_back();
     }
   }
   std::vector<std::uint32_t> ranks(workload.nodes.size());

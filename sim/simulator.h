@@ -49,7 +49,7 @@ enum class QueueOrder : std::uint8_t {
   kFifoSkip,  // those behind may pass a head that does not fit
 };
 struct ReplayOptions {
-  QueueOrder queue = QueueOrder::kFifoSkip;
+  QueueOrder queue = QueueOrder::kFifo;
   int points = 120;  // time buckets, each a time-weighted mean
 };
 

@@ -16,6 +16,7 @@ Status ValidateNode(const NodeSpec& spec, const std::string& where) {
   if (spec.memory_mib < 0 || spec.memory_mib > kMax) {
     return bad(fmt::format("memory_mib {} is outside 0..{}", spec.memory_mib, kMax));
   }
+  if (spec.rank > 1'000'000'000'000'000) return bad("rank is larger than 10^15");
   if (spec.max_pods < 0) return bad(fmt::format("max_pods {} is negative", spec.max_pods));
   if (spec.cards.size() > static_cast<std::size_t>(kMaxCardsPerNode)) {
     return bad(

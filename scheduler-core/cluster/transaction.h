@@ -1,8 +1,8 @@
 // The only way to change what is taken. A Transaction logs each step and undoes the log backwards
 // unless it is committed: gangs, dry-runs, preemption and what-ifs are all "try, look, keep or
 // drop". Transactions on one state nest like scopes; the log is the state's, so that opening one
-// costs nothing; what an inner one committed stays when the outer one rolls back. Invariant: after
-// Rollback the state digest is what it was at the checkpoint.
+// costs nothing. What an inner one commits belongs to the outer one, and is undone with it.
+// Invariant: after Rollback the state digest is what it was at the checkpoint.
 #pragma once
 
 #include <cstddef>
@@ -13,7 +13,8 @@ namespace basalt {
 
 class Transaction {
  public:
-  explicit Transaction(ClusterState& state) : state_(state), base_(state.undo_log_.size()) {}
+  explicit Transaction(ClusterState& state)
+      : state_(state), base_(state.undo_log_.size()), outermost_(base_ == 0) {}
   Transaction(const Transaction&) = delete;
   Transaction& operator=(const Transaction&) = delete;
   ~Transaction() { Rollback(0); }
@@ -26,7 +27,11 @@ class Transaction {
   // Positions in this transaction's log; 0 is its start.
   std::size_t Checkpoint() const { return state_.undo_log_.size() - base_; }
   void Rollback(std::size_t checkpoint);
-  void Commit() { state_.undo_log_.resize(base_); }
+  // Keeps what was done so far; what is done afterwards can still be rolled back.
+  void Commit() {
+    if (outermost_) state_.undo_log_.clear();
+    base_ = state_.undo_log_.size();
+  }
 
  private:
   void Do(NodeId node, ShapeId shape, CardSet cards, int sign) {
@@ -36,6 +41,7 @@ class Transaction {
 
   ClusterState& state_;
   std::size_t base_;
+  bool outermost_;
 };
 
 }  // namespace basalt

@@ -105,7 +105,17 @@ Status Engine::Apply(const Event& event, SimTime now) {
       return Fail("pod " + UidText(observed->uid),
                   "names a card that the node does not have, or takes absurdly more than there is");
     }
-    if (const auto it = by_uid_.find(observed->uid); it != by_uid_.end()) End(it->second);
+    if (const auto it = by_uid_.find(observed->uid); it != by_uid_.end()) {
+      Allocation& held = allocations_[it->second];
+      if (held.attempt == observed->attempt && held.shape == *shape && held.node == node &&
+          held.cards == observed->cards) {
+        // The binding of our own lease, seen before its Confirm arrived: the lease keeps its epoch.
+        held.confirmed = true;
+        Journal(JournalRecord{now, EventRecord{std::move(recorded)}});
+        return {};
+      }
+      End(it->second);
+    }
     Transaction tx(state_);
     tx.Take(node, *shape, observed->cards);
     tx.Commit();
@@ -205,6 +215,7 @@ void Engine::RecordDecision(const Request& request, const Outcome& outcome, SimT
 
 Outcome Engine::Propose(const Request& request, SimTime now) {
   now = Forward(now);
+  Expire(now);
   Outcome outcome;
   if (const auto it = by_uid_.find(request.uid); it != by_uid_.end()) {
     const Allocation& held = allocations_[it->second];
@@ -236,11 +247,15 @@ Outcome Engine::Propose(const Request& request, SimTime now) {
 
 Result<Lease> Engine::Reserve(const Request& request, const Placement& placement, SimTime now) {
   now = Forward(now);
+  Expire(now);
   if (const auto it = by_uid_.find(request.uid); it != by_uid_.end()) {
     const Allocation& held = allocations_[it->second];
     if (held.attempt != request.attempt) {
       return Fail("pod " + UidText(request.uid),
                   fmt::format("attempt {} is still allocated", held.attempt));
+    }
+    if (placement.node != held.node || placement.cards != held.cards) {
+      return Fail("pod " + UidText(request.uid), "holds another placement; use that one");
     }
     return Lease{held.uid, held.epoch, held.expires};
   }
@@ -531,6 +546,7 @@ Digest128 Engine::StateDigest() const {
 std::string Engine::Snapshot() const {
   SnapshotContents contents;
   contents.next_epoch = next_epoch_;
+  contents.now = now_;
   for (std::size_t s = 0; s < state_.shape_count(); ++s) {
     contents.shapes.push_back(state_.shape(ShapeId(s)).spec);
   }
@@ -606,6 +622,7 @@ Result<std::unique_ptr<Engine>> Engine::Restore(std::string_view snapshot, Confi
     }
   }
   engine.next_epoch_ = contents->next_epoch;
+  engine.now_ = contents->now;
   engine.options_.journal = journal;
   engine.JournalPolicy();
   return made;
@@ -613,6 +630,7 @@ Result<std::unique_ptr<Engine>> Engine::Restore(std::string_view snapshot, Confi
 
 Status Engine::ApplyRecord(const JournalRecord& record) {
   const auto pod = [](const PodUid& uid) { return "journal: pod " + UidText(uid); };
+  Forward(record.now);
   if (std::holds_alternative<PolicyRecord>(record.body)) {
     record_shapes_.clear();  // a journal begins, and numbers its shapes from 0
   } else if (const auto* shape = std::get_if<ShapeRecord>(&record.body)) {

@@ -6,8 +6,9 @@
 //    proposed, or refuses if it no longer fits. Confirm makes a lease permanent; Release and
 //    observed deletions end it; Expire ends the unconfirmed ones. Place is propose, reserve and
 //    confirm in one call.
-//  - Leases end by Expire alone, which the caller runs as time passes: a decision changes nothing,
-//    so it does not sweep; a Confirm after the lease's time is refused whether it was swept or not.
+//  - A lease whose time is up ends before anything else is decided (Propose and Reserve call
+//  Expire);
+//    a Confirm after the lease's time is refused whether it was swept or not.
 //  - The same pod and attempt allocates once, for as long as it is allocated.
 //  - Time comes in as `now` and only moves forward; the engine reads no clock.
 //  - Same events, same seed: the same decisions, bit for bit (DecisionDigest).

@@ -141,6 +141,8 @@ Explanation Engine::Explain(const Request& request, std::size_t top) {
     out.kind = OutcomeKind::kPlaced;
     out.placement = Placement{best.node, policy_.policy->ChooseCards(context, best.node),
                               best.score, state_.generation(best.node)};
+  } else if (held != nullptr) {
+    out.kind = OutcomeKind::kWait;  // an earlier attempt holds its place
   } else {
     out.kind = possible ? OutcomeKind::kWait : OutcomeKind::kInfeasible;
   }

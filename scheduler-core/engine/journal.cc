@@ -452,6 +452,7 @@ Result<JournalContents> ReadJournal(std::string_view bytes) {
 std::string EncodeSnapshot(const SnapshotContents& contents) {
   Writer w;
   w.U64(contents.next_epoch);
+  w.I64(contents.now.us);
   w.U32(static_cast<std::uint32_t>(contents.nodes.size()));
   for (const SnapshotNode& node : contents.nodes) {
     w.Node(node.spec);
@@ -498,6 +499,7 @@ Result<SnapshotContents> DecodeSnapshot(std::string_view bytes) {
   Reader r(bytes.substr(24));
   SnapshotContents out;
   out.next_epoch = r.U64();
+  out.now = SimTime{r.I64()};
   for (std::uint32_t n = r.Count(); n > 0 && r.ok(); --n) {
     SnapshotNode node;
     node.spec = r.Node();

@@ -122,6 +122,7 @@ struct SnapshotContents {
   std::vector<RequestSpec> shapes;
   std::vector<SnapshotAllocation> allocations;
   std::uint64_t next_epoch = 1;
+  SimTime now;  // the latest time the engine saw
 };
 std::string EncodeSnapshot(const SnapshotContents& contents);
 Result<SnapshotContents> DecodeSnapshot(std::string_view bytes);

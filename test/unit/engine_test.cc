@@ -356,5 +356,45 @@ TEST(Engine, TimeNeverGoesBack) {
   EXPECT_FALSE(engine->Confirm(*lease, SimTime{0}).has_value());
 }
 
+// A pod that comes back after its lease ran out is decided afresh; nobody had to sweep first.
+TEST(Engine, ALapsedLeaseEndsBeforeThePodIsDecidedAgain) {
+  EngineOptions options;
+  options.lease_ttl_us = 100;
+  auto engine = MakeEngine("binpack", {Node("a", 8000, 1)}, options);
+  const Request request = For(*engine, Ask(100, 1, 600), 1);
+  const Outcome first = engine->Propose(request, SimTime{0});
+  const auto lease = engine->Reserve(request, first.placement, SimTime{0});
+  ASSERT_TRUE(lease.has_value());
+  const Outcome again = engine->Place(request, SimTime{100});
+  EXPECT_TRUE(again.placed());
+  EXPECT_FALSE(again.already_held);
+  EXPECT_FALSE(engine->Confirm(*lease, SimTime{100}).has_value());  // the old epoch
+}
+
+// An informer may see the binding before our own Confirm arrives.
+TEST(Engine, ObservingWhatIsHeldConfirmsItAndKeepsTheEpoch) {
+  auto engine = MakeEngine("binpack", {Node("a", 8000, 2)});
+  const Request request = For(*engine, Ask(100, 1, 600), 1);
+  const Outcome outcome = engine->Propose(request, SimTime{});
+  const auto lease = engine->Reserve(request, outcome.placement, SimTime{});
+  ASSERT_TRUE(lease.has_value());
+  PodObserved seen{request.uid, 0, Ask(100, 1, 600), 0, "a", outcome.placement.cards};
+  ASSERT_TRUE(engine->Apply(seen, SimTime{}).has_value());
+  EXPECT_TRUE(engine->Confirm(*lease, SimTime{}).has_value());
+  EXPECT_TRUE(engine->Find(request.uid)->confirmed);
+  EXPECT_TRUE(engine->Audit().has_value());
+}
+
+// The held placement is the only one that a repeated Reserve may name.
+TEST(Engine, ReserveOfAnotherPlacementForAHeldPodIsRefused) {
+  auto engine = MakeEngine("binpack", {Node("a", 8000, 2)});
+  const Request request = For(*engine, Ask(100, 1, 600), 1);
+  Outcome outcome = engine->Propose(request, SimTime{});
+  ASSERT_TRUE(engine->Reserve(request, outcome.placement, SimTime{}).has_value());
+  EXPECT_TRUE(engine->Reserve(request, outcome.placement, SimTime{}).has_value());
+  outcome.placement.cards = CardSet::Of(1);
+  EXPECT_FALSE(engine->Reserve(request, outcome.placement, SimTime{}).has_value());
+}
+
 }  // namespace
 }  // namespace basalt

@@ -110,9 +110,9 @@ TEST(Transaction, NestedScopesAndCheckpointsRestoreTheirOwnStart) {
   }
 }
 
-// Commit of an inner transaction is final even when the outer one is dropped: the outer log ends
-// where the inner began. It is stated so that nobody relies on the other reading.
-TEST(Transaction, InnerCommitIsFinal) {
+// What an inner transaction committed is still speculation of the outer one: dropping the outer one
+// drops it too, and committing the outer one keeps it.
+TEST(Transaction, InnerCommitBelongsToTheOuterOne) {
   ClusterState state;
   const NodeId node = *state.AddNode(Node("a", 8000, 1));
   const ShapeId cpu = state.InternShape(Ask(1000));
@@ -125,7 +125,20 @@ TEST(Transaction, InnerCommitIsFinal) {
       inner.Commit();
     }
   }
-  EXPECT_EQ(state.hot(node).cpu_free, 7000);
+  EXPECT_EQ(state.hot(node).cpu_free, 8000);
+  {
+    Transaction outer(state);
+    outer.Take(node, cpu, {});
+    {
+      Transaction inner(state);
+      inner.Take(node, cpu, {});
+      inner.Commit();
+      inner.Take(node, cpu, {});  // not committed: undone with the inner one
+    }
+    EXPECT_EQ(state.hot(node).cpu_free, 6000);
+    outer.Commit();
+  }
+  EXPECT_EQ(state.hot(node).cpu_free, 6000);
 }
 
 TEST(Transaction, CommitKeepsAndEmptiesTheLog) {

@@ -23,6 +23,25 @@ std::string Place(const std::string& file, const YAML::Mark& mark) {
   return fmt::format("{}:{}:{}", file, mark.line + 1, mark.column + 1);
 }
 
+// The line of a `---` after some content, 0 if there is none. Found in the text, because asking
+// yaml-cpp 0.7 for all documents never ends on an input like ",".
+std::size_t SecondDocument(const std::string& text) {
+  bool content = false;
+  std::size_t line = 1;
+  for (std::size_t at = 0; at < text.size(); ++line) {
+    const std::size_t end = std::min(text.find('\n', at), text.size());
+    const std::string_view row = std::string_view(text).substr(at, end - at);
+    const bool marker =
+        row.starts_with("---") && (row.size() == 3 || row[3] == ' ' || row[3] == '\r');
+    if (marker && content) return line;
+    const std::size_t first = row.find_first_not_of(" \t\r");
+    const bool blank = first == std::string_view::npos || row[first] == '#' || row[first] == '%';
+    content = content || (!marker && !blank);
+    at = end + 1;
+  }
+  return 0;
+}
+
 std::string Number(double value) {
   return value == std::floor(value) && std::abs(value) < 1e15
              ? fmt::format("{}", static_cast<std::int64_t>(value))
@@ -50,12 +69,12 @@ Error Errors::Joined() const {
 Result<Document> ParseYaml(const std::string& name, const std::string& text) {
   if (text.find('\0') != std::string::npos) return Fail(name, "contains a NUL byte");
   try {
-    const std::vector<YAML::Node> documents = YAML::LoadAll(text);
-    if (documents.empty() || documents[0].IsNull()) return Fail(name, "is empty");
-    if (documents.size() > 1) {
-      return Fail(Place(name, documents[1].Mark()), "a second document starts; write one a file");
+    if (const std::size_t line = SecondDocument(text); line != 0) {
+      return Fail(fmt::format("{}:{}:1", name, line), "a second document starts; write one a file");
     }
-    return Document{name, documents[0]};
+    YAML::Node root = YAML::Load(text);
+    if (!root.IsDefined() || root.IsNull()) return Fail(name, "is empty");
+    return Document{name, std::move(root)};
   } catch (const YAML::DeepRecursion& e) {
     return Fail(Place(name, e.mark), "is nested too deeply");
   } catch (const YAML::Exception& e) {

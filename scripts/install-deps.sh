@@ -6,7 +6,7 @@ packages=(
   build-essential cmake ninja-build git python3
   libgtest-dev libgmock-dev libbenchmark-dev
   libcli11-dev nlohmann-json3-dev libfmt-dev libexpected-dev libpcg-cpp-dev robin-map-dev
-  libyaml-cpp-dev libtbb-dev libeigen3-dev zlib1g-dev
+  libyaml-cpp-dev libpugixml-dev libtbb-dev libeigen3-dev zlib1g-dev
   clang-19 clang-format-19 clang-tidy-19 libclang-rt-19-dev libfuzzer-19-dev
   valgrind chromium
 )

@@ -17,7 +17,9 @@ demo: build
 	$(BIN)/basalt sim --generate --policy random,dot-product,gpu-clustering,gpu-packing,best-fit,fgd \
 	  --seeds 42-44 --report build/demo/fragmentation.html
 	$(BIN)/basalt sim --scenario examples/hami-before-after.yaml --report build/demo/slicing.html
-	@echo "Open build/demo/fragmentation.html and build/demo/slicing.html in a browser."
+	$(BIN)/basalt topo show dgx-1-v100 --svg build/demo/dgx-1.svg
+	$(BIN)/basalt topo compare --jobs 2000
+	@echo "Open build/demo/fragmentation.html, build/demo/slicing.html and build/demo/dgx-1.svg in a browser."
 
 ## make test      install what is missing, build, run every test
 test: build web-deps
@@ -36,9 +38,11 @@ verify: build
 	  --orders $(BASALT_SHARED)/data/fgd_atc23_expected/orders \
 	  --expected $(BASALT_SHARED)/data/fgd_atc23_expected
 
-## make bench     decision latency (Google Benchmark) and the gate on decisions and work
+## make bench     latency of decisions, card sets and gangs (Google Benchmark), and the gate
 bench: build
 	$(BIN)/bench_decisions
+	$(BIN)/bench_topology
+	$(BIN)/bench_gangs
 	$(BIN)/basalt bench
 
 ## make bench-accept REASON="..."   take the present decisions and work as right

@@ -19,6 +19,9 @@
 #include <mutex>
 #include <set>
 
+#include "scheduler-core/base/suggest.h"
+#include "topology/files/catalog.h"
+#include "topology/synthetic.h"
 #include "traces/canonical.h"
 #include "traces/generate.h"
 #include "traces/openb.h"
@@ -31,7 +34,7 @@ namespace fs = std::filesystem;
 
 // Each index is a task of its own: runs take milliseconds, far more than a task costs, and an even
 // split would leave one core idle at the end.
-class TbbExecutor : public sim::Executor {
+class TbbExecutor : public Executor {
  public:
   explicit TbbExecutor(int threads) : arena_(threads > 0 ? threads : tbb::task_arena::automatic) {}
   void ForEach(std::size_t count, const std::function<void(std::size_t)>& fn) override {
@@ -180,7 +183,7 @@ Result<std::vector<ConfiguredPolicy>> ParsePolicies(const Registry& registry,
   return policies;
 }
 
-std::unique_ptr<sim::Executor> MakeTbbExecutor(int threads) {
+std::unique_ptr<Executor> MakeTbbExecutor(int threads) {
   return std::make_unique<TbbExecutor>(threads);
 }
 
@@ -239,10 +242,29 @@ void AddTraceInput(CLI::App* app, TraceInput* input) {
   app->add_option("--generate-load", input->generate_load,
                   "its offered GPU load, as a part of capacity (replay)")
       ->capture_default_str();
+  app->add_option("--network", input->network,
+                  "network domains of the nodes (see basalt topo network), instead of the trace's")
+      ->type_name("FILE");
   app->add_option("--target-percent", input->target_percent,
                   "typical requests: the most frequent classes that make up this share")
       ->check(CLI::Range(1, 100))
       ->capture_default_str();
+}
+
+Result<std::string> MachineText(const std::string& name) {
+  const std::vector<std::string> known = topology::CatalogNames();
+  if (std::find(known.begin(), known.end(), name) != known.end()) {
+    const auto graph = topology::CatalogMachine(name);
+    if (!graph) return tl::unexpected<Error>(graph.error());
+    return topology::FormatGraph(*graph);
+  }
+  const auto graph = topology::ParseGraph(name);
+  if (graph) return topology::FormatGraph(*graph);
+  const std::string near = NearestName(name, known);
+  return Fail("machine \"" + name.substr(0, 80) + "\"",
+              "is not in the catalog (basalt topo list)" +
+                  (near.empty() ? "" : "; did you mean \"" + near + "\"?") +
+                  ", and is no description: " + graph.error().ToString());
 }
 
 Result<std::vector<sim::Workload>> LoadWorkloads(const TraceInput& input) {
@@ -268,8 +290,13 @@ Result<std::vector<sim::Workload>> LoadWorkloads(const TraceInput& input) {
         return input.generate ? Fail("--generate-" + trace.error().where, trace.error().message)
                               : tl::unexpected<Error>(trace.error());
       }
-      auto nodes = sim::NodesFromTrace(trace->nodes);
+      auto nodes = sim::NodesFromTrace(trace->nodes, MachineText);
       if (!nodes) return tl::unexpected<Error>(nodes.error());
+      if (!input.network.empty()) {
+        if (Status ok = ApplyNetwork(input.network, &*nodes); !ok) {
+          return tl::unexpected<Error>(ok.error());
+        }
+      }
       auto workload = sim::MakeWorkload(
           input.generate ? fmt::format("generated-{}", input.generate_seed)
                          : fs::path(input.traces[i]).lexically_normal().filename().string(),
@@ -288,6 +315,11 @@ Result<std::vector<sim::Workload>> LoadWorkloads(const TraceInput& input) {
   if (!rows) return tl::unexpected<Error>(rows.error());
   auto nodes = sim::NodesFromTrace(*rows);
   if (!nodes) return tl::unexpected<Error>(nodes.error());
+  if (!input.network.empty()) {
+    if (Status ok = ApplyNetwork(input.network, &*nodes); !ok) {
+      return tl::unexpected<Error>(ok.error());
+    }
+  }
   for (const std::string& file : SplitList(input.pods)) {
     if (file.empty()) return Fail("--pods " + input.pods, "has an empty name beside a comma");
     const auto pods = trace::ReadOpenbPods(file);

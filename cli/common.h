@@ -11,9 +11,9 @@
 #include <vector>
 
 #include "report/table.h"
+#include "scheduler-core/base/executor.h"
 #include "scheduler-core/base/result.h"
 #include "scheduler-core/engine/registry.h"
-#include "sim/executor.h"
 #include "sim/simulator.h"
 #include "sim/workload.h"
 
@@ -48,7 +48,7 @@ Result<std::vector<ConfiguredPolicy>> ParsePolicies(const Registry& registry,
                                                     const std::string& text);
 
 // TBB with at most `threads` threads (0: as many as there are).
-std::unique_ptr<sim::Executor> MakeTbbExecutor(int threads);
+std::unique_ptr<Executor> MakeTbbExecutor(int threads);
 double ThreadCpuSeconds();
 
 // A bar on stderr when it is a terminal, nothing otherwise.
@@ -74,8 +74,13 @@ struct TraceInput {
   std::uint32_t generate_pods = 8152;
   double generate_load = 0.9;
   int target_percent = 95;
+  std::string network;  // a file of network domains, instead of what the trace says
 };
 void AddTraceInput(CLI::App* app, TraceInput* input);
+// The description of a machine of the catalog, or a description as it stands.
+Result<std::string> MachineText(const std::string& name);
+// Puts the nodes where a file of network domains says they are (cli/topo_network.cc).
+Status ApplyNetwork(const std::string& file, sim::ClusterNodes* cluster);
 Result<std::vector<sim::Workload>> LoadWorkloads(const TraceInput& input);
 
 // The order file of a trace and seed in a folder: NAME_SEED.txt or .txt.gz, where NAME is the
@@ -98,6 +103,9 @@ void AddExplain(CLI::App* app, Context* context);
 void AddSnapshot(CLI::App* app, Context* context);
 void AddBench(CLI::App* app, Context* context);
 void AddReport(CLI::App* app, Context* context);
+void AddTopo(CLI::App* app, Context* context);
+void AddTopoCompare(CLI::App* topo, Context* context);
+void AddTopoNetwork(CLI::App* topo, Context* context);
 
 // Runs a scenario file's arms and prints or reports them side by side (cli/scenario.cc).
 void RunScenarioFile(Context* context, const std::string& path, const std::string& report_path,

@@ -13,7 +13,7 @@
 namespace {
 
 // Names that later versions fill in; saying so beats "unknown command".
-constexpr std::string_view kReserved[] = {"topo", "bound", "what-if", "defrag", "sweep", "serve"};
+constexpr std::string_view kReserved[] = {"bound", "what-if", "defrag", "sweep", "serve"};
 
 }  // namespace
 
@@ -32,7 +32,8 @@ int main(int argc, char** argv) {
     policies += "  " + p.name + std::string(p.name.size() < 16 ? 16 - p.name.size() : 1, ' ') +
                 p.help + "\n";
   }
-  policies += "Card rules: best, spread, first, each, random\n";
+  policies +=
+      "Card rules: best, spread, first, each, random, topology, pair-sum, go-gpuallocator\n";
   app.footer(policies);
 
   AddSim(app.add_subcommand("sim", "replay a trace under placement policies"), &context);
@@ -42,6 +43,7 @@ int main(int argc, char** argv) {
   AddSnapshot(app.add_subcommand("snapshot", "make, show and recover engine states"), &context);
   AddBench(app.add_subcommand("bench", "gate a change on decisions and work"), &context);
   AddReport(app.add_subcommand("report", "an HTML report from saved runs"), &context);
+  AddTopo(app.add_subcommand("topo", "machines: drawing, bandwidth, card choice"), &context);
 
   if (argc > 1 && argv[1][0] != '-') {
     const std::string_view name(argv[1]);

@@ -1,10 +1,13 @@
 // `basalt sim`: runs of every trace x policy x seed, printed and reported.
 #include <fmt/format.h>
 
+#include <charconv>
+
 #include "cli/common.h"
 #include "cli/version.h"
 #include "report/html.h"
 #include "report/runs.h"
+#include "scheduler-core/base/suggest.h"
 #include "sim/experiment.h"
 
 namespace basalt::cli {
@@ -19,7 +22,10 @@ struct Options {
   std::string queue = "fifo";
   std::string scenario;
   std::string report;
+  std::string tier_bandwidth;
   int inflate = 130;
+  int backfill_depth = 100;
+  int wait_for_bandwidth = 0;
   int threads = 0;
   bool failures = false;
   bool quiet = false;
@@ -41,7 +47,54 @@ void PrintRuns(const Options& o, sim::Mode mode, const std::vector<sim::RunResul
   }
 }
 
-void Run(const Options& o, Context* context) {
+// "spine=50,zone=25" for the tiers of the workload.
+Result<std::map<int, int>> ParseTierBandwidth(const std::string& text, const sim::Workload& w) {
+  std::map<int, int> out;
+  for (const std::string& item : SplitList(text)) {
+    if (item.empty()) continue;
+    const std::size_t eq = item.find('=');
+    int percent = 0;
+    const char* end = item.data() + item.size();
+    const auto read = eq == std::string::npos
+                          ? std::from_chars_result{end, std::errc::invalid_argument}
+                          : std::from_chars(item.data() + eq + 1, end, percent);
+    if (read.ec != std::errc() || read.ptr != end || percent < 1 || percent > 100) {
+      return Fail("--tier-bandwidth " + text, "wants TIER=PERCENT,...; percent 1..100");
+    }
+    const std::string name = item.substr(0, eq);
+    int tier = name == "cluster" ? kAnyTier : 0;
+    std::vector<std::string> names{"cluster"};
+    for (const auto& [number, known] : w.tier_names) {
+      names.push_back(known);
+      if (known == name) tier = number;
+    }
+    if (tier == 0) return Fail("--tier-bandwidth", "unknown tier " + SuggestText(name, names));
+    out[tier] = percent;
+  }
+  return out;
+}
+
+// An option that this mode would not look at is a mistake, not a wish.
+Status CheckGiven(const Options& o, const CLI::App* app) {
+  const auto given = [app](const char* name) { return app->count(name) > 0; };
+  if (!o.scenario.empty()) {
+    for (const char* name : {"--policy", "--seeds", "--mode", "--orders", "--inflate", "--queue"}) {
+      if (given(name)) return Fail(name, "is not used with --scenario: its arms say it");
+    }
+  }
+  if (o.mode == "saturation") {
+    for (const char* name :
+         {"--queue", "--backfill-depth", "--wait-for-bandwidth", "--tier-bandwidth"}) {
+      if (given(name)) return Fail(name, "is for --mode replay");
+    }
+  } else if (given("--inflate")) {
+    return Fail("--inflate", "is for --mode saturation");
+  }
+  return {};
+}
+
+void Run(const Options& o, const CLI::App* app, Context* context) {
+  if (Status ok = CheckGiven(o, app); !ok) return context->BadInput(ok.error());
   if (!o.report.empty()) {
     if (Status ok = CheckWritable(o.report); !ok) return context->BadInput(ok.error());
   }
@@ -71,7 +124,14 @@ void Run(const Options& o, Context* context) {
   e.policies = *policies;
   e.seeds = *seeds;
   e.inflate_percent = o.inflate;
-  e.replay.queue = o.queue == "fifo" ? sim::QueueOrder::kFifo : sim::QueueOrder::kFifoSkip;
+  e.replay.queue = o.queue == "fifo"   ? sim::QueueOrder::kFifo
+                   : o.queue == "easy" ? sim::QueueOrder::kEasy
+                                       : sim::QueueOrder::kFifoSkip;
+  e.replay.backfill_depth = o.backfill_depth;
+  e.replay.wait_for_bandwidth_pct = o.wait_for_bandwidth;
+  const auto tiers = ParseTierBandwidth(o.tier_bandwidth, workloads->front());
+  if (!tiers) return context->BadInput(tiers.error());
+  e.replay.speed.tier_percent = *tiers;
   e.map_of_first_seed = !o.report.empty();
   e.run.scan_every_node = o.scan;
   if (!o.orders.empty()) {
@@ -84,11 +144,13 @@ void Run(const Options& o, Context* context) {
   auto runs = [&] {
     Progress progress("simulating", !o.quiet);
     e.progress = [&](std::size_t done, std::size_t all) { progress.Update(done, all); };
-    if (count == 1) {
-      sim::SerialExecutor serial;
+    const auto threads = MakeTbbExecutor(o.threads);
+    if (count == 1) {  // then the threads search the domains of gangs
+      if (o.threads != 1) e.run.executor = threads.get();
+      SerialExecutor serial;
       return sim::RunExperiment(e, serial);
     }
-    return sim::RunExperiment(e, *MakeTbbExecutor(o.threads));
+    return sim::RunExperiment(e, *threads);
   }();
   if (!runs) return context->BadInput(runs.error());
   PrintRuns(o, mode, *runs);
@@ -125,9 +187,22 @@ void AddSim(CLI::App* app, Context* context) {
       ->capture_default_str();
   app->add_option(
          "--queue", o->queue,
-         "replay: fifo (the head waits, and all behind it) or skip (those behind may pass)")
-      ->check(CLI::IsMember({"fifo", "skip"}))
+         "replay: fifo (the head waits, and all behind it), easy (those behind may start if the "
+         "head does not start later for it) or skip (those behind may pass)")
+      ->check(CLI::IsMember({"fifo", "easy", "skip"}))
       ->capture_default_str();
+  app->add_option("--backfill-depth", o->backfill_depth,
+                  "replay, easy: jobs behind the head that are looked at, each time")
+      ->check(CLI::Range(1, 1'000'000))
+      ->capture_default_str();
+  app->add_option("--wait-for-bandwidth", o->wait_for_bandwidth,
+                  "replay: pods of several cards wait for so many percent of the best bandwidth "
+                  "that their size can have")
+      ->check(CLI::Range(0, 100))
+      ->capture_default_str();
+  app->add_option("--tier-bandwidth", o->tier_bandwidth,
+                  "replay: what a job over that tier gets of its nodes' bandwidth, in percent")
+      ->type_name("TIER=PERCENT,...");
   app->add_option("--scenario", o->scenario, "a scenario file: its arms side by side")
       ->type_name("FILE");
   app->add_option("--report", o->report,
@@ -140,7 +215,7 @@ void AddSim(CLI::App* app, Context* context) {
   app->add_flag("--scan", o->scan, "look at every node for each decision (slow; same decisions)");
   app->add_flag("-q,--quiet", o->quiet, "no progress bar");
   AddFormat(app, &o->format);
-  app->callback([o, context] { Run(*o, context); });
+  app->callback([o, app, context] { Run(*o, app, context); });
 }
 
 }  // namespace basalt::cli

@@ -1,4 +1,4 @@
-// `basalt trace`: check, import and generate canonical traces.
+// `basalt trace`: check, import, scale and generate canonical traces.
 #include <fmt/format.h>
 
 #include "cli/common.h"
@@ -6,6 +6,7 @@
 #include "traces/check.h"
 #include "traces/generate.h"
 #include "traces/import.h"
+#include "traces/scale.h"
 
 namespace basalt::cli {
 namespace {
@@ -18,6 +19,44 @@ void Save(Context* context, const trace::Trace& trace, const std::string& out, b
   }
   std::fprintf(stderr, "%s: %zu nodes, %zu jobs, %zu tasks\n", out.c_str(), trace.nodes.size(),
                trace.jobs.size(), trace.tasks.size());
+}
+
+// Where a command that makes a trace puts it.
+struct Target {
+  std::string out;
+  bool overwrite = false;
+};
+
+void AddTarget(CLI::App* app, Target* target) {
+  app->add_option("--out", target->out, "directory to write")->required()->type_name("DIR");
+  app->add_flag("--overwrite", target->overwrite, "replace a trace that is there");
+}
+
+void AddScale(CLI::App* app, Context* context) {
+  struct ScaleOptions {
+    std::string directory;
+    double load = 0;
+    Target target;
+  };
+  CLI::App* scale =
+      app->add_subcommand("scale", "move a trace's submissions so that it offers another load");
+  auto s = std::make_shared<ScaleOptions>();
+  scale->add_option("--dir", s->directory, "canonical trace")->required()->type_name("DIR");
+  scale->add_option("--load", s->load, "offered GPU load, as a part of capacity")->required();
+  AddTarget(scale, &s->target);
+  scale->callback([s, context] {
+    auto trace = trace::ReadTrace(s->directory);
+    if (!trace) return context->BadInput(trace.error());
+    const auto before = trace::OfferedLoad(*trace);
+    if (!before) return context->BadInput(before.error());
+    if (Status ok = trace::ScaleLoad(&*trace, s->load); !ok) {
+      return context->BadInput({"--" + ok.error().where, ok.error().message});
+    }
+    Save(context, *trace, s->target.out, s->target.overwrite);
+    if (context->exit_code != kOk) return;
+    std::fprintf(stderr, "offered load %.4f, was %.4f\n", trace::OfferedLoad(*trace).value_or(0),
+                 *before);
+  });
 }
 
 }  // namespace
@@ -55,8 +94,7 @@ void AddTrace(CLI::App* app, Context* context) {
   struct ImportOptions {
     std::string format = "openb";
     trace::ImportFiles files;
-    std::string out;
-    bool overwrite = false;
+    Target target;
   };
   CLI::App* import = app->add_subcommand("import", "turn a public trace into a canonical one");
   auto i = std::make_shared<ImportOptions>();
@@ -68,24 +106,31 @@ void AddTrace(CLI::App* app, Context* context) {
   import->add_option("--nodes", i->files.nodes, "node list")->type_name("FILE");
   import->add_option("--pods", i->files.pods, "pod or job list")->type_name("FILE");
   import->add_option("--dir", i->files.directory, "canonical trace")->type_name("DIR");
-  import->add_option("--out", i->out, "directory to write")->required()->type_name("DIR");
-  import->add_flag("--overwrite", i->overwrite, "replace a trace that is there");
+  AddTarget(import, &i->target);
   import->callback([i, context] {
     const auto trace = trace::Import(i->format, i->files);
     if (!trace) return context->BadInput(trace.error());
-    Save(context, *trace, i->out, i->overwrite);
+    Save(context, *trace, i->target.out, i->target.overwrite);
   });
+
+  AddScale(app, context);
 
   struct GenerateOptions {
     trace::GeneratorOptions options;
     std::string shape = "lognormal";
-    std::string out;
-    bool overwrite = false;
+    Target target;
   };
-  CLI::App* generate = app->add_subcommand("generate", "make a trace with openb's request mix");
+  CLI::App* generate = app->add_subcommand("generate", "make a trace in the mix of a public one");
   auto g = std::make_shared<GenerateOptions>();
   AddSeed(generate, "--seed", &g->options.seed, "");
+  generate
+      ->add_option("--kind", g->options.kind,
+                   "openb (its nodes and requests) or gangs (racks of 8-card nodes, jobs of 1 to "
+                   "128 GPUs)")
+      ->capture_default_str();
   generate->add_option("--nodes", g->options.nodes, "")->capture_default_str();
+  generate->add_option("--racks", g->options.racks, "of gangs; 0: one for 16 nodes")
+      ->capture_default_str();
   generate->add_option("--pods", g->options.pods, "")->capture_default_str();
   generate->add_option("--load", g->options.load, "offered GPU load, as a part of capacity")
       ->capture_default_str();
@@ -95,14 +140,13 @@ void AddTrace(CLI::App* app, Context* context) {
       ->check(CLI::IsMember({"exponential", "lognormal"}))
       ->capture_default_str();
   generate->add_option("--sigma", g->options.sigma, "of the lognormal")->capture_default_str();
-  generate->add_option("--out", g->out, "directory to write")->required()->type_name("DIR");
-  generate->add_flag("--overwrite", g->overwrite, "replace a trace that is there");
+  AddTarget(generate, &g->target);
   generate->callback([g, context] {
     g->options.duration = g->shape == "exponential" ? trace::DurationShape::kExponential
                                                     : trace::DurationShape::kLognormal;
     const auto trace = trace::Generate(g->options);
     if (!trace) return context->BadInput(trace.error());
-    Save(context, *trace, g->out, g->overwrite);
+    Save(context, *trace, g->target.out, g->target.overwrite);
   });
 }
 

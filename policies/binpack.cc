@@ -13,7 +13,9 @@ Score TakenPerMille(std::int64_t free, std::int64_t total) {
   return total <= 0 ? 0 : static_cast<Score>(1000 * (total - free) / total);
 }
 
-inline Score Fullness(const PlacementContext& context, NodeId node) {
+}  // namespace
+
+Score Fullness(const PlacementContext& context, NodeId node) {
   const ClusterState& state = context.state;
   const Shape& shape = context.shape;
   const NodeHot& hot = state.hot(node);
@@ -42,6 +44,8 @@ inline Score Fullness(const PlacementContext& context, NodeId node) {
   return (compute + TakenPerMille(free - asked * shape.gpus, total)) / 2;
 }
 
+namespace {
+
 class Binpack : public LocalPolicy<Binpack> {
  public:
   Binpack() : LocalPolicy({.name = "binpack", .help = ""}) {}
@@ -52,7 +56,11 @@ class Binpack : public LocalPolicy<Binpack> {
 
 class Spread : public LocalPolicy<Spread> {
  public:
-  Spread() : LocalPolicy({.name = "spread", .help = "", .default_card_rule = CardRule::kSpread}) {}
+  Spread()
+      : LocalPolicy({.name = "spread",
+                     .help = "",
+                     .default_card_rule = CardRule::kSpread,
+                     .spreads = true}) {}
   Score ScoreOne(const PlacementContext& context, NodeId node) const {
     return 1000 - Fullness(context, node);
   }

@@ -18,11 +18,16 @@ void RegisterBuiltinPolicies(Registry& registry) {
                MakeGpuClustering);
   registry.Add("gpu-packing", "used cards, then used nodes, then idle nodes (ATC'23 baseline)",
                MakeGpuPacking);
+  registry.Add("node-topology-aware",
+               "node-topology-aware(bandwidth=100,...): the node whose free cards are wired best",
+               MakeNodeTopology);
   registry.Add("pwr", "least increase in power (Lettich et al., CCGrid'25)", MakePwr);
   registry.Add("random", "a uniformly random node and card", MakeRandom);
   registry.Add("spread", "the emptiest node", MakeSpread);
   registry.Add("spread-job", "spread-job(POLICY): keep the tasks of one job on different nodes",
                MakeSpreadJob);
+  registry.Add("task-topology-aware", "as near as can be to the pods of the same job",
+               MakeTaskTopology);
   registry.SetBlend(MakeBlend);
 }
 

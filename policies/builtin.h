@@ -23,9 +23,11 @@ Made MakeDotProduct(const Registry&, std::string_view argument);
 Made MakeFgd(const Registry&, std::string_view argument);
 Made MakeGpuClustering(const Registry&, std::string_view argument);
 Made MakeGpuPacking(const Registry&, std::string_view argument);
+Made MakeNodeTopology(const Registry&, std::string_view argument);
 Made MakePwr(const Registry&, std::string_view argument);
 Made MakeRandom(const Registry&, std::string_view argument);
 Made MakeSpreadJob(const Registry&, std::string_view argument);
+Made MakeTaskTopology(const Registry&, std::string_view argument);
 Made MakeBlend(Registry::Weighted components);
 
 // The error for a policy that takes no argument but was given one.

@@ -25,6 +25,10 @@ class LocalPolicy : public PlacementPolicy {
   PolicyTraits traits_;
 };
 
+// How full the node is once it has the request, 0..1000 (binpack.cc): GPU compute, with card memory
+// where it is known; CPU and memory for a request without cards.
+Score Fullness(const PlacementContext& context, NodeId node);
+
 // The largest node of the ATC'23 simulator, by which its policies normalize.
 inline constexpr double kMaxSpecCpu = 128000;
 inline constexpr double kMaxSpecGpu = 8000;

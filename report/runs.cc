@@ -63,6 +63,10 @@ struct Figure {
   double (*of)(const RunResult&);
 };
 
+double OrNone(bool known, double value) {
+  return known ? value : std::numeric_limits<double>::quiet_NaN();
+}
+
 const std::vector<Figure>& Figures(Mode mode) {
   static const std::vector<Figure> saturation = {
       {"alloc % @100", 2, [](const RunResult& r) { return At(r.series.allocation_pct, 100); }},
@@ -80,6 +84,14 @@ const std::vector<Figure>& Figures(Mode mode) {
       {"idle cards mean", 1, [](const RunResult& r) { return Mean(r.series.idle_cards); }},
       {"wait s mean", 1, [](const RunResult& r) { return r.wait.mean; }},
       {"wait s p95", 1, [](const RunResult& r) { return r.wait.p95; }},
+      {"gang wait s", 1, [](const RunResult& r) { return OrNone(r.gangs > 0, r.gang_wait.mean); }},
+      {"jct s mean", 1, [](const RunResult& r) { return r.completion.mean; }},
+      {"bw % of best", 1,
+       [](const RunResult& r) { return OrNone(r.topology.jobs > 0, r.topology.bandwidth_pct); }},
+      {"at best %", 1,
+       [](const RunResult& r) { return OrNone(r.topology.jobs > 0, r.topology.at_best_pct); }},
+      {"8-sets left", 1,
+       [](const RunResult& r) { return OrNone(r.topology.jobs > 0, r.topology.intact8_mean); }},
       {"failed", 0, [](const RunResult& r) { return static_cast<double>(r.failed); }},
       {"cpu s", 4, [](const RunResult& r) { return r.cpu_seconds; }},
   };
@@ -237,11 +249,32 @@ json RunsJson(const std::vector<RunResult>& runs, Mode mode) {
                 {"cpu_seconds", r.cpu_seconds}};
     if (mode == Mode::kReplay) {
       row["queued"] = Numbers(r.series.queued);
-      row["wait_s"] = {{"mean", r.wait.mean},
-                       {"p50", r.wait.p50},
-                       {"p95", r.wait.p95},
-                       {"p99", r.wait.p99},
-                       {"max", r.wait.max}};
+      const auto times = [](const sim::WaitTimes& w) {
+        return json{
+            {"mean", w.mean}, {"p50", w.p50}, {"p95", w.p95}, {"p99", w.p99}, {"max", w.max}};
+      };
+      row["wait_s"] = times(r.wait);
+      row["jct_s"] = times(r.completion);
+      row["gangs"] = r.gangs;
+      if (r.gangs > 0) row["gang_wait_s"] = times(r.gang_wait);
+      row["backfilled"] = r.backfilled;
+      row["work"]["gang_steps"] = r.work.gang_steps;
+      if (!r.topology.by_tier.empty()) {
+        json& t = row["topology"];
+        for (const auto& tier : r.topology.by_tier) t["jobs_by_tier"][tier.tier] = tier.jobs;
+        t["jobs"] = r.topology.jobs;
+        if (r.topology.jobs > 0) {
+          t["bandwidth_pct"] = r.topology.bandwidth_pct;
+          t["at_best_pct"] = r.topology.at_best_pct;
+          t["stretch"] = r.topology.stretch;
+          t["intact_8_sets"] = r.topology.intact8_mean;
+          for (const auto& size : r.topology.by_size) {
+            t["by_size"].push_back({{"cards", size.cards},
+                                    {"jobs", size.jobs},
+                                    {"bandwidth_pct", size.bandwidth_pct}});
+          }
+        }
+      }
     }
     out.push_back(std::move(row));
   }

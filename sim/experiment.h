@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "sim/executor.h"
+#include "scheduler-core/base/executor.h"
 #include "sim/simulator.h"
 
 namespace basalt::sim {

@@ -3,6 +3,30 @@
 #include "sim/simulator.h"
 
 namespace basalt::sim {
+namespace {
+
+// Empty when the gang was given the recorded places again, else the first difference.
+std::string SamePlaces(const Engine& engine, const GangReservedRecord& was,
+                       const GangOutcome& now) {
+  if (!now.placed()) return fmt::format("a gang was placed, now {}", OutcomeKindName(now.kind));
+  if (now.members.size() != was.members.size()) {
+    return fmt::format("{} members of a gang were placed, now {}", was.members.size(),
+                       now.members.size());
+  }
+  for (std::size_t m = 0; m < was.members.size(); ++m) {
+    const GangReservedRecord::Member& then = was.members[m];
+    const GangOutcome::Member& again = now.members[m];
+    const std::string& node = engine.state().name(again.placement.node);
+    if (then.member != again.member || then.node != node || then.cards != again.placement.cards) {
+      return fmt::format("member {} was placed on {} cards {:#x}, now member {} on {} cards {:#x}",
+                         then.member, then.node, then.cards.bits(), again.member, node,
+                         again.placement.cards.bits());
+    }
+  }
+  return {};
+}
+
+}  // namespace
 
 Result<JournalReplay> ReplayJournal(const JournalContents& journal, const Registry& registry,
                                     const std::string& policy) {
@@ -33,6 +57,17 @@ Result<JournalReplay> ReplayJournal(const JournalContents& journal, const Regist
     ++out.decisions;
     return engine.Propose(Request{uid, attempt, shapes[shape], job}, now);
   };
+  const auto decide_gang = [&](const GangSpecRecord& gang, SimTime now) -> Result<GangOutcome> {
+    GangRequest request{gang.uid, gang.attempt, gang.spec, gang.pods, gang.job};
+    for (GangTask& task : request.spec.tasks) {
+      if (task.shape.index() >= shapes.size()) {
+        return Fail("journal", "a gang has an unknown shape");
+      }
+      task.shape = shapes[task.shape.index()];
+    }
+    ++out.decisions;
+    return engine.ProposeGang(request, now);
+  };
   const auto differs = [&](std::size_t record, std::string what) {
     if (out.different++ == 0) out.first_difference = fmt::format("record {}: {}", record, what);
   };
@@ -62,6 +97,18 @@ Result<JournalReplay> ReplayJournal(const JournalContents& journal, const Regist
       if (!again) return tl::unexpected<Error>(again.error());
       if (again->kind != decision->kind) {
         differs(i, fmt::format("was {}, now {}", OutcomeKindName(decision->kind),
+                               OutcomeKindName(again->kind)));
+      }
+    } else if (const auto* gang = std::get_if<GangReservedRecord>(&record.body)) {
+      const auto again = decide_gang(gang->gang, record.now);
+      if (!again) return tl::unexpected<Error>(again.error());
+      const std::string same = SamePlaces(engine, *gang, *again);
+      if (!same.empty()) differs(i, same);
+    } else if (const auto* refused = std::get_if<GangDecisionRecord>(&record.body)) {
+      const auto again = decide_gang(refused->gang, record.now);
+      if (!again) return tl::unexpected<Error>(again.error());
+      if (again->kind != refused->kind) {
+        differs(i, fmt::format("a gang was {}, now {}", OutcomeKindName(refused->kind),
                                OutcomeKindName(again->kind)));
       }
     }

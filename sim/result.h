@@ -57,6 +57,26 @@ struct WaitTimes {  // replay, seconds, over the pods that started
   double mean = 0, p50 = 0, p95 = 0, p99 = 0, max = 0;
 };
 
+// Replay: what the wiring gave to jobs of two cards and more.
+struct TopologyResult {
+  struct BySize {
+    int cards = 0;
+    std::int64_t jobs = 0;
+    double bandwidth_pct = 0;  // mean of got / best possible
+  };
+  struct ByTier {
+    std::string tier;  // "node", or the name of the narrowest tier that holds the job
+    std::int64_t jobs = 0;
+  };
+  std::int64_t jobs = 0;  // with known wiring; 0: the rest is n/a
+  double bandwidth_pct = 0;
+  double at_best_pct = 0;  // share of jobs with the best possible bandwidth
+  double stretch = 1;      // mean run time / recorded duration
+  std::vector<BySize> by_size;
+  std::vector<ByTier> by_tier;  // of all jobs of two cards and more
+  double intact8_mean = 0;      // sets of 8 cards with their best bandwidth left, over time
+};
+
 struct RunResult {
   std::string trace;
   std::string policy;
@@ -66,7 +86,12 @@ struct RunResult {
   std::int64_t failed = 0;  // dropped (saturation), refused or never started (replay)
   Series series;
   double final_allocation_pct = 0;
-  WaitTimes wait;                          // replay
+  WaitTimes wait;               // replay, of jobs (a gang is one)
+  WaitTimes gang_wait;          // of the gangs among them
+  WaitTimes completion;         // from submission to the end (JCT)
+  std::int64_t gangs = 0;       // that started
+  std::int64_t backfilled = 0;  // jobs that passed a waiting head
+  TopologyResult topology;
   std::vector<FailedShape> failed_shapes;  // most GPUs first
   Digest128 decision_digest;
   WorkCounters work;

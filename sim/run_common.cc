@@ -14,6 +14,8 @@ Result<PreparedRun> Prepare(const Workload& workload, const ConfiguredPolicy& po
   engine_options.audit_every = options.audit_every;
   engine_options.scan_every_node = options.scan_every_node;
   engine_options.journal = options.journal;
+  engine_options.executor = options.executor;
+  engine_options.tier_names = workload.tier_names;
   Result<std::unique_ptr<Engine>> engine = Engine::Create(policy, std::move(engine_options));
   if (!engine) return tl::unexpected<Error>(engine.error());
   std::vector<std::uint32_t> by_rank(workload.nodes.size());

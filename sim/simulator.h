@@ -10,6 +10,7 @@
 
 #include "scheduler-core/base/result.h"
 #include "scheduler-core/engine/engine.h"
+#include "sim/job_speed.h"
 #include "sim/result.h"
 #include "sim/workload.h"
 
@@ -21,7 +22,8 @@ struct RunOptions {
   bool scan_every_node = false;   // the oracle: no index
   std::uint32_t audit_every = 0;  // audit after every n-th commit
   JournalSink* journal = nullptr;
-  int stop_at_percent = 0;  // saturation: stop once this much demand has arrived; 0: never
+  Executor* executor = nullptr;  // searches the domains of a gang; not owned
+  int stop_at_percent = 0;       // saturation: stop once this much demand has arrived; 0: never
   std::function<void(Engine&)> inspect;  // called with the engine at the end of the run
 };
 
@@ -47,14 +49,21 @@ Result<RunResult> RunSaturation(const Workload& workload, const ConfiguredPolicy
 enum class QueueOrder : std::uint8_t {
   kFifo,      // the head waits, and all behind it
   kFifoSkip,  // those behind may pass a head that does not fit
+  kEasy,      // they may if the head does not start later for it (sim/backfill.h)
 };
 struct ReplayOptions {
   QueueOrder queue = QueueOrder::kFifo;
-  int points = 120;  // time buckets, each a time-weighted mean
+  int points = 120;          // time buckets, each a time-weighted mean
+  int backfill_depth = 100;  // kEasy: jobs behind the head that are looked at, each time
+  // A job of several cards waits for so much of its best possible bandwidth, in percent; 0: takes
+  // what there is. It is what `topology in node choice` costs and buys (docs/topology.md).
+  int wait_for_bandwidth_pct = 0;
+  SpeedOptions speed;
 };
 
-// Arrivals at their submit times, departures after their durations, a FIFO queue retried whenever
-// capacity came free. What can never fit is refused on arrival.
+// Arrivals at their submit times, departures after their durations (longer where the placement's
+// bandwidth is less than the best, by the job's communication share), a FIFO queue retried whenever
+// capacity came free. A gang is one job. What can never fit is refused on arrival.
 Result<RunResult> RunReplay(const Workload& workload, const ConfiguredPolicy& policy,
                             std::uint64_t seed, const ReplayOptions& replay,
                             const RunOptions& options);

@@ -9,7 +9,8 @@
 // a card can make `restricted` refuse a request that it took before: the minimum shrinks. Hints are
 // merged by AND over every combination; the best merged hint is preferred, then narrow, then low.
 //   none              any; nothing is aligned, no set is chosen
-//   best-effort       the best hint; admits always
+//   best-effort       the best hint; admits always (with no preferred one: the width of the
+//                     resource that needs most NUMA nodes, as kubelet's compareHints)
 //   restricted        admits only a preferred one
 //   single-numa-node  admits only a preferred one of a single NUMA node
 #pragma once
@@ -43,7 +44,7 @@ struct NumaAmounts {
   std::int32_t memory = 0;
   std::int16_t cards = 0;
   std::int16_t nics = 0;
-  friend bool operator==(const NumaAmounts&, const NumaAmounts&) = default;
+  friend auto operator<=>(const NumaAmounts&, const NumaAmounts&) = default;
 };
 
 struct NumaDecision {
@@ -65,7 +66,8 @@ std::vector<NumaAmounts> Divide(std::span<const NumaAmounts> free, NumaSet nodes
                                 const NumaAmounts& demand);
 
 // A pod with several containers under scope container: each is aligned in turn against what the
-// earlier ones left. One decision and division a container; admitted only if all are.
+// earlier ones left. One decision and division a container, up to the first that is refused;
+// admitted only if all are, and all amounts are there (none and best-effort do not look).
 struct NumaPlan {
   bool admitted = false;
   std::vector<NumaDecision> decisions;             // one a container (one for scope pod)

@@ -29,6 +29,7 @@ struct ColumnLister {
     Add(name, cell);
   }
   void Time(std::string_view name, const std::int64_t&) { Add(name, Cell::kUnknown); }
+  void Share(std::string_view name, const std::int32_t&) { Add(name, Cell::kUnknown); }
 };
 
 template <class Row>
@@ -66,6 +67,10 @@ struct RowReader {
     const std::size_t c = column++;
     if (!reader.Field(c).empty()) good &= reader.Seconds(c, /*negative=*/true, &value);
   }
+  void Share(std::string_view, std::int32_t& thousandths) {
+    const std::size_t c = column++;
+    if (!reader.Field(c).empty()) good &= reader.Share(c, &thousandths);
+  }
 };
 
 struct RowWriter {
@@ -88,6 +93,11 @@ struct RowWriter {
   void Time(std::string_view, const std::int64_t& value) {
     Separate();
     AppendSeconds(&out, value);
+  }
+  void Share(std::string_view, const std::int32_t& thousandths) {
+    Separate();
+    // A second is a million; so is a whole.
+    if (thousandths >= 0) AppendSeconds(&out, std::int64_t{thousandths} * 1000);
   }
 };
 

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "traces/canonical.h"
+#include "traces/domains.h"
 #include "traces/limits.h"
 #include "traces/text.h"
 
@@ -75,6 +76,12 @@ class Rules {
     report_(field, "has the unknown value " + Quoted(text) + DidYouMean(text, words, ";") +
                        " known: " + known + ", or empty");
   }
+  void Tier(std::string_view field, const std::string& text) {
+    Name(field, text);
+    if (text.find_first_of("=;") != std::string::npos) {
+      report_(field, Quoted(text) + " is not the name of a tier; write one, such as rack");
+    }
+  }
   void Report(std::string_view field, std::string message) { report_(field, std::move(message)); }
 
  private:
@@ -133,6 +140,10 @@ void CheckNode(const Node& node, const FieldReport& report) {
   rules.RangeOrUnknown("nic_milli", node.nic_milli, 0, kMaxSmall);
   rules.RangeOrUnknown("numa", node.numa, 1, kMaxSmall);
   rules.Name("rack", node.rack);
+  rules.Name("domains", node.domains);
+  if (std::string fault = DomainsFault(node); !fault.empty()) {
+    rules.Report("domains", std::move(fault));
+  }
   rules.Name("topology", node.topology);
   rules.Time("available_from_s", node.available_from_us);
   rules.Time("available_until_s", node.available_until_us);
@@ -166,6 +177,9 @@ void CheckJob(const Job& job, const FieldReport& report) {
   rules.RangeOrUnknown("memory_total_mib", job.memory_total_mib, 0, kMaxAmount);
   rules.RangeOrUnknown("node_count", job.node_count, 0, kMaxReplicas);
   rules.OneOf("censor", job.censor, {"left", "right", "both"});
+  rules.RangeOrUnknown("comm_share", job.comm_milli, 0, 1000);
+  rules.Tier("required_tier", job.required_tier);
+  rules.Tier("preferred_tier", job.preferred_tier);
   rules.Json("extra", job.extra);
 }
 

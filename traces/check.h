@@ -4,7 +4,8 @@
 //
 // The rules: ids are not empty, unique, UTF-8 without NUL; amounts are within limits.h; a node
 // without cards names no model; a task has gpu_milli 0 exactly when gpu_num is 0; intervals do not
-// end before they start; closed vocabularies hold; every task's job exists and every job has a
+// end before they start; closed vocabularies hold; a node's domains are tiers by name, each once,
+// and agree with its rack; every task's job exists and every job has a
 // task; there is at least one node or job.
 #pragma once
 

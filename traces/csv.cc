@@ -353,6 +353,21 @@ bool CsvReader::Seconds(std::size_t column, bool negative, std::int64_t* microse
   return false;
 }
 
+bool CsvReader::Share(std::size_t column, std::int32_t* thousandths) {
+  constexpr std::int64_t kStep = 1000, kOne = 1'000'000;  // as ParseSeconds counts
+  const std::string_view text = Field(column);
+  std::int64_t parsed = 0;
+  const NumberFault fault = ParseSeconds(text, /*negative=*/false, &parsed);
+  if (fault == NumberFault::kNone && parsed <= kOne && parsed % kStep == 0) [[likely]] {
+    *thousandths = static_cast<std::int32_t>(parsed / kStep);
+    return true;
+  }
+  Report(column, std::string(columns_[column].name) + ' ' + Quoted(text) +
+                     " is not a part of one; write 0..1 with at most three digits after the point, "
+                     "such as 0.25");
+  return false;
+}
+
 void AppendCsvField(std::string* out, std::string_view field) {
   if (field.find_first_of(",\"\r\n") == std::string_view::npos) {
     *out += field;

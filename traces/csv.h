@@ -49,6 +49,8 @@ class CsvReader {
   // Decimal seconds with at most six digits after the point, as microseconds within
   // +-kMaxTimeUs; a '-' only when `negative` is allowed.
   bool Seconds(std::size_t column, bool negative, std::int64_t* microseconds);
+  // A decimal part of one, 0..1 in steps of 0.001.
+  bool Share(std::size_t column, std::int32_t* thousandths);
 
   std::size_t line() const { return line_; }  // where the current record starts
   std::size_t ColumnOf(std::size_t column) const;

@@ -1,5 +1,6 @@
 // The columns of the canonical files, each table's said once and in file order. A visitor reads,
-// writes or lists them: Text(name, string&), Number(name, integer&, Cell), Time(name, int64&).
+// writes or lists them: Text(name, string&), Number(name, integer&, Cell), Time(name, int64&),
+// Share(name, int32& thousandths).
 // Internal to the canonical reader and writer.
 #pragma once
 
@@ -32,6 +33,7 @@ void VisitFields(AnyNode& node, Visitor& v) {
   v.Number("nic_milli", node.nic_milli, Cell::kUnknown);
   v.Number("numa", node.numa, Cell::kUnknown);
   v.Text("rack", node.rack);
+  v.Text("domains", node.domains);
   v.Text("topology", node.topology);
   v.Time("available_from_s", node.available_from_us);
   v.Time("available_until_s", node.available_until_us);
@@ -61,6 +63,9 @@ void VisitFields(AnyJob& job, Visitor& v) {
   v.Number("memory_total_mib", job.memory_total_mib, Cell::kUnknown);
   v.Number("node_count", job.node_count, Cell::kUnknown);
   v.Text("censor", job.censor);
+  v.Share("comm_share", job.comm_milli);
+  v.Text("required_tier", job.required_tier);
+  v.Text("preferred_tier", job.preferred_tier);
   v.Text("extra", job.extra);
 }
 

@@ -1,13 +1,13 @@
 #include "traces/generate.h"
 
 #include <algorithm>
-#include <cmath>
-#include <numbers>
+#include <array>
 #include <span>
 #include <utility>
 #include <vector>
 
 #include "scheduler-core/base/rng.h"
+#include "traces/draws.h"
 #include "traces/limits.h"
 #include "traces/openb_mix.h"
 #include "traces/text.h"
@@ -15,23 +15,25 @@
 namespace basalt::trace {
 namespace {
 
-// One stream a purpose, so that asking for more pods never changes the nodes, and so on.
-enum Stream : std::uint64_t { kClassStream = 1, kArrivalStream, kDurationStream, kRankStream };
-
 constexpr std::uint32_t kMaxNodes = 1'000'000;
 constexpr std::uint32_t kMaxPods = 10'000'000;
 constexpr double kMaxLoad = 100;
 constexpr double kMaxMeanDuration = 1e9;  // seconds; 31 years
 constexpr double kMaxSigma = 5;
-constexpr double kMaxOneTime = 1e11;  // one duration or gap, seconds; the tail is cut here
 
 Status CheckOptions(const GeneratorOptions& o) {
   const auto bad = [](const char* option, std::string message) -> Status {
     return Fail(option, std::move(message));
   };
-  if (o.kind != "openb") return bad("kind", "unknown kind " + Quoted(o.kind) + "; known: openb");
+  constexpr std::array<std::string_view, 2> kKinds = {"openb", "gangs"};
+  if (std::ranges::find(kKinds, o.kind) == kKinds.end()) {
+    return bad("kind", "unknown kind " + Quoted(o.kind) + DidYouMean(o.kind, kKinds, ";") +
+                           " known: openb, gangs");
+  }
   if (o.nodes < 1 || o.nodes > kMaxNodes) return bad("nodes", "the range is 1..1000000");
   if (o.pods < 1 || o.pods > kMaxPods) return bad("pods", "the range is 1..10000000");
+  if (o.racks != 0 && o.kind != "gangs") return bad("racks", "only kind gangs has racks");
+  if (o.racks > o.nodes) return bad("racks", "are more than the nodes; the range is 1..nodes");
   // Written so that NaN is refused too.
   if (!(o.load > 0 && o.load <= kMaxLoad)) return bad("load", "the range is above 0 to 100");
   if (!(o.mean_duration_s >= 1e-3 && o.mean_duration_s <= kMaxMeanDuration)) {
@@ -39,12 +41,6 @@ Status CheckOptions(const GeneratorOptions& o) {
   }
   if (!(o.sigma >= 0 && o.sigma <= kMaxSigma)) return bad("sigma", "the range is 0 to 5");
   return {};
-}
-
-std::string Numbered(std::string prefix, std::size_t number, std::size_t digits) {
-  const std::string text = std::to_string(number);
-  if (text.size() < digits) prefix.append(digits - text.size(), '0');
-  return prefix + text;
 }
 
 // How many nodes of each configuration: largest remainder, the earlier configuration on ties.
@@ -89,48 +85,14 @@ void GenerateNodes(const GeneratorOptions& options, Trace* trace) {
   }
 }
 
-// Uniform in (0, 1]: safe for log.
-double Positive(Rng& rng) { return (static_cast<double>(rng.Next()) + 1) * 0x1p-32; }
-
-class Durations {
- public:
-  explicit Durations(const GeneratorOptions& o)
-      : rng_(o.seed, kDurationStream),
-        shape_(o.duration),
-        mean_(o.mean_duration_s),
-        sigma_(o.sigma) {}
-
-  // Seconds; the mean is the option's for both shapes.
-  double Next() {
-    if (shape_ == DurationShape::kExponential) return -std::log(Positive(rng_)) * mean_;
-    // Box-Muller, one of the two normals.
-    const double radius = std::sqrt(-2 * std::log(Positive(rng_)));
-    const double normal = radius * std::cos(2 * std::numbers::pi * rng_.Unit());
-    return mean_ * std::exp(sigma_ * normal - sigma_ * sigma_ / 2);
-  }
-
- private:
-  Rng rng_;
-  DurationShape shape_;
-  double mean_, sigma_;
-};
-
-// Bounded, because a gap between arrivals grows with 1/load and has no bound of its own.
-std::int64_t Microseconds(double seconds) {
-  return std::llround(std::min(seconds, kMaxOneTime) * 1e6);
-}
-
-// Mean seconds between arrivals, such that mean demand x mean duration / gap = load x capacity.
-double MeanGap(const GeneratorOptions& options, const Trace& trace,
-               std::span<const RequestClass> classes) {
-  std::int64_t capacity = 0, demand = 0, pods = 0;
-  for (const Node& node : trace.nodes) capacity += std::int64_t{node.gpu_count} * node.gpu_milli;
+// The mean over the mix, in milli-GPU.
+double MeanDemand(std::span<const RequestClass> classes) {
+  std::int64_t demand = 0, pods = 0;
   for (const RequestClass& c : classes) {
     demand += std::int64_t{c.count} * c.gpu_num * c.gpu_milli;
     pods += c.count;
   }
-  const double mean_demand = static_cast<double>(demand) / static_cast<double>(pods);
-  return mean_demand * options.mean_duration_s / (options.load * static_cast<double>(capacity));
+  return static_cast<double>(demand) / static_cast<double>(pods);
 }
 
 Status GenerateJobs(const GeneratorOptions& options, Trace* trace) {
@@ -138,19 +100,16 @@ Status GenerateJobs(const GeneratorOptions& options, Trace* trace) {
   std::vector<std::uint32_t> up_to;  // cumulative counts
   std::uint32_t total = 0;
   for (const RequestClass& c : classes) up_to.push_back(total += c.count);
-  const double gap = MeanGap(options, *trace, classes);
-  Rng class_rng(options.seed, kClassStream), arrival_rng(options.seed, kArrivalStream);
+  std::int64_t capacity = 0;
+  for (const Node& node : trace->nodes) capacity += std::int64_t{node.gpu_count} * node.gpu_milli;
+  Rng class_rng(options.seed, kClassStream);
+  Arrivals arrivals(options, MeanDemand(classes), capacity);
   Durations durations(options);
   trace->jobs.reserve(options.pods);
   trace->tasks.reserve(options.pods);
   std::int64_t now = 0;
   for (std::uint32_t i = 0; i < options.pods; ++i) {
-    now += Microseconds(-std::log(Positive(arrival_rng)) * gap);
-    if (now > kMaxTimeUs / 2) {
-      return Fail("load",
-                  "the arrivals reach past 15,000 years; raise load or lower pods or "
-                  "mean_duration_s");
-    }
+    if (!arrivals.Next(&now)) return Arrivals::TooLate();
     const auto drawn = std::ranges::upper_bound(up_to, class_rng.Below(total));
     const RequestClass& request = classes[static_cast<std::size_t>(drawn - up_to.begin())];
     Job& job = trace->jobs.emplace_back();
@@ -173,20 +132,26 @@ Status GenerateJobs(const GeneratorOptions& options, Trace* trace) {
 Result<Trace> Generate(const GeneratorOptions& options) {
   if (const Status fine = CheckOptions(options); !fine) return tl::unexpected(fine.error());
   Trace trace;
-  GenerateNodes(options, &trace);
-  if (const Status done = GenerateJobs(options, &trace); !done) return tl::unexpected(done.error());
-  trace.manifest.source = "generated with the request and node mix of openb";
+  const bool gangs = options.kind == "gangs";
+  if (!gangs) GenerateNodes(options, &trace);
+  const Status done = gangs ? GenerateGangs(options, &trace) : GenerateJobs(options, &trace);
+  if (!done) return tl::unexpected(done.error());
   trace.manifest.licence = "Apache-2.0";
-  trace.manifest.attribution =
-      "mix: Alibaba cluster-trace-gpu-v2023 (Weng et al., USENIX ATC 2023), aggregate counts only";
+  if (!gangs) {
+    trace.manifest.source = "generated with the request and node mix of openb";
+    trace.manifest.attribution =
+        "mix: Alibaba cluster-trace-gpu-v2023 (Weng et al., USENIX ATC 2023), aggregate counts "
+        "only";
+  }
   trace.manifest.importer = "generate 1";
-  trace.manifest.notes = {"seed " + std::to_string(options.seed) + ", load " +
-                              std::to_string(options.load) + ", mean duration " +
-                              std::to_string(options.mean_duration_s) + " s, " +
-                              (options.duration == DurationShape::kExponential
-                                   ? "exponential"
-                                   : "lognormal with sigma " + std::to_string(options.sigma)),
-                          "arrivals are Poisson; times are not the source's"};
+  std::vector<std::string>& notes = trace.manifest.notes;
+  notes.insert(notes.begin(),
+               {"seed " + std::to_string(options.seed) + ", load " + std::to_string(options.load) +
+                    ", mean duration " + std::to_string(options.mean_duration_s) + " s, " +
+                    (options.duration == DurationShape::kExponential
+                         ? "exponential"
+                         : "lognormal with sigma " + std::to_string(options.sigma)),
+                "arrivals are Poisson; times are not the source's"});
   return trace;
 }
 

@@ -16,17 +16,21 @@ namespace basalt::trace {
 enum class DurationShape { kExponential, kLognormal };
 
 struct GeneratorOptions {
-  std::string kind = "openb";  // whose mix; openb is the only one
+  // "openb": its nodes and requests. "gangs": machines of 8 cards in racks, jobs of 1..128 GPUs in
+  // Philly's shares (those that the cluster can hold), with gang_min and a made-up comm_share.
+  std::string kind = "openb";
   std::uint64_t seed = 42;
   std::uint32_t nodes = 1213;  // 1..1,000,000; configurations by largest remainder
-  std::uint32_t pods = 8152;   // 1..10,000,000
+  std::uint32_t racks = 0;     // of gangs, 1..nodes; 0: one for 16 nodes
+  std::uint32_t pods = 8152;   // jobs, 1..10,000,000
   double load = 0.9;           // offered GPU load as a part of capacity, above 0, at most 100
   double mean_duration_s = 3600;
   DurationShape duration = DurationShape::kLognormal;
   double sigma = 1.5;  // of the lognormal's exponent, 0..5
 };
 
-// Nodes "node-0000".. with a seeded rank each, jobs "pod-000000".. sorted by submit time. start and
+// Nodes "node-0000".. with a seeded rank each, jobs "pod-000000".. ("job-" of gangs) sorted by
+// submit time. start and
 // end stay unknown: they are what a simulation finds out. Errors name the option.
 Result<Trace> Generate(const GeneratorOptions& options);
 

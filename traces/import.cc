@@ -5,27 +5,33 @@
 #include "traces/canonical.h"
 #include "traces/check.h"
 #include "traces/openb.h"
+#include "traces/philly.h"
 #include "traces/text.h"
 
 namespace basalt::trace {
 namespace {
 
-constexpr std::array<Importer, 2> kImporters = {{
+constexpr std::array<Importer, 3> kImporters = {{
     {"canonical", "a trace directory in this project's format, gputrace/1", "--dir DIR",
      [](const ImportFiles& files) { return ReadTrace(files.directory); }},
     {"openb", "Alibaba cluster-trace-gpu-v2023: a node list and a pod list",
      "--nodes FILE --pods FILE",
      [](const ImportFiles& files) { return ImportOpenb(files.nodes, files.pods); }},
+    {"philly-csv", "Microsoft Philly, the job list of Pollux and Sia; nodes: a canonical nodes.csv",
+     "[--nodes FILE] --pods FILE",
+     [](const ImportFiles& files) { return ImportPhilly(files.nodes, files.pods); }},
 }};
 
-// `files` of the importer names exactly the options that must be given.
+// `files` of the importer names the options that must be given, and in brackets those that may.
 Status CheckFiles(const Importer& importer, const ImportFiles& given) {
   const std::array<std::pair<std::string_view, const std::string*>, 3> options = {
       {{"--nodes", &given.nodes}, {"--pods", &given.pods}, {"--dir", &given.directory}}};
   for (const auto& [option, value] : options) {
-    const bool needed = importer.files.find(option) != std::string_view::npos;
-    if (needed == !value->empty()) continue;
-    return Fail(std::string(option), std::string(needed ? "is missing" : "is not used") +
+    const std::size_t at = importer.files.find(option);
+    const bool known = at != std::string_view::npos;
+    if (known && at > 0 && importer.files[at - 1] == '[') continue;
+    if (known == !value->empty()) continue;
+    return Fail(std::string(option), std::string(known ? "is missing" : "is not used") +
                                          "; format " + std::string(importer.name) + " reads " +
                                          std::string(importer.files));
   }

@@ -19,7 +19,8 @@ struct ImportFiles {
 struct Importer {
   std::string_view name;
   std::string_view help;   // one line: what it reads
-  std::string_view files;  // which of ImportFiles it needs, for usage: "--nodes FILE --pods FILE"
+  std::string_view files;  // which of ImportFiles it needs, for usage: "--nodes FILE --pods FILE";
+                           // in []: optional
   Result<Trace> (*import)(const ImportFiles& files);
 };
 

@@ -29,8 +29,9 @@ struct Node {
   MiB disk_mib = -1;
   std::int32_t nic_milli = -1;
   std::int32_t numa = -1;  // NUMA nodes; -1 unknown
-  std::string rack;
-  std::string topology;
+  std::string rack;        // the rack domain
+  std::string domains;     // "nvlink=c0;rack=r1;zone=z0", narrow to wide (domains.h); or empty
+  std::string topology;    // name of the machine type, or a synthetic description
   std::int64_t available_from_us = kUnknownTime;
   std::int64_t available_until_us = kUnknownTime;
   std::string labels;  // a JSON object, or empty
@@ -47,7 +48,12 @@ struct Job {
   std::int64_t gpu_total_milli = -1, cpu_total_milli = -1, memory_total_mib = -1;
   std::int32_t node_count = -1;
   std::string censor;  // "", left, right, both
-  std::string extra;   // a JSON object, or empty
+  // Thousandths of the run time that are communication at the best bandwidth; -1 unknown.
+  std::int32_t comm_milli = -1;
+  // Names of tiers (node, nvlink, rack, spine, zone, ...) in one domain of which all of the job
+  // must, or should, be; empty: none.
+  std::string required_tier, preferred_tier;
+  std::string extra;  // a JSON object, or empty
   friend bool operator==(const Job&, const Job&) = default;
 };
 

@@ -33,7 +33,36 @@ Status ValidateNode(const NodeSpec& spec, const std::string& where) {
     }
     if (card.slots < 0) return bad(fmt::format("card {}: {} share slots", i, card.slots));
   }
-  return {};
+  if (spec.machine.size() > kMaxMachineText) {
+    return bad(fmt::format("machine description of {} bytes; at most {}", spec.machine.size(),
+                           kMaxMachineText));
+  }
+  if (spec.numa_nodes < 1 || spec.numa_nodes > 1024) {
+    return bad(fmt::format("{} NUMA nodes", spec.numa_nodes));
+  }
+  const bool aligned = spec.numa_policy != topology::NumaPolicy::kNone;
+  if (aligned && spec.numa_nodes > topology::kMaxNumaNodes) {
+    return bad(fmt::format("NUMA policy {} on {} NUMA nodes; at most {} (kubelet's limit too)",
+                           topology::NumaPolicyName(spec.numa_policy), spec.numa_nodes,
+                           topology::kMaxNumaNodes));
+  }
+  if (!spec.numa.empty()) {
+    if (spec.numa.size() != static_cast<std::size_t>(spec.numa_nodes)) {
+      return bad(fmt::format("amounts of {} NUMA nodes, but there are {}", spec.numa.size(),
+                             spec.numa_nodes));
+    }
+    std::int64_t cpu = 0;
+    std::int64_t memory = 0;
+    for (const topology::NumaAmounts& part : spec.numa) {
+      if (part.cpu < 0 || part.memory < 0) return bad("a negative amount on a NUMA node");
+      cpu += part.cpu;
+      memory += part.memory;
+    }
+    if (cpu > spec.cpu_milli || memory > spec.memory_mib) {
+      return bad("its NUMA nodes have more CPU or memory than the node");
+    }
+  }
+  return topology::ValidatePath(spec.network, where);
 }
 
 }  // namespace basalt

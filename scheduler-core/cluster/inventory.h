@@ -2,6 +2,7 @@
 // capacity live here; what is taken lives in ClusterState.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -10,6 +11,8 @@
 #include "scheduler-core/base/result.h"
 #include "scheduler-core/base/units.h"
 #include "scheduler-core/workload/request.h"
+#include "topology/network.h"
+#include "topology/numa.h"
 
 namespace basalt {
 
@@ -37,10 +40,30 @@ struct NodeSpec {
   std::vector<LabelRequirement> labels;
   std::vector<std::string> taints;  // keys; a pod must tolerate each
   std::vector<CardSpec> cards;      // at most 64
+  // How the cards are wired: a machine description (topology/synthetic.h); empty: unknown. Its card
+  // i is cards[i]. Cards whose NUMA node is unknown take the machine's.
+  std::string machine;
+  topology::NetworkPath network;  // narrow to wide; what is unknown is left out
+  // kubelet's Topology Manager on this node. CPU and memory are divided evenly over the NUMA nodes
+  // unless `numa` says what each has (cards and nics in it are ignored).
+  topology::NumaPolicy numa_policy = topology::NumaPolicy::kNone;
+  topology::NumaScope numa_scope = topology::NumaScope::kContainer;
+  std::vector<topology::NumaAmounts> numa;
   friend auto operator<=>(const NodeSpec&, const NodeSpec&) = default;
 };
 
+inline constexpr std::size_t kMaxMachineText = 4096;
+
 Status ValidateNode(const NodeSpec& spec, const std::string& where);
+
+// What a pod that is aligned to NUMA nodes holds there, beside its cards. Amounts are by NUMA node.
+struct NumaTake {
+  topology::NumaSet nodes = 0;  // the hint it was admitted with; 0: best-effort found none
+  std::uint32_t nics = 0;       // bit i: the node's i-th NIC
+  std::array<std::int32_t, topology::kMaxNumaNodes> cpu{};     // milli-cores
+  std::array<std::int32_t, topology::kMaxNumaNodes> memory{};  // MiB
+  friend bool operator==(const NumaTake&, const NumaTake&) = default;
+};
 
 // Nodes that no request can tell apart by name-like properties: same card models in the same
 // order, same taints, and the same values of the label keys that requests use. Feasibility by

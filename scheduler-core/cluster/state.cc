@@ -8,19 +8,14 @@
 #include <utility>
 
 #include "scheduler-core/base/check.h"
+#include "scheduler-core/cluster/draft.h"
+#include "topology/peer_rules.h"
+#include "topology/synthetic.h"
 
 namespace basalt {
 namespace {
 
 constexpr std::size_t kSmallestRing = 1024;
-
-std::int16_t UsableMilli(const CardState& card) {
-  const bool takes_more =
-      card.healthy &&
-      (card.mode == CardMode::kShared || (card.mode == CardMode::kExclusive && card.slices == 0)) &&
-      (card.slots == 0 || card.slices < card.slots) && card.free_milli > 0;
-  return takes_more ? static_cast<std::int16_t>(card.free_milli) : std::int16_t{0};
-}
 
 bool UsableCard(const CardState& card) {
   return card.healthy && (card.mode == CardMode::kShared || card.mode == CardMode::kExclusive);
@@ -37,6 +32,17 @@ Result<NodeId> ClusterState::AddNode(const NodeSpec& spec) {
   if (by_name_.contains(spec.name)) {
     return Fail("node " + spec.name, "a node of this name is already in the cluster");
   }
+  std::uint16_t machine = kNoMachine;
+  if (!spec.machine.empty()) {
+    const Result<std::uint16_t> known = InternMachine(spec.machine, "node " + spec.name);
+    if (!known) return tl::unexpected<Error>(known.error());
+    machine = *known;
+    const int wired = machines_[machine].type->cards();
+    if (static_cast<std::size_t>(wired) != spec.cards.size()) {
+      return Fail("node " + spec.name,
+                  fmt::format("has {} cards, but its machine has {}", spec.cards.size(), wired));
+    }
+  }
   NodeId node;
   const auto lowest = std::min_element(free_slots_.begin(), free_slots_.end());
   if (lowest != free_slots_.end()) {
@@ -48,7 +54,10 @@ Result<NodeId> ClusterState::AddNode(const NodeSpec& spec) {
     pods_.push_back(NodePods{});
     capacity_.push_back(NodeCapacity{});
     cold_.push_back(NodeCold{});
+    machine_of_.push_back(kNoMachine);
+    numa_of_.push_back(kNoNuma);
   }
+  machine_of_[node] = machine;
   NodeCold& cold = cold_[node];
   const std::uint32_t generation = cold.generation + 1;
   cold = NodeCold{};
@@ -58,6 +67,8 @@ Result<NodeId> ClusterState::AddNode(const NodeSpec& spec) {
   cold.rank = spec.rank >= 0 ? spec.rank : next_rank_;
   next_rank_ = std::max(next_rank_, cold.rank + 1);
   cold.numa_nodes = spec.numa_nodes;
+  cold.network = spec.network;
+  cold.numa_spec = spec.numa;
   cold.labels = spec.labels;
   std::sort(cold.labels.begin(), cold.labels.end());
   cold.taints = spec.taints;
@@ -89,6 +100,9 @@ Result<NodeId> ClusterState::AddNode(const NodeSpec& spec) {
     card.memory_free = card.memory_total;
     card.slots = static_cast<std::int16_t>(std::min(card_spec.slots, 32767));
     card.numa = static_cast<std::int16_t>(card_spec.numa);
+    if (card.numa < 0 && machine != kNoMachine) {
+      card.numa = static_cast<std::int16_t>(machines_[machine].type->graph().vertices[i].numa);
+    }
     card.model = static_cast<std::uint16_t>(InternModel(card_spec.model).value());
     card.mode = card_spec.mode;
     cards_.push_back(card);
@@ -103,6 +117,7 @@ Result<NodeId> ClusterState::AddNode(const NodeSpec& spec) {
     capacity.per_mille =
         ((std::uint64_t{1000} << NodeCapacity::kPerMilleShift) + total - 1) / total;
   }
+  AddNuma(node, spec);
   by_name_.insert({spec.name, node});
   hot.node_class = InternClass(node).value();
   hot.schedulable = true;
@@ -125,6 +140,8 @@ void ClusterState::RemoveNode(NodeId node) {
   by_name_.erase(cold.name);
   cold.exists = false;
   hot_[node].schedulable = false;
+  if (numa_of_[node] != kNoNuma) free_numa_.push_back(std::exchange(numa_of_[node], kNoNuma));
+  machine_of_[node] = kNoMachine;
   RefreshNode(node);
   free_slots_.push_back(node);
   order_stale_ = true;
@@ -177,7 +194,23 @@ NodeSpec ClusterState::SpecOf(NodeId node) const {
   for (const auto& [index, uuid] : cold.uuids) {
     spec.cards[static_cast<std::size_t>(index)].uuid = uuid;
   }
+  if (machine(node) != nullptr) spec.machine = machine(node)->type->text();
+  spec.network = cold.network;
+  spec.numa = cold.numa_spec;
+  if (numa(node) != nullptr) {
+    spec.numa_policy = numa(node)->policy;
+    spec.numa_scope = numa(node)->scope;
+  }
   return spec;
+}
+
+int ClusterState::HandedOutCards(NodeId node) const {
+  int count = 0;
+  for (int i = 0; i < hot_[node].cards; ++i) {
+    const CardMode mode = card(node, i).mode;
+    count += mode == CardMode::kShared || mode == CardMode::kExclusive ? 1 : 0;
+  }
+  return count;
 }
 
 std::string ClusterState::CardUuid(NodeId node, int card) const {
@@ -185,6 +218,81 @@ std::string ClusterState::CardUuid(NodeId node, int card) const {
     if (index == card) return uuid;
   }
   return fmt::format("{}/{}", cold_[node].name, card);
+}
+
+Result<std::uint16_t> ClusterState::InternMachine(const std::string& text,
+                                                  const std::string& where) {
+  const auto known = machine_ids_.find(text);
+  if (known != machine_ids_.end()) return known->second;
+  if (machines_.size() >= kNoMachine) return Fail(where, "more than 65,535 machine types");
+  Result<topology::MachineGraph> graph = topology::ParseGraph(text);
+  if (!graph) return Fail(where, "machine: " + graph.error().ToString());
+  auto type = topology::MachineType::Make(std::move(*graph));
+  if (!type) return Fail(where, "machine: " + type.error().ToString());
+  const std::string canonical = (*type)->text();
+  const auto same = machine_ids_.find(canonical);
+  if (same != machine_ids_.end()) {  // the same machine, written another way
+    machine_ids_.emplace(text, same->second);
+    return same->second;
+  }
+  const auto id = static_cast<std::uint16_t>(machines_.size());
+  machines_.push_back(Machine{*type, topology::PairScores((*type)->graph())});
+  machine_ids_.emplace(canonical, id);
+  machine_ids_.emplace(text, id);
+  return id;
+}
+
+void ClusterState::AddNuma(NodeId node, const NodeSpec& spec) {
+  const Machine* wired = machine(node);
+  std::vector<int> nics;
+  if (wired != nullptr) nics = wired->type->graph().Of(topology::VertexKind::kNic);
+  if (nics.size() > static_cast<std::size_t>(kMaxNicsPerNode)) nics.resize(kMaxNicsPerNode);
+  const bool policy = spec.numa_policy != topology::NumaPolicy::kNone;
+  if (spec.numa_nodes > topology::kMaxNumaNodes) return;  // policy none: ValidateNode saw to it
+  if (spec.numa_nodes == 1 && !policy && nics.empty()) return;
+  any_aligned_ = any_aligned_ || policy;
+  NodeNuma numa;
+  numa.policy = spec.numa_policy;
+  numa.scope = spec.numa_scope;
+  numa.nodes = spec.numa_nodes;
+  for (int i = 0; i < numa.nodes; ++i) {
+    const auto n = static_cast<std::size_t>(i);
+    topology::NumaAmounts& part = numa.installed[n];
+    if (spec.numa.empty()) {
+      part.cpu = static_cast<std::int32_t>(spec.cpu_milli / numa.nodes);
+      part.memory = static_cast<std::int32_t>(spec.memory_mib / numa.nodes);
+    } else {
+      part.cpu = spec.numa[n].cpu;
+      part.memory = spec.numa[n].memory;
+    }
+    numa.cpu_free[n] = part.cpu;
+    numa.memory_free[n] = part.memory;
+  }
+  for (int c = 0; c < hot_[node].cards; ++c) {
+    const int at = numa.nodes == 1 ? 0 : card(node, c).numa;
+    if (at < 0 || at >= numa.nodes) {
+      numa.cards_known = false;
+      continue;
+    }
+    numa.cards[static_cast<std::size_t>(at)].Add(c);
+    ++numa.installed[static_cast<std::size_t>(at)].cards;
+  }
+  for (std::size_t i = 0; i < nics.size(); ++i) {
+    // A NIC whose place is unknown counts on the first NUMA node.
+    const int at = wired->type->graph().vertices[static_cast<std::size_t>(nics[i])].numa;
+    const auto n = static_cast<std::size_t>(at < 0 || at >= numa.nodes ? 0 : at);
+    numa.nics[n] |= std::uint32_t{1} << i;
+    numa.nics_free |= std::uint32_t{1} << i;
+    ++numa.installed[n].nics;
+  }
+  if (free_numa_.empty()) {
+    numa_of_[node] = static_cast<std::uint32_t>(numa_.size());
+    numa_.push_back(numa);
+  } else {
+    numa_of_[node] = free_numa_.back();
+    free_numa_.pop_back();
+    numa_[numa_of_[node]] = numa;
+  }
 }
 
 ModelId ClusterState::InternModel(const std::string& name) {
@@ -218,7 +326,8 @@ NodeClassId ClusterState::InternClass(NodeId node) {
       node_class.labels.push_back(label);
     }
   }
-  hot_[node].complex = node_class.mixed || node_class.has_memory || odd_compute;
+  const bool aligned = numa(node) != nullptr && numa(node)->policy != topology::NumaPolicy::kNone;
+  hot_[node].complex = node_class.mixed || node_class.has_memory || odd_compute || aligned;
   any_complex_ = any_complex_ || hot_[node].complex;
   const auto it = class_ids_.find(node_class);
   if (it != class_ids_.end()) return it->second;
@@ -289,6 +398,8 @@ ShapeId ClusterState::InternShape(const RequestSpec& spec) {
   // A whole card means all of it: nobody else can use memory beside exclusive compute.
   if (s.whole) s.card_memory_percent = 100;
   s.asks_card_memory = s.card_memory > 0 || s.card_memory_percent > 0;
+  s.nics = spec.nics;
+  s.planned = spec.numa != topology::NumaPolicy::kNone || spec.nics > 0 || spec.bandwidth_required;
   if (s.gpus == 0) {
     s.kind = kNoGpuKind;
   } else if (!s.whole && s.gpus == 1) {
@@ -303,7 +414,8 @@ ShapeId ClusterState::InternShape(const RequestSpec& spec) {
   const std::int32_t level =
       s.gpus == 0 ? 0 : (s.whole ? kWholeCard * s.gpus : std::max(s.milli, 1));
   entry.need = FilterRow{s.cpu, s.memory, level, 0};
-  entry.filter_decides = s.card_memory == 0 && (s.gpus == 0 || s.whole || s.gpus == 1);
+  entry.filter_decides =
+      !s.planned && s.card_memory == 0 && (s.gpus == 0 || s.whole || s.gpus == 1);
   const ShapeId id = shapes_.push_back(std::move(entry));
   shape_ids_.emplace(spec, id);
   return id;
@@ -343,9 +455,12 @@ bool ClusterState::CardFits(const Shape& s, NodeId node, int index) const {
   // A request for memory only (0 milli) still needs a card that takes one more slice.
   if (free < std::max(s.milli, 1)) return false;
   if (!h.complex && s.card_memory == 0) return true;
-  if (state.memory_free < CardMemoryNeed(s, state)) return false;
+  return state.memory_free >= CardMemoryNeed(s, state) && ModelAllowed(s, state);
+}
+
+bool ClusterState::ModelAllowed(const Shape& s, const CardState& card) const {
   if (s.spec.models.empty()) return true;
-  const std::string& model = models_[ModelId(std::uint32_t{state.model})];
+  const std::string& model = models_[ModelId(std::uint32_t{card.model})];
   return std::find(s.spec.models.begin(), s.spec.models.end(), model) != s.spec.models.end();
 }
 
@@ -361,6 +476,14 @@ CardSet ClusterState::FittingCards(const Shape& s, NodeId node) const {
     if (CardFits(s, node, i)) set.Add(i);
   }
   return set;
+}
+
+bool ClusterState::FitsCards(const Shape& shape, NodeId node) const {
+  if (shape.gpus > 0 && CountFittingCards(shape, node) < shape.gpus) return false;
+  if (!IsPlanned(shape, node)) return true;
+  NodeDraft draft;
+  draft.Load(*this, node);
+  return draft.PlanCards(shape, CardRule::kFirst, 0).fits;
 }
 
 bool ClusterState::CanRecord(ShapeId id, NodeId node, CardSet cards) const {
@@ -387,18 +510,18 @@ bool ClusterState::FitsEmpty(ShapeId id, NodeId node) const {
   int fitting = 0;
   for (int i = 0; i < hot_[node].cards; ++i) {
     const CardState& state = card(node, i);
-    const std::string& model = models_[ModelId(std::uint32_t{state.model})];
-    const bool model_ok =
-        s.spec.models.empty() ||
-        std::find(s.spec.models.begin(), s.spec.models.end(), model) != s.spec.models.end();
-    fitting += model_ok &&
+    fitting += ModelAllowed(s, state) &&
                        (state.mode == CardMode::kShared || state.mode == CardMode::kExclusive) &&
                        state.compute_total >= std::max(s.milli, 1) &&
                        state.memory_total >= CardMemoryNeed(s, state)
                    ? 1
                    : 0;
   }
-  return fitting >= s.gpus;
+  if (fitting < s.gpus) return false;
+  if (!IsPlanned(s, node)) return true;
+  NodeDraft draft;
+  draft.LoadEmpty(*this, node);
+  return draft.PlanCards(s, CardRule::kFirst, 0).fits;
 }
 
 void ClusterState::RebuildOrder() const {
@@ -468,7 +591,8 @@ void ClusterState::RefreshNode(NodeId node) {
   ++change_count_;
 }
 
-void ClusterState::Apply(NodeId node, const Shape& shape, CardSet cards, int sign) {
+void ClusterState::Apply(NodeId node, const Shape& shape, CardSet cards, int sign,
+                         const NumaTake* pinned) {
   NodeHot& hot = hot_[node];
   NodePods& on_node = pods_[node];
   const bool counted = hot.schedulable;
@@ -500,6 +624,15 @@ void ClusterState::Apply(NodeId node, const Shape& shape, CardSet cards, int sig
       totals_.idle_cards += (state.slices == 0 ? 1 : 0) - (card_was_idle ? 1 : 0);
     }
   }
+  if (pinned != nullptr && numa_of_[node] != kNoNuma) {
+    NodeNuma& numa = numa_[numa_of_[node]];
+    for (std::size_t i = 0; i < pinned->cpu.size(); ++i) {
+      numa.cpu_free[i] -= sign * pinned->cpu[i];
+      numa.memory_free[i] -= sign * pinned->memory[i];
+    }
+    // Two pods on one NIC can only be an observation; it stays taken until the first of them ends.
+    numa.nics_free = sign > 0 ? numa.nics_free & ~pinned->nics : numa.nics_free | pinned->nics;
+  }
   RefreshNode(node);
 }
 
@@ -525,6 +658,19 @@ Digest128 ClusterState::ComputeDigest() const {
             std::int32_t{s.slices}, std::int32_t{s.slots}, s.healthy ? 1 : 0,
             static_cast<std::int32_t>(s.mode)}) {
         d.Add(v);
+      }
+    }
+    if (const Machine* wired = machine(node); wired != nullptr) d.Add(wired->type->text());
+    for (const topology::DomainStep& step : cold.network) {
+      d.Add(step.tier);
+      d.Add(step.name);
+    }
+    if (const NodeNuma* part = numa(node); part != nullptr) {
+      d.Add(static_cast<std::uint64_t>(part->policy));
+      d.Add(std::uint64_t{part->nics_free});
+      for (std::size_t n = 0; std::cmp_less(n, part->nodes); ++n) {
+        d.Add(part->cpu_free[n]);
+        d.Add(part->memory_free[n]);
       }
     }
     const Digest128 v = d.value();

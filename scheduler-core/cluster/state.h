@@ -12,6 +12,7 @@
 
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <span>
 #include <string>
 #include <string_view>
@@ -26,6 +27,7 @@
 #include "scheduler-core/base/result.h"
 #include "scheduler-core/cluster/inventory.h"
 #include "scheduler-core/workload/request.h"
+#include "topology/bandwidth.h"
 #include "topology/card_set.h"
 
 namespace basalt {
@@ -90,6 +92,28 @@ struct NodeCapacity {
   std::uint64_t per_mille = 0;
 };
 
+// A machine type of the cluster. The pair scores are what HAMi and go-gpuallocator add up
+// (topology/peer_rules.h).
+struct Machine {
+  std::shared_ptr<const topology::MachineType> type;
+  Eigen::MatrixXi pair_scores;
+};
+
+// The NUMA nodes and NICs of a node where something can be pinned: more than one NUMA node, a
+// Topology Manager policy, or known NICs.
+struct NodeNuma {
+  topology::NumaPolicy policy = topology::NumaPolicy::kNone;
+  topology::NumaScope scope = topology::NumaScope::kContainer;
+  int nodes = 1;
+  bool cards_known = true;  // every card's NUMA node is known; else cards give no hint
+  std::array<topology::NumaAmounts, topology::kMaxNumaNodes> installed{};
+  std::array<CardSet, topology::kMaxNumaNodes> cards{};
+  std::array<std::uint32_t, topology::kMaxNumaNodes> nics{};  // NICs of each, as bits
+  std::uint32_t nics_free = 0;
+  std::array<std::int32_t, topology::kMaxNumaNodes> cpu_free{};
+  std::array<std::int32_t, topology::kMaxNumaNodes> memory_free{};
+};
+
 // Sums over the schedulable nodes, kept up to date with each change.
 struct ClusterTotals {
   std::int64_t nodes = 0;
@@ -123,6 +147,7 @@ struct UndoStep {
   ShapeId shape;
   CardSet cards;
   int sign;
+  std::shared_ptr<const NumaTake> numa;
 };
 
 class ClusterState {
@@ -154,6 +179,8 @@ class ClusterState {
   const CardState& card(NodeId node, int card) const {
     return cards_[hot_[node].first_card + static_cast<std::uint32_t>(card)];
   }
+  // Cards that are handed out to pods at all (shared or exclusive), healthy or not.
+  int HandedOutCards(NodeId node) const;
   std::string CardUuid(NodeId node, int card) const;
   // Pods of each workload kind on the node (kShareKind, whole-card kinds); CPU-only pods are not
   // counted. `distinct_kinds` of them are non-zero.
@@ -162,6 +189,20 @@ class ClusterState {
   }
   int distinct_kinds(NodeId node) const { return pods_[node].distinct_kinds; }
   int pods_on(NodeId node) const { return pods_[node].pods; }
+  // How the node's cards are wired; null when unknown.
+  const Machine* machine(NodeId node) const {
+    const std::uint16_t m = machine_of_[node];
+    return m == kNoMachine ? nullptr : &machines_[m];
+  }
+  // Null where nothing can be pinned.
+  const NodeNuma* numa(NodeId node) const {
+    const std::uint32_t n = numa_of_[node];
+    return n == kNoNuma ? nullptr : &numa_[n];
+  }
+  bool unlimited_pods(NodeId node) const { return pods_[node].unlimited; }
+  // The node is said to have one NUMA node, so that whatever runs there is aligned.
+  bool single_numa(NodeId node) const { return cold_[node].numa_nodes == 1; }
+  const topology::NetworkPath& network(NodeId node) const { return cold_[node].network; }
 
   const NodeClass& class_of(NodeClassId id) const { return classes_[id]; }
   std::size_t class_count() const { return classes_.size(); }
@@ -188,7 +229,7 @@ class ClusterState {
     if (Below(row, entry.need)) return false;
     if (!entry.every_class_ok && entry.class_ok[hot_[node].node_class] == 0) return false;
     if (entry.filter_decides && (row[3] & 1) == 0) return true;
-    return entry.shape.gpus == 0 || CountFittingCards(entry.shape, node) >= entry.shape.gpus;
+    return FitsCards(entry.shape, node);
   }
   // The rows of all slots; unused slots take no pod.
   std::span<const FilterRow> FilterRows() const { return {filter_.data(), filter_.size()}; }
@@ -209,11 +250,20 @@ class ClusterState {
       __builtin_prefetch(cards + at, 1);
     }
   }
+  // The cards' part of Fits, and what is planned with them: NUMA nodes, NICs, required bandwidth.
+  bool FitsCards(const Shape& shape, NodeId node) const;
+  bool any_aligned() const { return any_aligned_; }  // some node has, or had, a NUMA policy
+  // True when placing the shape on the node is planned (cluster/draft.h) and not card by card.
+  bool IsPlanned(const Shape& shape, NodeId node) const {
+    return shape.planned || (any_aligned_ && numa(node) != nullptr &&
+                             numa(node)->policy != topology::NumaPolicy::kNone);
+  }
   // Every node that the shape fits, in rank order.
   void CollectFeasible(ShapeId id, std::vector<NodeId>* nodes) const;
   bool CardFits(const Shape& s, NodeId node, int card) const;
   int CountFittingCards(const Shape& s, NodeId node) const;
   CardSet FittingCards(const Shape& s, NodeId node) const;
+  bool ModelAllowed(const Shape& s, const CardState& card) const;
   // MiB that one slice of the shape takes on the card.
   std::int32_t CardMemoryNeed(const Shape& s, const CardState& card) const;
   // Observations may take more than there is, but not without end: false when taking this would run
@@ -264,6 +314,8 @@ class ClusterState {
     std::vector<std::pair<std::int16_t, std::string>> uuids;  // the cards that were given one
     std::uint32_t generation = 0;
     std::int32_t numa_nodes = 1;
+    topology::NetworkPath network;
+    std::vector<topology::NumaAmounts> numa_spec;
     bool exists = false;
     bool cordoned = false;
   };
@@ -276,7 +328,9 @@ class ClusterState {
   void RebuildOrder() const;
 
   // Take/Give and their exact inverses; Transaction is the only caller.
-  void Apply(NodeId node, const Shape& shape, CardSet cards, int sign);
+  void Apply(NodeId node, const Shape& shape, CardSet cards, int sign, const NumaTake* numa);
+  Result<std::uint16_t> InternMachine(const std::string& text, const std::string& where);
+  void AddNuma(NodeId node, const NodeSpec& spec);
   void RefreshNode(NodeId node);  // derived columns, totals, change log
   void ContributeTotals(NodeId node, int sign);
   NodeClassId InternClass(NodeId node);
@@ -292,6 +346,15 @@ class ClusterState {
   IdVector<NodeId, NodeCold> cold_;
   std::vector<std::int16_t> card_free_;
   std::vector<CardState> cards_;
+  static constexpr std::uint16_t kNoMachine = 0xFFFF;
+  static constexpr std::uint32_t kNoNuma = 0xFFFFFFFF;
+  IdVector<NodeId, std::uint16_t> machine_of_;
+  IdVector<NodeId, std::uint32_t> numa_of_;
+  std::vector<Machine> machines_;  // one a description, kept for the state's lifetime
+  std::map<std::string, std::uint16_t> machine_ids_;
+  std::vector<NodeNuma> numa_;
+  std::vector<std::uint32_t> free_numa_;
+  bool any_aligned_ = false;        // some node has, or had, a Topology Manager policy
   std::vector<NodeId> free_slots_;  // of removed nodes; the lowest is reused first
   tsl::robin_map<std::string, NodeId> by_name_;
   std::int64_t next_rank_ = 0;

@@ -7,7 +7,7 @@ void Transaction::Rollback(std::size_t checkpoint) {
   while (log.size() > base_ + checkpoint) {
     const UndoStep step = log.back();
     log.pop_back();
-    state_.Apply(step.node, state_.shape(step.shape), step.cards, -step.sign);
+    state_.Apply(step.node, state_.shape(step.shape), step.cards, -step.sign, step.numa.get());
   }
 }
 

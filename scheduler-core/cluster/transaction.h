@@ -6,6 +6,8 @@
 #pragma once
 
 #include <cstddef>
+#include <memory>
+#include <utility>
 
 #include "scheduler-core/cluster/state.h"
 
@@ -21,8 +23,15 @@ class Transaction {
 
   // Takes one pod of the shape from the node and cards. The caller has checked Fits for decisions;
   // observations (a pod that is already bound there) may take what is not free.
-  void Take(NodeId node, ShapeId shape, CardSet cards) { Do(node, shape, cards, +1); }
-  void Give(NodeId node, ShapeId shape, CardSet cards) { Do(node, shape, cards, -1); }
+  // `numa`: what is pinned beside the cards, null for most pods; given back as it was taken.
+  void Take(NodeId node, ShapeId shape, CardSet cards,
+            std::shared_ptr<const NumaTake> numa = nullptr) {
+    Do(node, shape, cards, +1, std::move(numa));
+  }
+  void Give(NodeId node, ShapeId shape, CardSet cards,
+            std::shared_ptr<const NumaTake> numa = nullptr) {
+    Do(node, shape, cards, -1, std::move(numa));
+  }
 
   // Positions in this transaction's log; 0 is its start.
   std::size_t Checkpoint() const { return state_.undo_log_.size() - base_; }
@@ -34,9 +43,10 @@ class Transaction {
   }
 
  private:
-  void Do(NodeId node, ShapeId shape, CardSet cards, int sign) {
-    state_.Apply(node, state_.shape(shape), cards, sign);
-    state_.undo_log_.push_back(UndoStep{node, shape, cards, sign});
+  void Do(NodeId node, ShapeId shape, CardSet cards, int sign,
+          std::shared_ptr<const NumaTake> numa) {
+    state_.Apply(node, state_.shape(shape), cards, sign, numa.get());
+    state_.undo_log_.push_back(UndoStep{node, shape, cards, sign, std::move(numa)});
   }
 
   ClusterState& state_;

@@ -6,19 +6,10 @@
 #include <utility>
 
 #include "scheduler-core/base/check.h"
+#include "scheduler-core/cluster/draft.h"
 #include "scheduler-core/cluster/transaction.h"
 
 namespace basalt {
-namespace {
-
-// Orders the expiry heap: the earliest lease on top.
-constexpr auto kLater = [](const auto& a, const auto& b) {
-  return a.at != b.at ? a.at > b.at : a.epoch > b.epoch;
-};
-
-std::string UidText(const PodUid& uid) { return Digest128{uid.hi, uid.lo}.ToHex(); }
-
-}  // namespace
 
 Result<std::unique_ptr<Engine>> Engine::Create(ConfiguredPolicy policy, EngineOptions options) {
   BASALT_CHECK(policy.policy != nullptr);
@@ -32,6 +23,7 @@ Result<std::unique_ptr<Engine>> Engine::Create(ConfiguredPolicy policy, EngineOp
 Engine::Engine(ConfiguredPolicy policy, EngineOptions options)
     : policy_(std::move(policy)), options_(std::move(options)), index_(options_.shape_cap) {
   if (!options_.target.empty()) fragmentation_.emplace(state_, options_.target);
+  for (const auto& [tier, name] : options_.tier_names) domains_.SetTierName(tier, name);
   JournalPolicy();
 }
 
@@ -83,7 +75,7 @@ Status Engine::Apply(const Event& event, SimTime now) {
   } else if (const auto* removed = std::get_if<NodeRemoved>(&event)) {
     const NodeId node = state_.FindNode(removed->node);
     if (!node.valid()) return unknown(removed->node);
-    while (!on_node_[node].empty()) End(on_node_[node].back());
+    while (!on_node_[node].empty()) End(on_node_[node].back(), Ending::kLost);
     state_.RemoveNode(node);
   } else if (const auto* cordoned = std::get_if<NodeCordoned>(&event)) {
     const NodeId node = state_.FindNode(cordoned->node);
@@ -105,31 +97,42 @@ Status Engine::Apply(const Event& event, SimTime now) {
       return Fail("pod " + UidText(observed->uid),
                   "names a card that the node does not have, or takes absurdly more than there is");
     }
+    Allocation was;  // what the pod held before: its place in a gang stays
     if (const auto it = by_uid_.find(observed->uid); it != by_uid_.end()) {
       Allocation& held = allocations_[it->second];
       if (held.attempt == observed->attempt && held.shape == *shape && held.node == node &&
           held.cards == observed->cards) {
         // The binding of our own lease, seen before its Confirm arrived: the lease keeps its epoch.
         held.confirmed = true;
+        if (held.member >= 0) MemberSeen(*observed, &held);
         Journal(JournalRecord{now, EventRecord{std::move(recorded)}});
         return {};
       }
-      End(it->second);
+      was = held;
+    }
+    MemberSeen(*observed, &was);
+    if (const auto it = by_uid_.find(observed->uid); it != by_uid_.end()) {
+      End(it->second, Ending::kReplaced);
     }
     Transaction tx(state_);
-    tx.Take(node, *shape, observed->cards);
+    tx.Take(node, *shape, observed->cards, observed->numa);
     tx.Commit();
-    Allocation a{observed->uid, observed->attempt, *shape, node, observed->cards,
-                 observed->job, next_epoch_++,     now,    true};
-    Insert(a);
+    Insert(Allocation{observed->uid, observed->attempt, *shape, node, observed->cards,
+                      observed->job, next_epoch_++, now, true, observed->numa, was.gang,
+                      was.member});
     AfterCommit(node);
   } else if (const auto* gone = std::get_if<PodGone>(&event)) {
     const auto it = by_uid_.find(gone->uid);
     if (it == by_uid_.end()) return {};  // told twice, or never ours
-    End(it->second);
+    End(it->second, gone->failed ? Ending::kLost : Ending::kFinished);
   }
   Journal(JournalRecord{now, EventRecord{std::move(recorded)}});
   return {};
+}
+
+std::uint64_t Engine::SeedOf(const PodUid& uid, std::uint32_t attempt) const {
+  return MixPair(options_.seed ^ 0x9E3779B97F4A7C15ULL ^ attempt,
+                 uid.lo ^ (uid.hi * 0xD6E8FEB86659FD93ULL) ^ 0xA0761D6478BD642FULL);
 }
 
 PlacementContext Engine::MakeContext(const Request& request) {
@@ -140,15 +143,16 @@ PlacementContext Engine::MakeContext(const Request& request) {
     const auto it = jobs_.find(request.job);
     if (it != jobs_.end()) job = &it->second;
   }
-  const std::uint64_t seed =
-      MixPair(options_.seed ^ 0x9E3779B97F4A7C15ULL ^ request.attempt,
-              request.uid.lo ^ (request.uid.hi * 0xD6E8FEB86659FD93ULL) ^ 0xA0761D6478BD642FULL);
+  const bool needs_domains = policy_.policy->traits().needs_domains;
+  if (needs_domains) domains_.CatchUp(state_);
+  const std::uint64_t seed = SeedOf(request.uid, request.attempt);
   return PlacementContext{state_,
                           request.shape,
                           state_.shape(request.shape),
                           policy_.card_rule,
                           fragmentation_ ? &*fragmentation_ : nullptr,
                           job,
+                          needs_domains ? &domains_ : nullptr,
                           seed,
                           work_};
 }
@@ -213,6 +217,51 @@ void Engine::RecordDecision(const Request& request, const Outcome& outcome, SimT
   }
 }
 
+Placement Engine::MakePlacement(const PlacementContext& context, const BestNode& best) const {
+  Placement placement;
+  placement.node = best.node;
+  placement.score = best.score;
+  placement.generation = state_.generation(best.node);
+  placement.cards = policy_.policy->ChooseCards(context, best.node);
+  if (state_.IsPlanned(context.shape, best.node)) {
+    // The cards came from the same plan; this is the rest of it.
+    NodeDraft draft;
+    draft.Load(state_, best.node);
+    CardPlan plan = draft.PlanCards(context.shape, policy_.card_rule, context.seed);
+    placement.cards = plan.cards;
+    placement.numa = std::move(plan.numa);
+  }
+  return placement;
+}
+
+bool Engine::StillFits(ShapeId shape_id, const Placement& placement) const {
+  const Shape& shape = state_.shape(shape_id);
+  const NodeId node = placement.node;
+  bool fits = node.valid() && node.index() < state_.node_slots() && state_.exists(node) &&
+              state_.generation(node) == placement.generation && state_.Fits(shape_id, node) &&
+              placement.cards.size() == shape.gpus;
+  if (!fits) return false;
+  for (const int card : placement.cards) {
+    fits = fits && card < state_.hot(node).cards && state_.CardFits(shape, node, card);
+  }
+  if (shape.spec.bandwidth_required) {
+    fits = fits && state_.machine(node) != nullptr &&
+           state_.machine(node)->type->Bandwidth(placement.cards) >= shape.spec.min_bandwidth_mbps;
+  }
+  if (!fits || !state_.IsPlanned(shape, node)) return fits;
+  const NodeNuma* numa = state_.numa(node);
+  if (placement.numa == nullptr) {
+    return shape.nics == 0 && (numa == nullptr || (shape.spec.numa == topology::NumaPolicy::kNone &&
+                                                   numa->policy == topology::NumaPolicy::kNone));
+  }
+  if (numa == nullptr || (placement.numa->nics & ~numa->nics_free) != 0) return false;
+  for (std::size_t i = 0; i < placement.numa->cpu.size(); ++i) {
+    fits = fits && placement.numa->cpu[i] <= std::max(numa->cpu_free[i], 0) &&
+           placement.numa->memory[i] <= std::max(numa->memory_free[i], 0);
+  }
+  return fits;
+}
+
 Outcome Engine::Propose(const Request& request, SimTime now) {
   now = Forward(now);
   Expire(now);
@@ -222,7 +271,8 @@ Outcome Engine::Propose(const Request& request, SimTime now) {
     if (held.attempt == request.attempt) {
       outcome.kind = OutcomeKind::kPlaced;
       outcome.already_held = true;
-      outcome.placement = Placement{held.node, held.cards, 0, state_.generation(held.node)};
+      outcome.placement =
+          Placement{held.node, held.cards, 0, state_.generation(held.node), held.numa};
     } else {
       outcome.kind = OutcomeKind::kWait;
       outcome.earlier_attempt_held = true;
@@ -235,8 +285,7 @@ Outcome Engine::Propose(const Request& request, SimTime now) {
   if (best.node.valid()) {
     state_.PrefetchForTake(best.node);
     outcome.kind = OutcomeKind::kPlaced;
-    outcome.placement = Placement{best.node, policy_.policy->ChooseCards(context, best.node),
-                                  best.score, state_.generation(best.node)};
+    outcome.placement = MakePlacement(context, best);
     BASALT_CHECK(outcome.placement.cards.size() == context.shape.gpus);
   } else {
     outcome.kind = PossibleWhenEmpty(request.shape) ? OutcomeKind::kWait : OutcomeKind::kInfeasible;
@@ -259,42 +308,33 @@ Result<Lease> Engine::Reserve(const Request& request, const Placement& placement
     }
     return Lease{held.uid, held.epoch, held.expires};
   }
-  const Shape& shape = state_.shape(request.shape);
-  const NodeId node = placement.node;
-  bool fits = node.valid() && node.index() < state_.node_slots() && state_.exists(node) &&
-              state_.generation(node) == placement.generation && state_.Fits(request.shape, node) &&
-              placement.cards.size() == shape.gpus;
-  if (fits) {
-    for (const int card : placement.cards) {
-      fits = fits && card < state_.hot(node).cards && state_.CardFits(shape, node, card);
-    }
-  }
-  if (!fits) {
+  if (!StillFits(request.shape, placement)) {
     return Fail("pod " + UidText(request.uid),
                 "what was proposed is no longer free; propose again");
   }
+  const NodeId node = placement.node;
   Transaction tx(state_);
-  tx.Take(node, request.shape, placement.cards);
+  tx.Take(node, request.shape, placement.cards, placement.numa);
   tx.Commit();
-  const Allocation a{request.uid,
-                     request.attempt,
-                     request.shape,
-                     node,
-                     placement.cards,
-                     request.job,
-                     next_epoch_++,
-                     now.Plus(options_.lease_ttl_us),
-                     false};
-  const std::uint32_t slot = Insert(a);
-  expiries_.push_back(Expiry{a.expires, a.epoch, slot});
-  std::push_heap(expiries_.begin(), expiries_.end(), kLater);
+  const std::uint32_t slot = Insert(Allocation{
+      request.uid, request.attempt, request.shape, node, placement.cards, request.job,
+      next_epoch_++, now.Plus(options_.lease_ttl_us), false, placement.numa, PodUid{}, -1});
+  AddExpiry(slot);
+  const Allocation& a = allocations_[slot];
   if (options_.journal != nullptr) {
     const std::uint32_t number = JournalShape(request.shape);
     Journal(JournalRecord{now, ReservedRecord{a.uid, a.attempt, number, a.job, state_.name(node),
-                                              a.cards, a.epoch, a.expires}});
+                                              a.cards, a.epoch, a.expires, a.numa}});
   }
+  const Lease lease{a.uid, a.epoch, a.expires};
   AfterCommit(node);
-  return Lease{a.uid, a.epoch, a.expires};
+  return lease;
+}
+
+void Engine::AddExpiry(std::uint32_t slot) {
+  const Allocation& a = allocations_[slot];
+  expiries_.push_back(Expiry{a.expires, a.epoch, slot});
+  std::push_heap(expiries_.begin(), expiries_.end(), Expiry::Later);
 }
 
 Status Engine::Confirm(const Lease& lease, SimTime now) {
@@ -310,27 +350,35 @@ Status Engine::Confirm(const Lease& lease, SimTime now) {
                 fmt::format("lease {} was replaced by lease {}", lease.epoch, a.epoch));
   }
   if (a.confirmed) return {};
+  if (a.member >= 0) {
+    return Fail("pod " + UidText(lease.uid),
+                "is of gang " + UidText(a.gang) + "; its lease is confirmed as a whole");
+  }
   if (now >= a.expires) {
     return Fail("pod " + UidText(lease.uid), "the lease has expired; propose again");
   }
   a.confirmed = true;
   if (options_.journal != nullptr) Journal(JournalRecord{now, ConfirmedRecord{lease.uid}});
+  TrimExpiries();
+  return {};
+}
+
+void Engine::TrimExpiries() {
   // Confirmed leases stay in the heap until met; rebuild it when most of it is such.
   if (expiries_.size() > by_uid_.size() + 64) {
     std::erase_if(expiries_, [this](const Expiry& e) {
       const Allocation& held = allocations_[e.slot];
       return held.epoch != e.epoch || held.confirmed;
     });
-    std::make_heap(expiries_.begin(), expiries_.end(), kLater);
+    std::make_heap(expiries_.begin(), expiries_.end(), Expiry::Later);
   }
-  return {};
 }
 
 Status Engine::Release(const PodUid& uid, SimTime now) {
   now = Forward(now);
   const auto it = by_uid_.find(uid);
   if (it == by_uid_.end()) return Fail("pod " + UidText(uid), "holds nothing");
-  End(it->second);
+  End(it->second, Ending::kFinished);
   if (options_.journal != nullptr) Journal(JournalRecord{now, ReleasedRecord{uid}});
   return {};
 }
@@ -340,12 +388,16 @@ std::size_t Engine::Expire(SimTime now) {
   std::size_t ended = 0;
   while (!expiries_.empty() && expiries_.front().at <= now) {
     const Expiry due = expiries_.front();
-    std::pop_heap(expiries_.begin(), expiries_.end(), kLater);
+    std::pop_heap(expiries_.begin(), expiries_.end(), Expiry::Later);
     expiries_.pop_back();
     const Allocation& a = allocations_[due.slot];
     if (a.epoch != due.epoch || a.confirmed) continue;
     const PodUid uid = a.uid;
-    End(due.slot);
+    if (a.member >= 0) {
+      ExpireMembers(a.gang, a.epoch);
+    } else {
+      End(due.slot, Ending::kExpired);
+    }
     ++ended;
     if (options_.journal != nullptr) Journal(JournalRecord{now, ExpiredRecord{uid}});
   }
@@ -421,15 +473,17 @@ void Engine::Erase(std::uint32_t slot) {
     if (nodes.empty()) jobs_.erase(it);
   }
   a.epoch = 0;  // an entry of the expiry heap that still points here is stale
+  a.numa.reset();
   free_allocations_.push_back(slot);
 }
 
-void Engine::End(std::uint32_t slot) {
+void Engine::End(std::uint32_t slot, Ending ending) {
   const Allocation a = allocations_[slot];
   Transaction tx(state_);
-  tx.Give(a.node, a.shape, a.cards);
+  tx.Give(a.node, a.shape, a.cards, a.numa);
   tx.Commit();
   Erase(slot);
+  if (a.member >= 0 && ending != Ending::kReplaced) MemberEnded(a, ending);
   AfterCommit(a.node);
 }
 
@@ -454,9 +508,17 @@ Status Engine::AuditNode(NodeId node) const {
     milli.push_back(state_.card(node, i).compute_total);
     card_memory.push_back(state_.card(node, i).memory_total);
   }
+  NumaTake pinned;
   for (const std::uint32_t slot : on_node_[node]) {
     const Allocation& a = allocations_[slot];
     const Shape& shape = state_.shape(a.shape);
+    if (a.numa != nullptr) {
+      pinned.nics |= a.numa->nics;
+      for (std::size_t i = 0; i < pinned.cpu.size(); ++i) {
+        pinned.cpu[i] += a.numa->cpu[i];
+        pinned.memory[i] += a.numa->memory[i];
+      }
+    }
     cpu -= shape.cpu;
     memory -= shape.memory;
     for (const int card : a.cards) {
@@ -472,6 +534,18 @@ Status Engine::AuditNode(NodeId node) const {
   };
   if (cpu != hot.cpu_free) return differs("free CPU milli", cpu, hot.cpu_free);
   if (memory != hot.memory_free) return differs("free memory MiB", memory, hot.memory_free);
+  if (const NodeNuma* numa = state_.numa(node); numa != nullptr) {
+    for (std::size_t i = 0; std::cmp_less(i, numa->nodes); ++i) {
+      const std::int64_t cpu_left = numa->installed[i].cpu - pinned.cpu[i];
+      const std::int64_t memory_left = numa->installed[i].memory - pinned.memory[i];
+      if (cpu_left != numa->cpu_free[i] || memory_left != numa->memory_free[i]) {
+        return differs(fmt::format("NUMA node {} free CPU milli", i), cpu_left, numa->cpu_free[i]);
+      }
+    }
+    if ((numa->nics_free & pinned.nics) != 0) {
+      return differs("free NICs that pods hold", 0, numa->nics_free & pinned.nics);
+    }
+  }
   const auto pods = static_cast<std::int64_t>(on_node_[node].size());
   if (pods != state_.pods_on(node)) return differs("pods", pods, state_.pods_on(node));
   for (int i = 0; i < hot.cards; ++i) {
@@ -536,146 +610,32 @@ Digest128 Engine::StateDigest() const {
     d.Add(a.cards.bits());
     d.Add(a.job);
     d.Add(a.confirmed ? std::int64_t{-1} : a.expires.us);
+    if (a.numa != nullptr) {
+      d.Add(std::uint64_t{a.numa->nics});
+      for (std::size_t i = 0; i < a.numa->cpu.size(); ++i) {
+        d.Add(a.numa->cpu[i]);
+        d.Add(a.numa->memory[i]);
+      }
+    }
+    if (a.member >= 0) {
+      d.Add(a.gang.lo);
+      d.Add(a.member);
+    }
+    const Digest128 v = d.value();
+    sum.hi += v.hi;
+    sum.lo += v.lo;
+  }
+  for (const auto& [uid, gang] : gangs_) {
+    Digest d;
+    d.Add(uid.hi);
+    d.Add(uid.lo);
+    d.Add(gang.attempt);
+    for (const Gang::Member member : gang.members) d.Add(static_cast<std::uint64_t>(member));
     const Digest128 v = d.value();
     sum.hi += v.hi;
     sum.lo += v.lo;
   }
   return sum;
-}
-
-std::string Engine::Snapshot() const {
-  SnapshotContents contents;
-  contents.next_epoch = next_epoch_;
-  contents.now = now_;
-  for (std::size_t s = 0; s < state_.shape_count(); ++s) {
-    contents.shapes.push_back(state_.shape(ShapeId(s)).spec);
-  }
-  for (const NodeId node : state_.order()) {
-    SnapshotNode saved;
-    saved.spec = state_.SpecOf(node);
-    saved.cordoned = state_.cordoned(node);
-    for (int c = 0; c < state_.hot(node).cards; ++c) {
-      if (!state_.card(node, c).healthy) {
-        saved.unhealthy_cards.push_back(static_cast<std::uint8_t>(c));
-      }
-    }
-    contents.nodes.push_back(std::move(saved));
-    std::vector<std::uint32_t> slots = on_node_[node];
-    std::sort(slots.begin(), slots.end(), [this](std::uint32_t a, std::uint32_t b) {
-      return allocations_[a].uid < allocations_[b].uid;
-    });
-    for (const std::uint32_t slot : slots) {
-      const Allocation& a = allocations_[slot];
-      contents.allocations.push_back(SnapshotAllocation{a.uid, a.attempt, a.shape.value(), a.job,
-                                                        state_.name(node), a.cards, a.epoch,
-                                                        a.expires, a.confirmed});
-    }
-  }
-  return EncodeSnapshot(contents);
-}
-
-Result<std::unique_ptr<Engine>> Engine::Restore(std::string_view snapshot, ConfiguredPolicy policy,
-                                                EngineOptions options) {
-  Result<SnapshotContents> contents = DecodeSnapshot(snapshot);
-  if (!contents) return tl::unexpected<Error>(contents.error());
-  // What the snapshot holds is not journaled again: snapshot and new journal together are the
-  // state.
-  JournalSink* const journal = std::exchange(options.journal, nullptr);
-  Result<std::unique_ptr<Engine>> made = Create(std::move(policy), std::move(options));
-  if (!made) return made;
-  Engine& engine = **made;
-  for (const SnapshotNode& node : contents->nodes) {
-    if (Status ok = engine.Apply(NodeAdded{node.spec}, SimTime{}); !ok) {
-      return tl::unexpected<Error>(ok.error());
-    }
-    const NodeId id = engine.state_.FindNode(node.spec.name);
-    for (const std::uint8_t card : node.unhealthy_cards) {
-      if (card >= engine.state_.hot(id).cards) {
-        return Fail("snapshot", "an unhealthy card that the node does not have");
-      }
-      engine.state_.SetCardHealth(id, card, false);
-    }
-    if (node.cordoned) engine.state_.SetCordoned(id, true);
-  }
-  std::vector<ShapeId> shapes;
-  for (const RequestSpec& spec : contents->shapes) {
-    const Result<ShapeId> shape = engine.InternShape(spec);
-    if (!shape) return tl::unexpected<Error>(shape.error());
-    shapes.push_back(*shape);
-  }
-  for (const SnapshotAllocation& a : contents->allocations) {
-    const NodeId node = engine.state_.FindNode(a.node);
-    if (!node.valid() || a.shape >= shapes.size() || engine.by_uid_.contains(a.uid)) {
-      return Fail("snapshot", "an allocation names an unknown node or shape, or stands twice");
-    }
-    if (!engine.state_.CanRecord(shapes[a.shape], node, a.cards)) {
-      return Fail("snapshot", "an allocation names a card that its node does not have");
-    }
-    Transaction tx(engine.state_);
-    tx.Take(node, shapes[a.shape], a.cards);
-    tx.Commit();
-    const std::uint32_t slot = engine.Insert(Allocation{
-        a.uid, a.attempt, shapes[a.shape], node, a.cards, a.job, a.epoch, a.expires, a.confirmed});
-    if (!a.confirmed) {
-      engine.expiries_.push_back(Expiry{a.expires, a.epoch, slot});
-      std::push_heap(engine.expiries_.begin(), engine.expiries_.end(), kLater);
-    }
-  }
-  engine.next_epoch_ = contents->next_epoch;
-  engine.now_ = contents->now;
-  engine.options_.journal = journal;
-  engine.JournalPolicy();
-  return made;
-}
-
-Status Engine::ApplyRecord(const JournalRecord& record) {
-  const auto pod = [](const PodUid& uid) { return "journal: pod " + UidText(uid); };
-  Forward(record.now);
-  if (std::holds_alternative<PolicyRecord>(record.body)) {
-    record_shapes_.clear();  // a journal begins, and numbers its shapes from 0
-  } else if (const auto* shape = std::get_if<ShapeRecord>(&record.body)) {
-    const Result<ShapeId> id = InternShape(shape->spec);
-    if (!id) return tl::unexpected<Error>(id.error());
-    record_shapes_.push_back(*id);
-  } else if (const auto* event = std::get_if<EventRecord>(&record.body)) {
-    // It is in the journal that is being read; ours must not repeat it.
-    JournalSink* const journal = std::exchange(options_.journal, nullptr);
-    Status ok = Apply(event->event, record.now);
-    options_.journal = journal;
-    return ok;
-  } else if (const auto* reserved = std::get_if<ReservedRecord>(&record.body)) {
-    const NodeId node = state_.FindNode(reserved->node);
-    if (!node.valid() || reserved->shape >= record_shapes_.size()) {
-      return Fail(pod(reserved->uid), "is placed on an unknown node, or has an unknown shape");
-    }
-    const ShapeId shape_id = record_shapes_[reserved->shape];
-    if (by_uid_.contains(reserved->uid) || !state_.CanRecord(shape_id, node, reserved->cards)) {
-      return Fail(pod(reserved->uid), "is placed twice, or on a card that is not there");
-    }
-    Transaction tx(state_);
-    tx.Take(node, shape_id, reserved->cards);
-    tx.Commit();
-    const std::uint32_t slot =
-        Insert(Allocation{reserved->uid, reserved->attempt, shape_id, node, reserved->cards,
-                          reserved->job, reserved->epoch, reserved->expires, false});
-    expiries_.push_back(Expiry{reserved->expires, reserved->epoch, slot});
-    std::push_heap(expiries_.begin(), expiries_.end(), kLater);
-    next_epoch_ = std::max(next_epoch_, reserved->epoch + 1);
-  } else if (const auto* confirmed = std::get_if<ConfirmedRecord>(&record.body)) {
-    const auto it = by_uid_.find(confirmed->uid);
-    if (it == by_uid_.end()) return Fail(pod(confirmed->uid), "is confirmed but holds nothing");
-    allocations_[it->second].confirmed = true;
-  } else {
-    const PodUid* ended = nullptr;
-    if (const auto* r = std::get_if<ReleasedRecord>(&record.body)) ended = &r->uid;
-    if (const auto* e = std::get_if<ExpiredRecord>(&record.body)) ended = &e->uid;
-    if (ended != nullptr) {
-      const auto it = by_uid_.find(*ended);
-      if (it == by_uid_.end()) return Fail(pod(*ended), "ends but holds nothing");
-      End(it->second);
-    }
-  }
-  return {};
 }
 
 }  // namespace basalt

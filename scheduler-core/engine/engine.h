@@ -11,7 +11,10 @@
 //    a Confirm after the lease's time is refused whether it was swept or not.
 //  - The same pod and attempt allocates once, for as long as it is allocated.
 //  - Time comes in as `now` and only moves forward; the engine reads no clock.
-//  - Same events, same seed: the same decisions, bit for bit (DecisionDigest).
+//  - A gang is all or nothing: ReserveGang takes every member in one transaction or none, and its
+//    lease is one. Losing members to a failure marks it degraded; proposing it again repairs it,
+//    and ReleaseGang ends it as a whole.
+//  - Same events, same seed: the same decisions, bit for bit (DecisionDigest), with any executor.
 // One thread owns an engine. Distinct engines share nothing.
 #pragma once
 
@@ -21,17 +24,21 @@
 #include <cstdint>
 #include <functional>
 #include <limits>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "scheduler-core/base/digest.h"
+#include "scheduler-core/base/executor.h"
 #include "scheduler-core/base/result.h"
+#include "scheduler-core/cluster/domains.h"
 #include "scheduler-core/cluster/fragmentation.h"
 #include "scheduler-core/cluster/index.h"
 #include "scheduler-core/cluster/state.h"
 #include "scheduler-core/engine/event.h"
+#include "scheduler-core/engine/gang_search.h"
 #include "scheduler-core/engine/journal.h"
 #include "scheduler-core/engine/outcome.h"
 #include "scheduler-core/engine/policy.h"
@@ -47,6 +54,11 @@ struct EngineOptions {
   std::size_t shape_cap = CandidateIndex::kDefaultShapeCap;
   TargetWorkload target;           // empty: no fragmentation is kept, and fgd is refused
   JournalSink* journal = nullptr;  // not owned; null: nothing is recorded
+  // Searches the domains of a gang several at a time. Not owned; null: one after another. Results
+  // do not depend on it.
+  Executor* executor = nullptr;
+  GangSearchLimits gang_limits;
+  std::map<int, std::string> tier_names;  // what messages call the network tiers
   // Decide by looking at every node, without the index: slow, obvious, and the test's oracle.
   bool scan_every_node = false;
 };
@@ -62,7 +74,28 @@ struct Allocation {
   std::uint64_t epoch = 0;
   SimTime expires;
   bool confirmed = false;
+  std::shared_ptr<const NumaTake> numa = nullptr;
+  PodUid gang;               // zero: of no gang
+  std::int32_t member = -1;  // its number in the gang
 };
+
+// A gang that holds something. A member is absent until it is placed, and lost when a failure took
+// it; one that ended by itself is finished, and is neither missed nor placed again.
+struct Gang {
+  enum class Member : std::uint8_t { kAbsent, kHeld, kFinished, kLost };
+  PodUid uid;
+  std::uint32_t attempt = 0;
+  std::uint64_t job = 0;
+  GangSpec spec;
+  std::vector<PodUid> pods;                             // by member
+  std::vector<Member> members;                          // by member
+  std::map<std::int32_t, topology::NetworkPath> homes;  // of lost members: where they were, until a
+                                                        // replacement is confirmed
+  bool degraded = false;           // fewer than a task's min hold or have finished
+  std::uint64_t newest_epoch = 0;  // of its newest lease; only that one may be unconfirmed
+  std::int32_t Count(std::size_t task, Member state) const;
+};
+bool IsDegraded(const Gang& gang);
 
 class Engine {
  public:
@@ -82,9 +115,25 @@ class Engine {
   Result<Lease> Reserve(const Request& request, const Placement& placement, SimTime now);
   Status Confirm(const Lease& lease, SimTime now);
   Status Release(const PodUid& uid, SimTime now);
-  // Ends the unconfirmed leases whose time is up; returns how many.
+  // Ends the unconfirmed leases whose time is up; returns how many. A gang's ends as a whole.
   std::size_t Expire(SimTime now);
   Outcome Place(const Request& request, SimTime now);
+
+  // --- gangs ---
+  // Places for all that the gang still lacks. A gang that holds its min may be proposed again to
+  // grow to its max; a degraded one to be repaired. An error is bad input: a spec that is no gang,
+  // or that differs from the one held; a member that is allocated outside it.
+  Result<GangOutcome> ProposeGang(const GangRequest& request, SimTime now);
+  // One lease for the new members; its uid is the gang's.
+  Result<Lease> ReserveGang(const GangRequest& request, const GangOutcome& proposed, SimTime now);
+  Status ConfirmGang(const Lease& lease, SimTime now);
+  Status ReleaseGang(const PodUid& uid, SimTime now);
+  Result<GangOutcome> PlaceGang(const GangRequest& request, SimTime now);
+  const Gang* FindGang(const PodUid& uid) const;
+  // All gangs that hold something, by uid.
+  const std::map<PodUid, Gang>& gangs() const { return gangs_; }
+  // The network domains, caught up with the state.
+  const DomainTree& domains();
 
   // --- reading ---
   const ClusterState& state() const { return state_; }
@@ -122,7 +171,32 @@ class Engine {
   bool PossibleWhenEmpty(ShapeId shape);
   std::uint32_t Insert(Allocation allocation);
   void Erase(std::uint32_t slot);
-  void End(std::uint32_t slot);  // gives back and erases
+  enum class Ending : std::uint8_t { kFinished, kLost, kExpired, kReplaced };
+  void End(std::uint32_t slot, Ending ending);  // gives back and erases
+  void AddExpiry(std::uint32_t slot);
+  void TrimExpiries();
+  // A placement that was proposed still fits, as it is.
+  bool StillFits(ShapeId shape, const Placement& placement) const;
+  Placement MakePlacement(const PlacementContext& context, const BestNode& best) const;
+  std::uint64_t SeedOf(const PodUid& uid, std::uint32_t attempt) const;
+  GangProblem MakeProblem(const GangRequest& request, const Gang* held);
+  Status CheckGang(const GangRequest& request, const Gang* held) const;
+  Status CheckLevels(const GangRequest& request, const Gang* held,
+                     const std::vector<GangOutcome::Member>& members);
+  // The gang's lease that is not confirmed yet; 0: none.
+  std::uint64_t OpenLease(const Gang& gang) const;
+  std::optional<Lease> HeldAlready(const Gang& gang, const GangOutcome& proposed) const;
+  Gang& GangFor(const GangRequest& request);
+  void AddMembers(Gang& gang, const std::vector<GangOutcome::Member>& members, std::uint64_t epoch,
+                  SimTime expires);
+  void ConfirmMembers(const PodUid& gang, std::uint64_t epoch);
+  void ExpireMembers(const PodUid& gang, std::uint64_t epoch);
+  // Before an observed pod is recorded: `was` is what it held, and becomes what it will be of.
+  void MemberSeen(const PodObserved& observed, Allocation* was);
+  void MemberEnded(const Allocation& allocation, Ending ending);
+  void RecordGangDecision(const GangRequest& request, const GangOutcome& outcome, SimTime now);
+  GangSpecRecord SpecRecord(const GangRequest& request);
+  Status ApplyGangReserved(const GangReservedRecord& record);
   void RecordDecision(const Request& request, const Outcome& outcome, SimTime now);
   void Journal(const JournalRecord& record);
   void JournalPolicy();
@@ -150,10 +224,17 @@ class Engine {
   IdVector<NodeId, std::vector<std::uint32_t>> on_node_;
   tsl::robin_map<PodUid, std::uint32_t, UidHash> by_uid_;
   tsl::robin_map<std::uint64_t, JobNodes> jobs_;  // only for policies with a job term
+  std::map<PodUid, Gang> gangs_;
+  DomainTree domains_;
+  SlotIndex slots_;
   struct Expiry {
     SimTime at;
     std::uint64_t epoch;
     std::uint32_t slot;
+    // Orders the heap: the earliest lease on top.
+    static bool Later(const Expiry& a, const Expiry& b) {
+      return a.at != b.at ? a.at > b.at : a.epoch > b.epoch;
+    }
   };
   std::vector<Expiry> expiries_;  // min-heap by (at, epoch); confirmed ones are skipped when met
   std::uint64_t next_epoch_ = 1;

@@ -2,6 +2,7 @@
 // they contradict what the engine believed (a pod bound by someone else may drive a node negative).
 #pragma once
 
+#include <memory>
 #include <string>
 #include <variant>
 
@@ -35,9 +36,11 @@ struct PodObserved {
   std::uint64_t job = 0;
   std::string node;
   CardSet cards;
+  std::shared_ptr<const NumaTake> numa = nullptr;  // null: nothing pinned
 };
 struct PodGone {
   PodUid uid;
+  bool failed = false;  // a gang that loses a member to a failure is degraded; one that ends is not
 };
 
 using Event =

@@ -5,6 +5,7 @@
 #include <array>
 #include <limits>
 
+#include "scheduler-core/cluster/draft.h"
 #include "scheduler-core/engine/engine.h"
 
 namespace basalt {
@@ -79,7 +80,18 @@ Verdict Judge(const ClusterState& state, ShapeId id, NodeId node, bool empty) {
   if (cpu < shape.cpu) return {Reason::kCpuShort, shape.cpu - cpu};
   if (memory < shape.memory) return {Reason::kMemoryShort, shape.memory - memory};
   if ((empty ? cap.pods : hot.pods_free) < 1) return {Reason::kPodLimit};
-  return {Reason::kFits};
+  if (!state.IsPlanned(shape, node)) return {Reason::kFits};
+  NodeDraft draft;
+  if (empty) {
+    draft.LoadEmpty(state, node);
+  } else {
+    draft.Load(state, node);
+  }
+  if (draft.PlanCards(shape, CardRule::kFirst, 0).fits) return {Reason::kFits};
+  if (draft.FreeNics() < shape.nics) return {Reason::kNicShort};
+  // Without its alignment the bandwidth is what is left to blame.
+  if (shape.spec.bandwidth_required && !draft.HasBandwidth(shape)) return {Reason::kBandwidthShort};
+  return {Reason::kNumaNotAligned};
 }
 
 std::string Text(const ReasonCount& count, const Shape& shape) {
@@ -108,6 +120,13 @@ std::string Text(const ReasonCount& count, const Shape& shape) {
       return nodes + fmt::format("memory short by {} MiB or more", Grouped(count.least_short));
     case Reason::kPodLimit:
       return nodes + "pod limit reached";
+    case Reason::kNumaNotAligned:
+      return nodes + "enough in sum, but not on NUMA nodes that the policy admits together";
+    case Reason::kNicShort:
+      return nodes + fmt::format("fewer than {} NICs free", shape.nics);
+    case Reason::kBandwidthShort:
+      return nodes + fmt::format("no {} free cards with {:g} GB/s together", shape.gpus,
+                                 static_cast<double>(shape.spec.min_bandwidth_mbps) / 1000);
   }
   return nodes;
 }
@@ -121,9 +140,9 @@ std::string_view OutcomeKindName(OutcomeKind kind) {
 
 std::string_view ReasonKey(Reason reason) {
   static constexpr std::array<std::string_view, kReasons> kKeys = {
-      "fits",     "cordoned",          "label_or_taint", "model_not_allowed",
-      "no_card",  "card_memory_short", "cpu_short",      "memory_short",
-      "pod_limit"};
+      "fits",      "cordoned",          "label_or_taint", "model_not_allowed",
+      "no_card",   "card_memory_short", "cpu_short",      "memory_short",
+      "pod_limit", "numa_not_aligned",  "nic_short",      "bandwidth_short"};
   return kKeys[static_cast<std::size_t>(reason)];
 }
 
@@ -136,11 +155,11 @@ Explanation Engine::Explain(const Request& request, std::size_t top) {
   const BestNode best = held == nullptr ? FindBest(context) : BestNode{};
   if (held != nullptr && held->attempt == request.attempt) {
     out.kind = OutcomeKind::kPlaced;
-    out.placement = Placement{held->node, held->cards, 0, state_.generation(held->node)};
+    out.placement =
+        Placement{held->node, held->cards, 0, state_.generation(held->node), held->numa};
   } else if (best.node.valid()) {
     out.kind = OutcomeKind::kPlaced;
-    out.placement = Placement{best.node, policy_.policy->ChooseCards(context, best.node),
-                              best.score, state_.generation(best.node)};
+    out.placement = MakePlacement(context, best);
   } else if (held != nullptr) {
     out.kind = OutcomeKind::kWait;  // an earlier attempt holds its place
   } else {

@@ -48,6 +48,17 @@ class Writer {
     Strings(s.models);
     Labels(s.node_selector);
     Strings(s.tolerations);
+    I64(s.min_bandwidth_mbps);
+    U8(s.bandwidth_required ? 1 : 0);
+    I64(s.nics);
+    U8(static_cast<std::uint8_t>(s.numa));
+    U32(static_cast<std::uint32_t>(s.containers.size()));
+    for (const ContainerSpec& c : s.containers) {
+      I64(c.cpu_milli);
+      I64(c.memory_mib);
+      I64(c.gpus);
+      I64(c.nics);
+    }
   }
   void Node(const NodeSpec& n) {
     Text(n.name);
@@ -68,6 +79,59 @@ class Writer {
       I64(c.numa);
       U8(static_cast<std::uint8_t>(c.mode));
     }
+    Text(n.machine);
+    Path(n.network);
+    U8(static_cast<std::uint8_t>(n.numa_policy));
+    U8(static_cast<std::uint8_t>(n.numa_scope));
+    U32(static_cast<std::uint32_t>(n.numa.size()));
+    for (const topology::NumaAmounts& part : n.numa) {
+      I64(part.cpu);
+      I64(part.memory);
+    }
+  }
+  void Path(const topology::NetworkPath& path) {
+    U32(static_cast<std::uint32_t>(path.size()));
+    for (const topology::DomainStep& step : path) {
+      I64(step.tier);
+      Text(step.name);
+    }
+  }
+  void Level(const LevelWish& level) {
+    I64(level.preferred);
+    I64(level.required);
+  }
+  void GangSpecOf(const GangSpecRecord& r) {
+    Uid(r.uid);
+    U32(r.attempt);
+    U64(r.job);
+    U32(static_cast<std::uint32_t>(r.spec.tasks.size()));
+    for (const GangTask& t : r.spec.tasks) {
+      Text(t.name);
+      U32(t.shape.value());
+      I64(t.min);
+      I64(t.max);
+      I64(t.group);
+    }
+    U32(static_cast<std::uint32_t>(r.spec.groups.size()));
+    for (const GangGroup& g : r.spec.groups) {
+      Text(g.name);
+      Level(g.level);
+    }
+    Level(r.spec.level);
+    U8(static_cast<std::uint8_t>(r.spec.layout));
+    U32(static_cast<std::uint32_t>(r.pods.size()));
+    for (const PodUid& uid : r.pods) Uid(uid);
+  }
+  // What is pinned to NUMA nodes: 0 for nearly every pod.
+  void Numa(const std::shared_ptr<const NumaTake>& take) {
+    U8(take == nullptr ? 0 : 1);
+    if (take == nullptr) return;
+    U8(take->nodes);
+    U32(take->nics);
+    for (std::size_t i = 0; i < take->cpu.size(); ++i) {
+      I64(take->cpu[i]);
+      I64(take->memory[i]);
+    }
   }
   std::string Take() { return std::move(out_); }
 
@@ -81,7 +145,8 @@ class Writer {
 // Reads never run past the end: a short or absurd input turns `ok` false and yields zeros.
 class Reader {
  public:
-  explicit Reader(std::string_view in) : in_(in) {}
+  explicit Reader(std::string_view in, std::uint32_t version = kCodecVersion)
+      : in_(in), version_(version) {}
   bool ok() const { return ok_; }
   bool done() const { return ok_ && at_ == in_.size(); }
   std::uint8_t U8() { return static_cast<std::uint8_t>(Little(1)); }
@@ -144,6 +209,19 @@ class Reader {
     s.models = Strings();
     s.node_selector = Labels();
     s.tolerations = Strings();
+    if (version_ < 2) return s;
+    s.min_bandwidth_mbps = I32();
+    s.bandwidth_required = U8() != 0;
+    s.nics = I32();
+    s.numa = Enum(topology::NumaPolicy::kSingleNumaNode);
+    for (std::uint32_t k = Count(); k > 0 && ok_; --k) {
+      ContainerSpec c;
+      c.cpu_milli = I64();
+      c.memory_mib = I64();
+      c.gpus = I32();
+      c.nics = I32();
+      s.containers.push_back(c);
+    }
     return s;
   }
   NodeSpec Node() {
@@ -164,12 +242,82 @@ class Reader {
       c.compute_milli = I32();
       c.slots = I32();
       c.numa = I32();
-      const std::uint8_t mode = U8();
-      if (mode > static_cast<std::uint8_t>(CardMode::kPassthrough)) ok_ = false;
-      c.mode = static_cast<CardMode>(mode);
+      c.mode = Enum(CardMode::kPassthrough);
       n.cards.push_back(std::move(c));
     }
+    if (version_ < 2) return n;
+    n.machine = Text();
+    n.network = Path();
+    n.numa_policy = Enum(topology::NumaPolicy::kSingleNumaNode);
+    n.numa_scope = Enum(topology::NumaScope::kPod);
+    for (std::uint32_t k = Count(); k > 0 && ok_; --k) {
+      topology::NumaAmounts part;
+      part.cpu = I32();
+      part.memory = I32();
+      n.numa.push_back(part);
+    }
     return n;
+  }
+  topology::NetworkPath Path() {
+    topology::NetworkPath path;
+    for (std::uint32_t k = Count(); k > 0 && ok_; --k) {
+      topology::DomainStep step;
+      step.tier = I32();
+      step.name = Text();
+      path.push_back(std::move(step));
+    }
+    return path;
+  }
+  LevelWish Level() {
+    LevelWish level;
+    level.preferred = I32();
+    level.required = I32();
+    return level;
+  }
+  GangSpecRecord GangSpecOf() {
+    GangSpecRecord r;
+    r.uid = Uid();
+    r.attempt = U32();
+    r.job = U64();
+    for (std::uint32_t k = Count(); k > 0 && ok_; --k) {
+      GangTask t;
+      t.name = Text();
+      t.shape = ShapeId(U32());
+      t.min = I32();
+      t.max = I32();
+      t.group = I32();
+      r.spec.tasks.push_back(std::move(t));
+    }
+    for (std::uint32_t k = Count(); k > 0 && ok_; --k) {
+      GangGroup g;
+      g.name = Text();
+      g.level = Level();
+      r.spec.groups.push_back(std::move(g));
+    }
+    r.spec.level = Level();
+    r.spec.layout = Enum(GangLayout::kSpread);
+    for (std::uint32_t k = Count(); k > 0 && ok_; --k) r.pods.push_back(Uid());
+    ok_ = ok_ && ValidateGang(r.spec, "journal").has_value() &&
+          std::cmp_equal(r.pods.size(), r.spec.max_members());
+    return r;
+  }
+  std::shared_ptr<const NumaTake> Numa() {
+    if (version_ < 2 || U8() == 0) return nullptr;
+    NumaTake take;
+    take.nodes = U8();
+    take.nics = U32();
+    for (std::size_t i = 0; i < take.cpu.size(); ++i) {
+      take.cpu[i] = I32();
+      take.memory[i] = I32();
+    }
+    return std::make_shared<const NumaTake>(take);
+  }
+  // An enumerator that is at most `last`.
+  template <class E>
+  E Enum(E last) {
+    const std::uint8_t v = U8();
+    if (v > static_cast<std::uint8_t>(last)) ok_ = false;
+    return static_cast<E>(v);
   }
   void Refuse() { ok_ = false; }
 
@@ -187,6 +335,7 @@ class Reader {
     return v;
   }
   std::string_view in_;
+  std::uint32_t version_;
   std::size_t at_ = 0;
   bool ok_ = true;
 };
@@ -207,6 +356,10 @@ enum Tag : std::uint8_t {
   kConfirmed,
   kReleased,
   kExpired,
+  kGangReserved,
+  kGangDecision,
+  kGangConfirmed,
+  kGangReleased,
 };
 
 struct EncodeBody {
@@ -254,10 +407,12 @@ struct EncodeBody {
     w.U64(e.job);
     w.Text(e.node);
     w.U64(e.cards.bits());
+    w.Numa(e.numa);
   }
   void operator()(const PodGone& e) const {
     w.U8(kPodGone);
     w.Uid(e.uid);
+    w.U8(e.failed ? 1 : 0);
   }
   void operator()(const DecisionRecord& r) const {
     w.U8(kDecision);
@@ -277,18 +432,42 @@ struct EncodeBody {
     w.U64(r.cards.bits());
     w.U64(r.epoch);
     w.I64(r.expires.us);
+    w.Numa(r.numa);
   }
   void operator()(const ConfirmedRecord& r) const { OneUid(kConfirmed, r.uid); }
   void operator()(const ReleasedRecord& r) const { OneUid(kReleased, r.uid); }
   void operator()(const ExpiredRecord& r) const { OneUid(kExpired, r.uid); }
+  void operator()(const GangReservedRecord& r) const {
+    w.U8(kGangReserved);
+    w.GangSpecOf(r.gang);
+    w.U32(static_cast<std::uint32_t>(r.members.size()));
+    for (const GangReservedRecord::Member& m : r.members) {
+      w.I64(m.member);
+      w.Text(m.node);
+      w.U64(m.cards.bits());
+      w.Numa(m.numa);
+    }
+    w.U64(r.epoch);
+    w.I64(r.expires.us);
+  }
+  void operator()(const GangDecisionRecord& r) const {
+    w.U8(kGangDecision);
+    w.GangSpecOf(r.gang);
+    w.U8(static_cast<std::uint8_t>(r.kind));
+  }
+  void operator()(const GangConfirmedRecord& r) const {
+    OneUid(kGangConfirmed, r.uid);
+    w.U64(r.epoch);
+  }
+  void operator()(const GangReleasedRecord& r) const { OneUid(kGangReleased, r.uid); }
   void OneUid(Tag tag, const PodUid& uid) const {
     w.U8(tag);
     w.Uid(uid);
   }
 };
 
-bool DecodeRecord(std::string_view payload, JournalRecord& record) {
-  Reader r(payload);
+bool DecodeRecord(std::string_view payload, std::uint32_t version, JournalRecord& record) {
+  Reader r(payload, version);
   record.now = SimTime{r.I64()};
   switch (r.U8()) {
     case kPolicy: {
@@ -337,12 +516,17 @@ bool DecodeRecord(std::string_view payload, JournalRecord& record) {
       e.job = r.U64();
       e.node = r.Text();
       e.cards = CardSet(r.U64());
+      e.numa = r.Numa();
       record.body = EventRecord{std::move(e)};
       break;
     }
-    case kPodGone:
-      record.body = EventRecord{PodGone{r.Uid()}};
+    case kPodGone: {
+      PodGone e;
+      e.uid = r.Uid();
+      e.failed = version >= 2 && r.U8() != 0;
+      record.body = EventRecord{e};
       break;
+    }
     case kDecision: {
       DecisionRecord d;
       d.uid = r.Uid();
@@ -365,6 +549,7 @@ bool DecodeRecord(std::string_view payload, JournalRecord& record) {
       v.cards = CardSet(r.U64());
       v.epoch = r.U64();
       v.expires = SimTime{r.I64()};
+      v.numa = r.Numa();
       record.body = std::move(v);
       break;
     }
@@ -376,6 +561,39 @@ bool DecodeRecord(std::string_view payload, JournalRecord& record) {
       break;
     case kExpired:
       record.body = ExpiredRecord{r.Uid()};
+      break;
+    case kGangReserved: {
+      GangReservedRecord v;
+      v.gang = r.GangSpecOf();
+      for (std::uint32_t n = r.Count(); n > 0 && r.ok(); --n) {
+        GangReservedRecord::Member m;
+        m.member = r.I32();
+        m.node = r.Text();
+        m.cards = CardSet(r.U64());
+        m.numa = r.Numa();
+        v.members.push_back(std::move(m));
+      }
+      v.epoch = r.U64();
+      v.expires = SimTime{r.I64()};
+      record.body = std::move(v);
+      break;
+    }
+    case kGangDecision: {
+      GangDecisionRecord d;
+      d.gang = r.GangSpecOf();
+      d.kind = r.Enum(OutcomeKind::kInfeasible);
+      record.body = std::move(d);
+      break;
+    }
+    case kGangConfirmed: {
+      GangConfirmedRecord c;
+      c.uid = r.Uid();
+      c.epoch = r.U64();
+      record.body = c;
+      break;
+    }
+    case kGangReleased:
+      record.body = GangReleasedRecord{r.Uid()};
       break;
     default:
       return false;
@@ -410,7 +628,8 @@ Result<JournalContents> ReadJournal(std::string_view bytes) {
     return Fail("journal", "this is not a Basalt journal (no header)");
   }
   Reader header(bytes.substr(8, 8));
-  if (const std::uint32_t version = header.U32(); version > kCodecVersion || version == 0) {
+  const std::uint32_t version = header.U32();
+  if (version > kCodecVersion || version == 0) {
     return Fail("journal", fmt::format("format version {}; this build reads up to {}", version,
                                        kCodecVersion));
   }
@@ -438,7 +657,7 @@ Result<JournalContents> ReadJournal(std::string_view bytes) {
       tail("checksum does not match");
       break;
     }
-    if (!DecodeRecord(payload, record)) {
+    if (!DecodeRecord(payload, version, record)) {
       tail("unreadable record");
       break;
     }
@@ -473,6 +692,19 @@ std::string EncodeSnapshot(const SnapshotContents& contents) {
     w.U64(a.epoch);
     w.I64(a.expires.us);
     w.U8(a.confirmed ? 1 : 0);
+    w.Numa(a.numa);
+    w.Uid(a.gang);
+    w.I64(a.member);
+  }
+  w.U32(static_cast<std::uint32_t>(contents.gangs.size()));
+  for (const SnapshotGang& g : contents.gangs) {
+    w.GangSpecOf(g.gang);
+    for (const std::uint8_t state : g.members) w.U8(state);
+    w.U32(static_cast<std::uint32_t>(g.homes.size()));
+    for (const auto& [member, path] : g.homes) {
+      w.I64(member);
+      w.Path(path);
+    }
   }
   const std::string body = w.Take();
   Writer header;
@@ -496,7 +728,7 @@ Result<SnapshotContents> DecodeSnapshot(std::string_view bytes) {
   if (header.U64() != Checksum(bytes.substr(24))) {
     return Fail("snapshot", "checksum does not match: the file is damaged");
   }
-  Reader r(bytes.substr(24));
+  Reader r(bytes.substr(24), version);
   SnapshotContents out;
   out.next_epoch = r.U64();
   out.now = SimTime{r.I64()};
@@ -519,7 +751,22 @@ Result<SnapshotContents> DecodeSnapshot(std::string_view bytes) {
     a.epoch = r.U64();
     a.expires = SimTime{r.I64()};
     a.confirmed = r.U8() != 0;
+    a.numa = r.Numa();
+    if (version >= 2) {
+      a.gang = r.Uid();
+      a.member = r.I32();
+    }
     out.allocations.push_back(std::move(a));
+  }
+  for (std::uint32_t n = version >= 2 ? r.Count() : 0; n > 0 && r.ok(); --n) {
+    SnapshotGang g;
+    g.gang = r.GangSpecOf();
+    for (std::size_t m = 0; m < g.gang.pods.size() && r.ok(); ++m) g.members.push_back(r.U8());
+    for (std::uint32_t h = r.Count(); h > 0 && r.ok(); --h) {
+      const std::int32_t member = r.I32();
+      g.homes[member] = r.Path();
+    }
+    out.gangs.push_back(std::move(g));
   }
   if (!r.done()) return Fail("snapshot", "the contents are shorter or longer than they say");
   return out;

@@ -8,6 +8,8 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <variant>
@@ -17,10 +19,11 @@
 #include "scheduler-core/base/units.h"
 #include "scheduler-core/engine/event.h"
 #include "scheduler-core/engine/outcome.h"
+#include "scheduler-core/workload/gang.h"
 
 namespace basalt {
 
-inline constexpr std::uint32_t kCodecVersion = 1;
+inline constexpr std::uint32_t kCodecVersion = 2;
 
 // Written first: what decided what follows. With the events after it, it is all a replay needs.
 struct PolicyRecord {
@@ -55,6 +58,7 @@ struct ReservedRecord {
   CardSet cards;
   std::uint64_t epoch = 0;
   SimTime expires;
+  std::shared_ptr<const NumaTake> numa = nullptr;
 };
 struct ConfirmedRecord {
   PodUid uid;
@@ -66,10 +70,44 @@ struct ExpiredRecord {
   PodUid uid;
 };
 
+// What a gang is, with its shapes by their number in the journal.
+struct GangSpecRecord {
+  PodUid uid;
+  std::uint32_t attempt = 0;
+  std::uint64_t job = 0;
+  GangSpec spec;  // ShapeIds are journal numbers here
+  std::vector<PodUid> pods;
+};
+// Members take their places together: one record, so that no torn journal holds a part of a gang.
+struct GangReservedRecord {
+  struct Member {
+    std::int32_t member = 0;
+    std::string node;
+    CardSet cards;
+    std::shared_ptr<const NumaTake> numa = nullptr;
+  };
+  GangSpecRecord gang;
+  std::vector<Member> members;
+  std::uint64_t epoch = 0;
+  SimTime expires;
+};
+struct GangDecisionRecord {  // a proposal that did not place
+  GangSpecRecord gang;
+  OutcomeKind kind = OutcomeKind::kWait;
+};
+struct GangConfirmedRecord {
+  PodUid uid;
+  std::uint64_t epoch = 0;
+};
+struct GangReleasedRecord {
+  PodUid uid;
+};
+
 struct JournalRecord {
   SimTime now;
   std::variant<PolicyRecord, ShapeRecord, EventRecord, DecisionRecord, ReservedRecord,
-               ConfirmedRecord, ReleasedRecord, ExpiredRecord>
+               ConfirmedRecord, ReleasedRecord, ExpiredRecord, GangReservedRecord,
+               GangDecisionRecord, GangConfirmedRecord, GangReleasedRecord>
       body;
 };
 
@@ -111,6 +149,14 @@ struct SnapshotAllocation {
   std::uint64_t epoch = 0;
   SimTime expires;
   bool confirmed = false;
+  std::shared_ptr<const NumaTake> numa = nullptr;
+  PodUid gang = {};
+  std::int32_t member = -1;
+};
+struct SnapshotGang {
+  GangSpecRecord gang;  // shapes as indexes into shapes
+  std::vector<std::uint8_t> members;
+  std::map<std::int32_t, topology::NetworkPath> homes;
 };
 struct SnapshotNode {
   NodeSpec spec;
@@ -121,6 +167,7 @@ struct SnapshotContents {
   std::vector<SnapshotNode> nodes;
   std::vector<RequestSpec> shapes;
   std::vector<SnapshotAllocation> allocations;
+  std::vector<SnapshotGang> gangs;
   std::uint64_t next_epoch = 1;
   SimTime now;  // the latest time the engine saw
 };

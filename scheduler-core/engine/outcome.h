@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -22,6 +23,8 @@ struct Placement {
   // Of the node's slot: a placement on a node that was removed since is refused, even when another
   // node has taken its slot.
   std::uint32_t generation = 0;
+  // What is pinned beside the cards; null for most pods.
+  std::shared_ptr<const NumaTake> numa = nullptr;
 };
 
 enum class OutcomeKind : std::uint8_t { kPlaced, kWait, kInfeasible };
@@ -32,6 +35,25 @@ struct Outcome {
   Placement placement;                // kPlaced
   bool already_held = false;          // kPlaced: the pod and attempt hold this placement already
   bool earlier_attempt_held = false;  // kWait: an earlier attempt of the pod is still allocated
+  bool placed() const { return kind == OutcomeKind::kPlaced; }
+};
+
+// What became of a gang. Placed: `members` are the new places (none when it holds all it can have).
+// Not placed: `reason` is the certificate in words, with the domain, what it has and what is
+// needed.
+struct GangOutcome {
+  struct Member {
+    std::int32_t member = 0;
+    Placement placement;
+  };
+  OutcomeKind kind = OutcomeKind::kWait;
+  std::vector<Member> members;  // ascending
+  std::int32_t held = 0;        // members that hold already
+  bool earlier_attempt_held = false;
+  int tier = 0;         // of the narrowest domain that holds the whole gang; 0: one node
+  std::string domain;   // its name
+  bool proven = false;  // kWait: counting shows it, not a search that gave up
+  std::string reason;
   bool placed() const { return kind == OutcomeKind::kPlaced; }
 };
 
@@ -55,8 +77,11 @@ enum class Reason : std::uint8_t {
   kCpuShort,
   kMemoryShort,
   kPodLimit,
+  kNumaNotAligned,  // amounts suffice, but not on NUMA nodes that the policy admits
+  kNicShort,
+  kBandwidthShort,  // enough cards, but no set of them with the bandwidth required
 };
-inline constexpr std::size_t kReasons = 9;
+inline constexpr std::size_t kReasons = 12;
 std::string_view ReasonKey(Reason reason);
 
 struct ReasonCount {

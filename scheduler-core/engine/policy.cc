@@ -1,60 +1,29 @@
 #include "scheduler-core/engine/policy.h"
 
-#include <array>
-
-#include "scheduler-core/base/rng.h"
+#include "scheduler-core/cluster/draft.h"
 
 namespace basalt {
-
-std::string_view CardRuleName(CardRule rule) {
-  static constexpr std::array<std::string_view, 5> kNames = {"best", "spread", "first", "each",
-                                                             "random"};
-  return kNames[static_cast<std::size_t>(rule)];
-}
 
 CardSet ProposeOne(const PlacementContext& context, NodeId node, CardRule rule) {
   const Shape& shape = context.shape;
   if (shape.gpus == 0) return {};
   const ClusterState& state = context.state;
-  const auto free = state.CardFree(node);
-  CardSet left = state.FittingCards(shape, node);
-  if (left.size() < shape.gpus) return {};
-  Rng rng(context.seed, 1);
-  CardSet chosen;
-  for (int k = 0; k < shape.gpus; ++k) {
-    int pick = -1;
-    if (rule == CardRule::kRandom) {
-      auto skip = rng.Below(static_cast<std::uint32_t>(left.size()));
-      for (const int card : left) {
-        if (skip-- == 0) {
-          pick = card;
-          break;
-        }
-      }
-    } else {
-      for (const int card : left) {
-        if (pick < 0) {
-          pick = card;
-          if (rule == CardRule::kFirst) break;
-          continue;
-        }
-        const auto a = free[static_cast<std::size_t>(card)];
-        const auto b = free[static_cast<std::size_t>(pick)];
-        const auto memory = [&](int c) { return state.card(node, c).memory_free; };
-        const bool fuller = a != b ? a < b : memory(card) < memory(pick);
-        const bool emptier = a != b ? a > b : memory(card) > memory(pick);
-        if (rule == CardRule::kSpread ? emptier : fuller) pick = card;
-      }
-    }
-    chosen.Add(pick);
-    left = CardSet(left.bits() & ~CardSet::Of(pick).bits());
+  if (state.IsPlanned(shape, node)) {
+    NodeDraft draft;
+    draft.Load(state, node);
+    return draft.PlanCards(shape, rule, context.seed).cards;
   }
-  return chosen;
+  const auto free = state.CardFree(node);
+  return PickCards(
+      rule, shape, state.FittingCards(shape, node), state.machine(node), context.seed,
+      [free](int c) { return free[static_cast<std::size_t>(c)]; },
+      [&](int c) { return state.card(node, c).memory_free; });
 }
 
 void ProposeCards(const PlacementContext& context, NodeId node,
                   const std::function<void(CardSet)>& fn) {
-  if (context.card_rule == CardRule::kEach && context.shape.gpus == 1 && !context.shape.whole) {
+  if (context.card_rule == CardRule::kEach && context.shape.gpus == 1 && !context.shape.whole &&
+      !context.state.IsPlanned(context.shape, node)) {
     for (const int card : context.state.FittingCards(context.shape, node)) fn(CardSet::Of(card));
     return;
   }

@@ -21,6 +21,8 @@
 #include <vector>
 
 #include "scheduler-core/base/ids.h"
+#include "scheduler-core/cluster/cards.h"
+#include "scheduler-core/cluster/domains.h"
 #include "scheduler-core/cluster/fragmentation.h"
 #include "scheduler-core/cluster/state.h"
 #include "topology/card_set.h"
@@ -30,16 +32,6 @@ namespace basalt {
 using Score = std::int32_t;
 inline constexpr Score kNoScore = std::numeric_limits<Score>::min();  // infeasible
 
-// Which card sets are proposed on a node. Node rules score what is proposed.
-enum class CardRule : std::uint8_t {
-  kBest,    // the fullest cards that fit, lowest index on ties
-  kSpread,  // the emptiest cards, lowest index on ties
-  kFirst,   // the lowest indexes
-  kEach,    // one card: every card that fits, for the node rule to choose; several: as kBest
-  kRandom,  // uniform, from the decision's seed
-};
-std::string_view CardRuleName(CardRule rule);
-
 // Counts of work done, exact and reproducible: what `basalt bench` gates instead of time.
 struct WorkCounters {
   std::uint64_t decisions = 0;
@@ -47,6 +39,7 @@ struct WorkCounters {
   std::uint64_t nodes_scored = 0;     // policy evaluations
   std::uint64_t index_rebuilds = 0;   // shapes indexed from scratch
   std::uint64_t exact_fallbacks = 0;  // fgd: decisions on a rounding edge, summed in doubles
+  std::uint64_t gang_steps = 0;       // members placed and choices tried by gang searches
   friend bool operator==(const WorkCounters&, const WorkCounters&) = default;
 };
 
@@ -62,6 +55,7 @@ struct PlacementContext {
   CardRule card_rule;
   const Fragmentation* fragmentation;  // caught up; null when no target workload is set
   const JobNodes* job;                 // null when the request has no job or nothing of it runs
+  const DomainTree* domains;           // caught up for policies that need it, else null
   std::uint64_t seed;                  // differs for each decision, same in every replay
   WorkCounters& work;
 };
@@ -73,7 +67,9 @@ struct PolicyTraits {
   bool whole_set = false;
   bool class_term = false;
   bool job_term = false;
+  bool spreads = false;  // gangs that leave their layout to the policy are spread
   bool needs_target_workload = false;
+  bool needs_domains = false;
   // In a blend, scores are first stretched to 0..100 over the feasible nodes; false for policies
   // whose scores are 0..100 by definition and are blended as they are.
   bool stretch_in_blend = true;

@@ -12,9 +12,6 @@
 namespace basalt {
 namespace {
 
-constexpr std::array kCardRules = {CardRule::kBest, CardRule::kSpread, CardRule::kFirst,
-                                   CardRule::kEach, CardRule::kRandom};
-
 // Splits at `separator` outside parentheses.
 std::vector<std::string_view> Split(std::string_view text, char separator) {
   std::vector<std::string_view> parts;
@@ -54,7 +51,8 @@ std::string Where(std::string_view expression) {
 
 Result<CardRule> ParseCardRule(std::string_view name) {
   std::vector<std::string> names;
-  for (const CardRule rule : kCardRules) {
+  for (int i = 0; i < kCardRules; ++i) {
+    const auto rule = static_cast<CardRule>(i);
     if (CardRuleName(rule) == name) return rule;
     names.emplace_back(CardRuleName(rule));
   }

@@ -38,6 +38,36 @@ Status ValidateRequest(const RequestSpec& spec, const std::string& where) {
                     "gpu_milli 1000 is a whole card",
                     spec.gpus));
   }
+  if (spec.min_bandwidth_mbps < 0 || spec.min_bandwidth_mbps > kMaxAmount) {
+    return bad(
+        fmt::format("min_bandwidth_mbps {} is outside 0..{}", spec.min_bandwidth_mbps, kMax));
+  }
+  if (spec.min_bandwidth_mbps > 0 && spec.gpus < 2) {
+    return bad("asks for bandwidth between cards, but for fewer than 2 cards");
+  }
+  if (spec.bandwidth_required && spec.min_bandwidth_mbps == 0) {
+    return bad("requires a bandwidth but names none (min_bandwidth_mbps)");
+  }
+  if (spec.nics < 0 || spec.nics > kMaxNicsPerNode) {
+    return bad(fmt::format("{} NICs asked; a pod may ask 0..{}", spec.nics, kMaxNicsPerNode));
+  }
+  if (spec.containers.empty()) return {};
+  ContainerSpec sum;
+  for (const ContainerSpec& c : spec.containers) {
+    if (c.cpu_milli < 0 || c.memory_mib < 0 || c.gpus < 0 || c.nics < 0 || c.cpu_milli > kMax ||
+        c.memory_mib > kMax || c.gpus > kMaxCardsPerNode || c.nics > kMaxNicsPerNode) {
+      return bad("a container asks for a negative or absurd amount");
+    }
+    sum.cpu_milli += c.cpu_milli;
+    sum.memory_mib += c.memory_mib;
+    sum.gpus += c.gpus;
+    sum.nics += c.nics;
+  }
+  const ContainerSpec pod{spec.cpu_milli, spec.memory_mib, spec.gpus, spec.nics};
+  if (spec.containers.size() > kMaxContainers || sum != pod) {
+    return bad(fmt::format("its {} containers do not add up to the pod, or are more than {}",
+                           spec.containers.size(), kMaxContainers));
+  }
   return {};
 }
 
@@ -59,8 +89,19 @@ std::string Describe(const RequestSpec& spec) {
   for (const LabelRequirement& need : spec.node_selector) {
     text += fmt::format(", {}={}", need.key, need.value);
   }
+  if (spec.nics > 0) text += fmt::format(", {} NIC", spec.nics);
+  if (spec.min_bandwidth_mbps > 0) {
+    text += fmt::format(", {} {:g} GB/s", spec.bandwidth_required ? "at least" : "preferably",
+                        static_cast<double>(spec.min_bandwidth_mbps) / 1000);
+  }
+  if (spec.numa != topology::NumaPolicy::kNone) {
+    text += fmt::format(", NUMA {}", topology::NumaPolicyName(spec.numa));
+  }
+  if (!spec.containers.empty()) text += fmt::format(", {} containers", spec.containers.size());
   return text;
 }
+
+std::string UidText(const PodUid& uid) { return Digest128{uid.hi, uid.lo}.ToHex(); }
 
 PodUid PodUidFromName(std::string_view name) {
   const Digest128 d = DigestOf(name);

@@ -11,6 +11,7 @@
 #include "scheduler-core/base/ids.h"
 #include "scheduler-core/base/result.h"
 #include "scheduler-core/base/units.h"
+#include "topology/numa.h"
 
 namespace basalt {
 
@@ -18,6 +19,15 @@ struct LabelRequirement {
   std::string key;
   std::string value;
   friend auto operator<=>(const LabelRequirement&, const LabelRequirement&) = default;
+};
+
+// One container's part of a pod: what NUMA alignment with scope `container` aligns by itself.
+struct ContainerSpec {
+  MilliCpu cpu_milli = 0;
+  MiB memory_mib = 0;
+  std::int32_t gpus = 0;
+  std::int32_t nics = 0;
+  friend auto operator<=>(const ContainerSpec&, const ContainerSpec&) = default;
 };
 
 struct RequestSpec {
@@ -30,12 +40,22 @@ struct RequestSpec {
   std::vector<std::string> models;              // allowed card models; empty: any
   std::vector<LabelRequirement> node_selector;  // all must match
   std::vector<std::string> tolerations;         // taint keys that the pod accepts
+  // All-reduce bandwidth that the cards must have together, MB/s; 0: no wish. Required: a node
+  // whose machine type is unknown does not fit. Preferred: such cards first, else the best.
+  std::int32_t min_bandwidth_mbps = 0;
+  bool bandwidth_required = false;
+  std::int32_t nics = 0;  // whole NICs of the node, 0..32
+  // The pod's own wish; the stricter of this and the node's Topology Manager policy holds.
+  topology::NumaPolicy numa = topology::NumaPolicy::kNone;
+  std::vector<ContainerSpec> containers;  // empty: one container; else they add up to the pod
   friend auto operator<=>(const RequestSpec&, const RequestSpec&) = default;
 };
 
 // The largest amount of CPU (milli-cores), host memory or card memory (MiB) of one request or node:
 // a million cores, or a petabyte. Sums of free amounts then fit 32 bits with room to go negative.
 inline constexpr std::int64_t kMaxAmount = 1'000'000'000;
+inline constexpr int kMaxNicsPerNode = 32;
+inline constexpr std::size_t kMaxContainers = 64;
 
 // Refuses what no cluster could mean: negative amounts, milli out of range, more than 64 cards,
 // compute without cards. `where` is put in front of the message.
@@ -59,6 +79,9 @@ struct Shape {
   int kind = kNoGpuKind;
   bool asks_card_memory = false;  // false: compute alone decides whether a card fits
   bool whole = false;             // takes whole cards: milli == 1000
+  std::int32_t nics = 0;
+  // NUMA, NICs or a required bandwidth: the cards are planned together, not one by one.
+  bool planned = false;
   std::int32_t total_milli() const { return gpus * milli; }
 };
 
@@ -72,6 +95,7 @@ struct PodUid {
   friend constexpr auto operator<=>(const PodUid&, const PodUid&) = default;
 };
 PodUid PodUidFromName(std::string_view name);
+std::string UidText(const PodUid& uid);  // 32 hexadecimal digits
 
 struct Request {
   PodUid uid;

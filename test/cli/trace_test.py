@@ -1,4 +1,4 @@
-"""`basalt trace`: check, import, generate."""
+"""`basalt trace`: check, import, scale, generate."""
 import gzip
 import json
 import shutil
@@ -63,6 +63,8 @@ class Check(Generated):
             ("nodes.csv", "cpu_milli", "99999999999999999999"), ("nodes.csv", "labels", "{"),
             ("jobs.csv", "submit_s", "x"), ("jobs.csv", "submit_s", "1.1234567"),
             ("jobs.csv", "preemptible", "2"), ("jobs.csv", "status", "dead"),
+            ("jobs.csv", "comm_share", "1.5"), ("jobs.csv", "required_tier", "rack=1"),
+            ("nodes.csv", "domains", "rack"), ("nodes.csv", "domains", "rack=a;rack=b"),
             ("jobs.csv", "duration_s", "-1"), ("tasks.csv", "replicas", "0"),
             ("tasks.csv", "gpu_milli", "1001"), ("tasks.csv", "gpu_num", "x"),
             ("tasks.csv", "colocate", "moon"),
@@ -170,7 +172,8 @@ class Write(Generated):
             "--nodes": ["0", "-1", "1000001", "x"], "--pods": ["0", "-1", "10000001"],
             "--load": ["0", "-1", "nan", "101"], "--seed": ["-1", "x", "18446744073709551616"],
             "--mean-duration": ["0", "-1", "nan", "inf", "1e300"],
-            "--sigma": ["-1", "nan", "1e9"], "--duration": ["uniform"],
+            "--sigma": ["-1", "nan", "1e9"], "--duration": ["uniform"], "--kind": ["gang"],
+            "--racks": ["1", "-1"],
         }.items():
             for value in values:
                 with self.subTest(option=option, value=value):
@@ -210,6 +213,48 @@ class Import(Case):
                  out, says="nodes.csv:3:1")
         self.file("full/x", "")
         self.bad("trace", "import", *self.small_trace(), "--out", self.dir / "full", says="full")
+
+
+    PHILLY = ("timestamp,duration,num_gpus,gpu_time,cluster\n"
+              "2017-10-09 07:01:55,66.0,1,66.0,a\n2017-10-09 06:13:03,100.0,16,1600.0,b\n")
+
+    def test_philly(self):
+        jobs = self.file("any.name", self.PHILLY)
+        out = self.dir / "t"
+        philly = ["trace", "import", "--format", "philly-csv"]
+        self.ok(*philly, "--pods", jobs, "--out", out)
+        self.ok("trace", "check", out)
+        self.assertEqual(len((out / "nodes.csv").read_text().splitlines()), 553)
+        self.assertIn("assumed", (out / "manifest.json").read_text())
+        own = self.file("n.csv", "node_id,gpu_count,cpu_milli,memory_mib\nn0,8,1,1\n")
+        self.ok(*philly, "--nodes", own, "--pods", jobs, "--out", self.dir / "own")
+        self.assertEqual(len((self.dir / "own/nodes.csv").read_text().splitlines()), 2)
+        self.bad(*philly, "--nodes", own, "--out", self.dir / "x", says="--pods")
+        jobs = self.file("bad", self.PHILLY.replace("1600.0", "1601.0"))
+        self.bad(*philly, "--pods", jobs, "--out", self.dir / "x", says="bad:3:30: gpu_time")
+
+
+class Scale(Case):
+    def test_load(self):
+        gangs, out = self.dir / "gangs", self.dir / "out"
+        self.ok("trace", "generate", "--kind", "gangs", "--nodes", 20, "--racks", 4, "--pods", 500,
+                "--out", gangs)
+        self.ok("trace", "check", gangs)
+        scale = ["trace", "scale", "--dir", gangs, "--out", out, "--load"]
+        self.assertIn("offered load 0.5000, was ", self.ok(*scale, 0.5).err)
+        self.ok("trace", "check", out)
+        self.assertEqual((gangs / "tasks.csv").read_bytes(), (out / "tasks.csv").read_bytes())
+        self.bad(*scale, 0.6, says="overwrite")
+        for load in ["0", "-1", "nan", "101", "x"]:
+            self.bad(*scale, load, "--overwrite", says="--load")
+        self.bad("trace", "scale", "--dir", gangs, "--out", out, says="--load")
+        self.bad("trace", "scale", "--dir", self.dir / "no", "--load", 1, "--out", out, says="no")
+
+    def test_what_has_no_load(self):
+        trace = self.dir / "t"
+        self.ok("trace", "import", *self.small_trace(), "--out", trace)
+        self.bad("trace", "scale", "--dir", trace, "--load", 1, "--out", self.dir / "x",
+                 says="submit_s")
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
-// One libFuzzer target; BASALT_FUZZ_ENTRY is a function of entry.h or engine_entry.h.
+// One libFuzzer target; BASALT_FUZZ_ENTRY is a function of entry.h, engine_entry.h or
+// topology_entry.h.
 #include "test/fuzz/engine_entry.h"
+#include "test/fuzz/topology_entry.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   basalt::fuzz::BASALT_FUZZ_ENTRY({reinterpret_cast<const char*>(data), size});

@@ -45,7 +45,32 @@ NodeSpec World::RandomNode() {
     if (OneIn(8)) node.taints.emplace_back("gpu-only");
     if (OneIn(8)) node.max_pods = static_cast<std::int32_t>(1 + Below(4));
   }
+  if (options_.wiring) Wire(&node);
   return node;
+}
+
+// Half the cards on each of two NUMA nodes, neighbours joined by links of two kinds.
+void World::Wire(NodeSpec* node) {
+  const std::size_t cards = node->cards.size();
+  if (!OneIn(3)) node->network.push_back({1, fmt::format("r{}", Below(3))});
+  if (!OneIn(4)) node->network.push_back({2, fmt::format("z{}", Below(2))});
+  if (cards < 2 || OneIn(2)) return;
+  std::string links;
+  std::string pcie;
+  for (std::size_t c = 0; c < cards; ++c) {
+    if (c % 2 == 1) {
+      links +=
+          fmt::format("{}{}-{}:{}", links.empty() ? "" : ",", c - 1, c, OneIn(2) ? 40'000 : 20'000);
+    }
+    pcie += fmt::format("{}-h{}:12000,", c, c < cards / 2 ? 0 : 1);
+  }
+  node->machine = fmt::format(
+      "{} link={} pcie={}i0-h0:12000,i1-h1:12000,h0-n0:12000,h1-n1:12000 socket=n0-n1:6000 "
+      "nics=12500*2",
+      cards, links, pcie);
+  node->numa_nodes = 2;
+  if (OneIn(2)) node->numa_policy = static_cast<topology::NumaPolicy>(Below(4));
+  if (OneIn(2)) node->numa_scope = topology::NumaScope::kPod;
 }
 
 RequestSpec World::RandomRequest() {
@@ -79,6 +104,13 @@ RequestSpec World::RandomRequest() {
   if (options_.labels && OneIn(5)) spec.node_selector.push_back({"zone", OneIn(2) ? "a" : "b"});
   if (options_.labels && OneIn(10)) spec.node_selector.push_back({"disk", "ssd"});
   if (options_.labels && OneIn(3)) spec.tolerations.emplace_back("gpu-only");
+  if (!options_.wiring) return spec;
+  if (OneIn(8)) spec.numa = static_cast<topology::NumaPolicy>(Below(4));
+  if (OneIn(10)) spec.nics = static_cast<std::int32_t>(1 + Below(2));
+  if (spec.gpus > 1 && OneIn(3)) {
+    spec.min_bandwidth_mbps = OneIn(2) ? 10'000 : 30'000;
+    spec.bandwidth_required = OneIn(2);
+  }
   return spec;
 }
 

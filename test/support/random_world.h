@@ -19,6 +19,7 @@ struct WorldOptions {
   bool card_memory = true;  // some cards have memory, some requests ask for it
   bool odd_cards = true;    // share slots, exclusive, MIG, compute other than 1000
   bool labels = true;       // labels, selectors, taints, pod limits
+  bool wiring = true;       // machines, NUMA policies, NICs and bandwidth wishes, network paths
   bool observe = true;      // foreign pods, which may overdraw a node
 };
 
@@ -45,6 +46,7 @@ class World {
 
  private:
   std::uint32_t Below(std::uint32_t n) { return rng_.Below(n); }
+  void Wire(NodeSpec* node);
   bool OneIn(std::uint32_t n) { return Below(n) == 0; }
   WorldOptions options_;
   Rng rng_;

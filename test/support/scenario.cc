@@ -12,6 +12,8 @@
 
 #include "scheduler-core/base/suggest.h"
 #include "test/support/cluster.h"
+#include "topology/files/catalog.h"
+#include "topology/synthetic.h"
 
 namespace basalt::support {
 namespace {
@@ -64,9 +66,21 @@ CardMode Mode(const YAML::Node& node) {
   throw Bad(node.Mark(), "unknown mode \"" + name + "\"; known: shared, exclusive, mig");
 }
 
+topology::NumaPolicy Policy(const YAML::Node& node) {
+  if (!node) return topology::NumaPolicy::kNone;
+  const auto policy = topology::ParseNumaPolicy(node.as<std::string>());
+  if (!policy) throw Bad(node.Mark(), policy.error().message);
+  return *policy;
+}
+
+std::uint64_t Job(const YAML::Node& node) {
+  return node ? PodUidFromName(node.as<std::string>()).lo | 1 : 0;
+}
+
 NodeSpec ParseNode(const YAML::Node& map) {
-  OnlyKeys(map, {"node", "cpu", "memory", "cards", "card memory", "slots", "mode", "labels",
-                 "taints", "pods", "cordoned"});
+  OnlyKeys(map,
+           {"node", "cpu", "memory", "cards", "card memory", "slots", "mode", "labels", "taints",
+            "pods", "cordoned", "machine", "network", "numa", "numa policy", "numa scope"});
   NodeSpec node;
   node.name = map["node"].as<std::string>();
   node.cpu_milli = Number(map, "cpu", 1000, 64'000);
@@ -93,6 +107,28 @@ NodeSpec ParseNode(const YAML::Node& map) {
     card.model = model;
     node.cards.push_back(card);
   }
+  if (map["machine"]) {
+    const auto name = map["machine"].as<std::string>();
+    const auto known = topology::CatalogMachine(name);
+    node.machine = known ? topology::FormatGraph(*known) : name;
+  }
+  int tier = 0;
+  for (const std::string& domain : Strings(map["network"])) {
+    ++tier;
+    if (domain != "-") node.network.push_back({tier, domain});  // "-": unknown
+  }
+  node.numa_nodes = static_cast<std::int32_t>(Number(map, "numa", 1, 1));
+  node.numa_policy = Policy(map["numa policy"]);
+  if (map["numa scope"]) {
+    const auto scope = topology::ParseNumaScope(map["numa scope"].as<std::string>());
+    if (!scope) throw Bad(map["numa scope"].Mark(), scope.error().message);
+    node.numa_scope = *scope;
+  }
+  for (std::size_t i = 0; i < node.cards.size() && node.numa_nodes > 1; ++i) {
+    if (!node.machine.empty()) break;  // the machine says where its cards are
+    node.cards[i].numa = static_cast<std::int32_t>(i * static_cast<std::size_t>(node.numa_nodes) /
+                                                   node.cards.size());
+  }
   return node;
 }
 
@@ -113,8 +149,13 @@ RequestSpec ParseAsk(const YAML::Node& map, int cards) {
 Scenario Parse(const YAML::Node& root) {
   OnlyKeys(root, {"policy", "cluster", "busy", "request", "expect"});
   Scenario out;
-  out.policy = root["policy"].as<std::string>();
-  out.expect = root["expect"].as<std::string>();
+  if (root["expect"].IsMap()) {
+    for (const auto& entry : root["expect"]) {
+      out.expected.emplace_back(entry.first.as<std::string>(), entry.second.as<std::string>());
+    }
+  } else {
+    out.expected.emplace_back(root["policy"].as<std::string>(), root["expect"].as<std::string>());
+  }
   for (const auto& entry : root["cluster"]) {
     out.nodes.push_back(ParseNode(entry));
     if (entry["cordoned"] && entry["cordoned"].as<bool>()) {
@@ -122,22 +163,35 @@ Scenario Parse(const YAML::Node& root) {
     }
   }
   for (const auto& entry : root["busy"]) {
-    OnlyKeys(entry,
-             {"on", "cards", "milli", "card memory", "card memory percent", "cpu", "memory"});
+    OnlyKeys(entry, {"on", "cards", "milli", "card memory", "card memory percent", "cpu", "memory",
+                     "job"});
     PodObserved pod;
     pod.uid = PodUid{1, out.busy.size()};
     pod.node = entry["on"].as<std::string>();
     for (const auto& card : entry["cards"]) pod.cards.Add(card.as<int>());
     pod.spec = ParseAsk(entry, pod.cards.size());
+    pod.job = Job(entry["job"]);
     out.busy.push_back(std::move(pod));
   }
   const YAML::Node request = root["request"];
   OnlyKeys(request, {"cards", "milli", "card memory", "card memory percent", "cpu", "memory",
-                     "models", "labels", "tolerates"});
+                     "models", "labels", "tolerates", "job", "bandwidth", "bandwidth required",
+                     "nics", "numa", "gang", "min", "preferred", "required", "layout"});
   out.request = ParseAsk(request, request["cards"] ? request["cards"].as<int>() : 0);
   out.request.models = Strings(request["models"]);
   out.request.node_selector = Labels(request["labels"]);
   out.request.tolerations = Strings(request["tolerates"]);
+  out.request.min_bandwidth_mbps = static_cast<std::int32_t>(Number(request, "bandwidth", 1000, 0));
+  out.request.bandwidth_required =
+      request["bandwidth required"] && request["bandwidth required"].as<bool>();
+  out.request.nics = static_cast<std::int32_t>(Number(request, "nics", 1, 0));
+  out.request.numa = Policy(request["numa"]);
+  out.job = Job(request["job"]);
+  out.gang.members = static_cast<int>(Number(request, "gang", 1, 0));
+  out.gang.min = static_cast<int>(Number(request, "min", 1, out.gang.members));
+  out.gang.preferred = static_cast<int>(Number(request, "preferred", 1, 0));
+  out.gang.required = static_cast<int>(Number(request, "required", 1, kAnyTier));
+  if (request["layout"]) out.gang.layout = request["layout"].as<std::string>();
   return out;
 }
 
@@ -162,8 +216,36 @@ Result<Scenario> LoadScenario(const std::string& path) {
   return ParseScenario(text.str(), path);
 }
 
-std::string Answer(const Scenario& scenario) {
-  auto engine = MakeEngine(scenario.policy, scenario.nodes);
+namespace {
+
+std::string AnswerGang(const Scenario& scenario, Engine& engine, ShapeId shape) {
+  GangRequest request;
+  request.uid = PodUid{3, 0};
+  GangTask task;
+  task.name = "worker";
+  task.shape = shape;
+  task.min = scenario.gang.min;
+  task.max = scenario.gang.members;
+  request.spec.tasks.push_back(task);
+  request.spec.level = LevelWish{scenario.gang.preferred, scenario.gang.required};
+  const auto layout = ParseGangLayout(scenario.gang.layout);
+  if (!layout) return layout.error().ToString();
+  request.spec.layout = *layout;
+  const auto outcome = engine.PlaceGang(request, SimTime{});
+  if (!outcome) return outcome.error().ToString();
+  if (outcome->kind == OutcomeKind::kWait) return "wait: " + outcome->reason;
+  if (outcome->kind == OutcomeKind::kInfeasible) return "infeasible: " + outcome->reason;
+  std::string nodes;
+  for (const GangOutcome::Member& m : outcome->members) {
+    nodes += (nodes.empty() ? "" : ", ") + engine.state().name(m.placement.node);
+  }
+  return fmt::format("placed {} on {}", outcome->members.size(), nodes);
+}
+
+}  // namespace
+
+std::string Answer(const Scenario& scenario, const std::string& policy) {
+  auto engine = MakeEngine(policy, scenario.nodes);
   for (const PodObserved& pod : scenario.busy) {
     if (Status ok = engine->Apply(pod, SimTime{}); !ok) return ok.error().ToString();
   }
@@ -174,7 +256,8 @@ std::string Answer(const Scenario& scenario) {
   }
   const Result<ShapeId> shape = engine->InternShape(scenario.request);
   if (!shape) return shape.error().ToString();
-  const Request request{PodUid{2, 0}, 0, *shape, 0};
+  if (scenario.gang.members > 0) return AnswerGang(scenario, *engine, *shape);
+  const Request request{PodUid{2, 0}, 0, *shape, scenario.job};
   const Explanation why = engine->Explain(request);
   const Outcome outcome = engine->Place(request, SimTime{});
   if (outcome.kind != why.kind) return "the explanation contradicts the decision";

@@ -9,24 +9,44 @@
 //     - {on: a, cards: [0], milli: 500}
 //   request: {cards: 1, milli: 300, cpu: 4}
 //   expect: placed on a cards [1]                  # or "wait: REASONS", "infeasible: REASONS"
+//
+// Several policies on one question: `expect: {binpack: placed on a ..., spread: placed on b ...}`
+// and no `policy`. Wiring, network, NUMA and gangs:
+//   - {node: a, cards: 8 V100, machine: dgx-1-v100, network: [rack-1, zone-1]}   # tiers 1, 2
+//   - {node: b, cards: 4 T4, numa: 2, numa policy: restricted, numa scope: pod, machine: 4xT4 ...}
+//   busy:    - {on: a, cards: [0], job: train}
+//   request: {cards: 4, job: train, bandwidth: 40, bandwidth required: true, numa: restricted}
+//   request: {cards: 8, gang: 4, min: 2, preferred: 1, required: 2, layout: balanced}
+//   expect: placed 4 on a, a, b, b                 # a gang: the node of each member
 #pragma once
 
+#include <cstdint>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "scheduler-core/base/result.h"
 #include "scheduler-core/cluster/inventory.h"
 #include "scheduler-core/engine/event.h"
+#include "scheduler-core/workload/gang.h"
 
 namespace basalt::support {
 
 struct Scenario {
-  std::string policy;
+  struct Gang {
+    int members = 0;  // 0: no gang
+    int min = 0;
+    int preferred = 0;
+    int required = kAnyTier;
+    std::string layout = "policy";
+  };
+  std::vector<std::pair<std::string, std::string>> expected;  // policy, answer
   std::vector<NodeSpec> nodes;
   std::vector<std::string> cordoned;
   std::vector<PodObserved> busy;
   RequestSpec request;
-  std::string expect;
+  std::uint64_t job = 0;
+  Gang gang;
 };
 
 // Errors carry file:line:column. A key that is not known is an error.
@@ -34,6 +54,6 @@ Result<Scenario> LoadScenario(const std::string& path);
 Result<Scenario> ParseScenario(const std::string& text, const std::string& name);
 
 // Asks the engine and says what it answered, in the words of `expect`.
-std::string Answer(const Scenario& scenario);
+std::string Answer(const Scenario& scenario, const std::string& policy);
 
 }  // namespace basalt::support

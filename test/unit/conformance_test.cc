@@ -140,6 +140,7 @@ TEST_P(Conformance, InfeasibleExactlyWhenItDoesNotFitTheEmptyCluster) {
   int waits = 0;
   for (int i = 0; i < support::Scaled(150); ++i) {
     support::WorldOptions options;
+    options.wiring = false;  // the obvious test below knows nothing of NUMA nodes and wires
     options.max_nodes = 4;
     World world(Seed(i), options);
     auto engine = MakeEngine(GetParam(), world.nodes);
@@ -222,6 +223,7 @@ TEST_P(CachedScores, BatchScoresAreSingleScores) {
                                      configured.card_rule,
                                      engine->fragmentation(),
                                      nullptr,
+                                     &engine->domains(),
                                      1,
                                      work};
       std::vector<NodeId> feasible;

@@ -8,7 +8,7 @@ find_package(Threads REQUIRED)
 
 basalt_library(basalt_test_support
   SOURCES ${core_support}/cluster.cc ${core_support}/oracle.cc ${core_support}/random_world.cc
-          ${core_support}/story.cc
+          ${core_support}/story.cc ${core_support}/gang_oracle.cc ${core_support}/gangs.cc
   LINK basalt_policies)
 
 basalt_library(basalt_test_sim_support
@@ -38,7 +38,19 @@ basalt_test(fgd_threshold_test SOURCES ${core_unit}/fgd_threshold_test.cc LINK b
 basalt_test(policies_test SOURCES ${core_unit}/policies_test.cc LINK basalt_test_support)
 basalt_test(journal_test
   SOURCES ${core_unit}/journal_test.cc ${core_unit}/recovery_test.cc
+          ${core_unit}/gang_journal_test.cc
   LINK basalt_test_sim_support)
+basalt_test(gang_test
+  SOURCES ${core_unit}/gang_test.cc ${core_unit}/gang_divide_test.cc ${core_unit}/domains_test.cc
+          ${core_unit}/draft_test.cc
+  LINK basalt_test_support)
+basalt_test(gang_oracle_test
+  SOURCES ${core_unit}/gang_oracle_test.cc ${core_unit}/gang_property_test.cc
+  LINK basalt_test_support)
+basalt_test(gang_threads_test
+  SOURCES ${core_unit}/gang_threads_test.cc
+  LINK basalt_test_support Threads::Threads
+  LABELS "unit;threads")
 basalt_test(sim_test
   SOURCES ${core_unit}/saturation_test.cc ${core_unit}/replay_test.cc
   LINK basalt_test_sim_support)
@@ -48,7 +60,7 @@ basalt_test(sim_threads_test
   LABELS "unit;threads")
 basalt_test(scenario_test
   SOURCES ${core_unit}/scenario_test.cc ${core_support}/scenario.cc
-  LINK basalt_test_support yaml-cpp)
+  LINK basalt_test_support basalt_topology_files yaml-cpp)
 
 find_package(Python3 REQUIRED COMPONENTS Interpreter)
 set(check_layers ${CMAKE_CURRENT_LIST_DIR}/../lint/check_layers.py)

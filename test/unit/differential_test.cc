@@ -114,6 +114,7 @@ TEST(Feasibility, PackedRowsAgreeWithTheColumns) {
   std::int64_t fitting = 0;
   for (int i = 0; i < support::Scaled(1500); ++i) {
     support::WorldOptions options;
+    options.wiring = false;  // the columns know nothing of NUMA nodes and wires
     options.card_memory = i % 2 != 0;
     options.odd_cards = i % 4 == 1;  // most worlds have no complex node: the fastest path
     options.labels = i % 3 == 0;

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "test/fuzz/engine_entry.h"
+#include "test/fuzz/topology_entry.h"
 
 namespace basalt::fuzz {
 namespace {
@@ -34,15 +35,14 @@ TEST_P(FuzzCorpus, EveryInputKeepsThePromises) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(All, FuzzCorpus,
-                         testing::Values(std::pair{"openb_nodes", &OpenbNodes},
-                                         std::pair{"openb_pods", &OpenbPods},
-                                         std::pair{"canonical_csv", &CanonicalCsv},
-                                         std::pair{"orders", &Orders}, std::pair{"gunzip", &Gunzip},
-                                         std::pair{"journal", &Journal},
-                                         std::pair{"snapshot", &Snapshot},
-                                         std::pair{"policy", &Policy}, std::pair{"yaml", &Yaml}),
-                         [](const auto& p) { return std::string(p.param.first); });
+INSTANTIATE_TEST_SUITE_P(
+    All, FuzzCorpus,
+    testing::Values(std::pair{"openb_nodes", &OpenbNodes}, std::pair{"openb_pods", &OpenbPods},
+                    std::pair{"canonical_csv", &CanonicalCsv}, std::pair{"orders", &Orders},
+                    std::pair{"gunzip", &Gunzip}, std::pair{"journal", &Journal},
+                    std::pair{"snapshot", &Snapshot}, std::pair{"policy", &Policy},
+                    std::pair{"yaml", &Yaml}, std::pair{"machine_file", &MachineFile}),
+    [](const auto& p) { return std::string(p.param.first); });
 
 }  // namespace
 }  // namespace basalt::fuzz

@@ -25,6 +25,11 @@ RequestSpec FullSpec() {
   spec.models = {"T4", "A10"};
   spec.node_selector = {{"zone", "a"}};
   spec.tolerations = {"gpu", ""};
+  spec.min_bandwidth_mbps = 90'000;
+  spec.bandwidth_required = true;
+  spec.nics = 2;
+  spec.numa = topology::NumaPolicy::kRestricted;
+  spec.containers = {{1000, 24, 1, 2}, {3000, 1000, 1, 0}};
   return spec;
 }
 
@@ -39,6 +44,10 @@ NodeSpec FullNode() {
   node.cards[1].slots = 3;
   node.cards[1].numa = 1;
   node.cards[1].mode = CardMode::kMig;
+  node.network = {{1, "rack-1"}, {3, "zone-a"}};
+  node.numa_policy = topology::NumaPolicy::kBestEffort;
+  node.numa_scope = topology::NumaScope::kPod;
+  node.numa = {{32'000, 131'072, 0, 0}, {32'000, 131'072, 0, 0}};
   return node;
 }
 
@@ -51,6 +60,18 @@ std::vector<JournalRecord> EveryKind() {
   pod.job = 77;
   pod.node = "node-a";
   pod.cards = CardSet(0b11);
+  NumaTake take;
+  take.nodes = 0b10;
+  take.nics = 0b101;
+  take.cpu[1] = 4000;
+  take.memory[7] = 9;
+  pod.numa = std::make_shared<const NumaTake>(take);
+  GangSpecRecord gang{Uid(20), 3, 44, {}, {Uid(21), Uid(22), Uid(23)}};
+  gang.spec.tasks = {{"ps", ShapeId(std::size_t{0}), 1, 1, 0},
+                     {"worker", ShapeId(std::size_t{1}), 1, 2, -1}};
+  gang.spec.groups = {{"head", {1, 2}}};
+  gang.spec.level = {2, 3};
+  gang.spec.layout = GangLayout::kBalanced;
   std::vector<JournalRecord> out;
   const auto add = [&](auto body) {
     out.push_back(JournalRecord{SimTime{static_cast<std::int64_t>(out.size()) - 3}, body});
@@ -63,11 +84,17 @@ std::vector<JournalRecord> EveryKind() {
   add(EventRecord{CardHealthChanged{"node-a", 1, true}});
   add(EventRecord{pod});
   add(EventRecord{PodGone{Uid(3)}});
+  add(EventRecord{PodGone{Uid(3), true}});
   add(DecisionRecord{Uid(4), 1, 2, 3, OutcomeKind::kInfeasible});
-  add(ReservedRecord{Uid(5), 1, 2, 3, "node-a", CardSet(0b10), 9, SimTime{123}});
+  add(ReservedRecord{Uid(5), 1, 2, 3, "node-a", CardSet(0b10), 9, SimTime{123}, pod.numa});
   add(ConfirmedRecord{Uid(6)});
   add(ReleasedRecord{Uid(7)});
   add(ExpiredRecord{Uid(8)});
+  add(GangReservedRecord{
+      gang, {{0, "node-a", CardSet(1), nullptr}, {2, "b", CardSet(), pod.numa}}, 12, SimTime{77}});
+  add(GangDecisionRecord{gang, OutcomeKind::kInfeasible});
+  add(GangConfirmedRecord{Uid(20), 12});
+  add(GangReleasedRecord{Uid(20)});
   return out;
 }
 
@@ -145,7 +172,7 @@ TEST(JournalDamage, ForeignAndNewerFilesAreRefused) {
   std::string bytes = Encode({});
   EXPECT_TRUE(ReadJournal(bytes).has_value());
   bytes[8] = static_cast<char>(kCodecVersion + 1);
-  EXPECT_EQ(ReadJournal(bytes).error().message, "format version 2; this build reads up to 1");
+  EXPECT_EQ(ReadJournal(bytes).error().message, "format version 3; this build reads up to 2");
   bytes[8] = 0;
   EXPECT_FALSE(ReadJournal(bytes).has_value());
   EXPECT_FALSE(ReadJournal("").has_value());
@@ -167,7 +194,7 @@ TEST(SnapshotDamage, EveryCutAndEveryFlipIsRefused) {
   EXPECT_FALSE(DecodeSnapshot(bytes + "x").has_value());
   std::string newer = bytes;
   newer[8] = static_cast<char>(kCodecVersion + 1);
-  EXPECT_EQ(DecodeSnapshot(newer).error().message, "format version 2; this build reads up to 1");
+  EXPECT_EQ(DecodeSnapshot(newer).error().message, "format version 3; this build reads up to 2");
 }
 
 TEST(Snapshot, EncodesWhatItDecodes) {
@@ -182,7 +209,8 @@ TEST(Snapshot, ContentsThatContradictThemselvesAreRefused) {
   SnapshotContents good;
   good.nodes.push_back({FullNode(), true, {1}});
   good.shapes.push_back(Ask(1, 1, 100));
-  good.allocations.push_back({Uid(1), 0, 0, 0, "node-a", CardSet(1), 1, SimTime{9}, true});
+  good.allocations.push_back(
+      {Uid(1), 0, 0, 0, "node-a", CardSet(1), 1, SimTime{9}, true, nullptr, PodUid{}, -1});
   const auto restores = [](const SnapshotContents& contents) {
     return Engine::Restore(EncodeSnapshot(contents), Policy("binpack"), EngineOptions{})
         .has_value();

@@ -34,6 +34,7 @@ std::vector<Score> Scores(Engine& engine, const RequestSpec& spec) {
                                  engine.policy().card_rule,
                                  engine.fragmentation(),
                                  nullptr,
+                                 &engine.domains(),
                                  1,
                                  work};
   std::vector<NodeId> feasible;
@@ -54,6 +55,7 @@ Score SetScore(Engine& engine, const RequestSpec& spec, const std::string& node,
                                  engine.policy().card_rule,
                                  engine.fragmentation(),
                                  nullptr,
+                                 &engine.domains(),
                                  1,
                                  work};
   return engine.policy().policy->ScoreSet(context, engine.state().FindNode(node), cards);

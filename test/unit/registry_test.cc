@@ -35,7 +35,7 @@ TEST(Registry, ListIsByNameAndHasHelp) {
     EXPECT_FALSE(listed.help.empty()) << listed.name;
     last = listed.name;
   }
-  EXPECT_EQ(Builtins().list().size(), 11U);
+  EXPECT_EQ(Builtins().list().size(), 13U);
 }
 
 TEST(Registry, UnknownPolicySuggestsTheNearest) {

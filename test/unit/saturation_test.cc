@@ -238,8 +238,9 @@ TEST(Workload, IsMadeFromTraceRows) {
   trace::Node cpu_row;
   cpu_row.id = "n2";
   cpu_row.cpu_milli = 8000;
-  const auto nodes = NodesFromTrace({row, cpu_row});
-  ASSERT_TRUE(nodes.has_value());
+  const auto cluster = NodesFromTrace({row, cpu_row});
+  ASSERT_TRUE(cluster.has_value());
+  const std::vector<NodeSpec>* nodes = &cluster->nodes;
   EXPECT_EQ((*nodes)[0].rank, 5);
   EXPECT_EQ((*nodes)[1].rank, 1);  // unknown: the row number
   EXPECT_EQ((*nodes)[0].cards.size(), 4U);
@@ -262,7 +263,7 @@ TEST(Workload, IsMadeFromTraceRows) {
   task.gpu_milli = 500;
   task.gpu_spec = "T4|A10";
   task.cpu_milli = 1000;
-  const auto workload = MakeWorkload("w", *nodes, {job}, {task});
+  const auto workload = MakeWorkload("w", *cluster, {job}, {task});
   ASSERT_TRUE(workload.has_value());
   ASSERT_EQ(workload->arrivals.size(), 2U);
   EXPECT_EQ(workload->requests.size(), 1U);
@@ -276,12 +277,12 @@ TEST(Workload, IsMadeFromTraceRows) {
   EXPECT_EQ(workload->gpu_milli, 4000);
 
   task.job_id = "unknown";
-  EXPECT_EQ(MakeWorkload("w", *nodes, {job}, {task}).error().ToString(),
+  EXPECT_EQ(MakeWorkload("w", *cluster, {job}, {task}).error().ToString(),
             "w: task of unknown job \"unknown\"");
-  EXPECT_FALSE(MakeWorkload("w", *nodes, {job}, {}).has_value());
+  EXPECT_FALSE(MakeWorkload("w", *cluster, {job}, {}).has_value());
   task.job_id = "j";
   task.gpu_milli = 1500;
-  EXPECT_FALSE(MakeWorkload("w", *nodes, {job}, {task}).has_value());
+  EXPECT_FALSE(MakeWorkload("w", *cluster, {job}, {task}).has_value());
 }
 
 }  // namespace

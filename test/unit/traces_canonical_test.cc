@@ -39,6 +39,7 @@ Trace Full() {
   n.nic_milli = 4;
   n.numa = 2;
   n.rack = "r \"1\"";
+  n.domains = "nvlink=c0;rack=r \"1\";zone=z,0";
   n.topology = "t\r\nu";
   n.available_from_us = -1'500'000;
   n.available_until_us = 1;
@@ -55,6 +56,7 @@ Trace Full() {
   j.gpu_total_milli = 0, j.cpu_total_milli = 2, j.memory_total_mib = 3;
   j.node_count = 0;
   j.censor = "both";
+  j.comm_milli = 125, j.required_tier = "zone", j.preferred_tier = "rack";
   j.extra = "{}";
   t.jobs = {j, Job{}};
   t.jobs[1].id = " spaces ";
@@ -131,6 +133,7 @@ TEST(Canonical, RoundTripProperty) {
       n.gpu_count = static_cast<std::int32_t>(rng.Below(9));
       if (n.gpu_count > 0) n.model = text();
       n.rack = text();
+      if (n.rack.empty() && chance()) n.domains = "rack=r;spine=" + std::to_string(i);
       n.available_until_us = time();
       n.cpu_milli = rng.Next();
       n.rank = chance() ? -1 : rng.Next();
@@ -139,6 +142,8 @@ TEST(Canonical, RoundTripProperty) {
       j.id = text() + std::to_string(i);
       j.user = text();
       j.submit_us = time();
+      j.comm_milli = static_cast<std::int32_t>(rng.Below(1002)) - 1;
+      j.preferred_tier = chance() ? "rack" : "";
       t.jobs.push_back(j);
       Task k;
       k.job_id = j.id;

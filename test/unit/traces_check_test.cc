@@ -6,6 +6,7 @@
 #include "test/unit/traces_test_util.h"
 #include "traces/canonical.h"
 #include "traces/check.h"
+#include "traces/domains.h"
 
 namespace basalt::trace {
 namespace {
@@ -68,6 +69,11 @@ TEST(Validate, EachRule) {
               HasSubstr("labels is not a JSON object"));
   EXPECT_EQ(After([](Trace& t) { t.nodes[0].rack = "\xff"; }),
             "nodes[0]: rack is not valid UTF-8 or holds a NUL byte");
+  EXPECT_EQ(After([](Trace& t) { t.jobs[0].comm_milli = 1001; }),
+            "jobs[0]: comm_share is 1001; the range is 0..1000");
+  EXPECT_EQ(
+      After([](Trace& t) { t.jobs[0].required_tier = "rack=r1"; }),
+      "jobs[0]: required_tier \"rack=r1\" is not the name of a tier; write one, such as rack");
   EXPECT_EQ(After([](Trace& t) {
               t.nodes[0].available_from_us = 2;
               t.nodes[0].available_until_us = 1;
@@ -110,6 +116,40 @@ TEST(Validate, EachRule) {
             "jobs[1]: \"j0\" is already the id of jobs[0]; ids must be unique");
   EXPECT_EQ(After([](Trace& t) { t = Trace{}; }),
             "trace: the trace has no nodes and no jobs; it holds nothing");
+}
+
+TEST(Validate, Domains) {
+  const auto fault = [](std::string domains, std::string rack = "") {
+    Node node;
+    node.domains = std::move(domains);
+    node.rack = std::move(rack);
+    return DomainsFault(node);
+  };
+  for (const char* fine : {"rack=r1", "nvlink=c0;rack=r1;spine=s0;zone=z0", "a=b;c=b"}) {
+    EXPECT_EQ(fault(fine), "");
+  }
+  EXPECT_EQ(fault("", "r1"), "");
+  EXPECT_EQ(fault("rack=r1;zone=z", "r1"), "");
+  for (const char* bad :
+       {"r1", "=r1", "rack=", "rack=a=b", ";rack=r1", "rack=r1;", "a=b;;c=d", "=", ";"}) {
+    EXPECT_THAT(fault(bad), HasSubstr("is not a list of tier=name")) << bad;
+  }
+  EXPECT_THAT(fault("rack=a;rack=b"), HasSubstr("names the tier \"rack\" twice"));
+  EXPECT_THAT(fault("node=a"), HasSubstr("names the tier node"));
+  EXPECT_EQ(fault("rack=a", "b"),
+            "says the rack is \"a\", the rack column says \"b\"; make them agree");
+  EXPECT_THAT(fault("zone=a", "b"), HasSubstr("has no rack, but the rack column says \"b\""));
+  std::string many = "t0=x";
+  for (int i = 1; i < 16; ++i) many += ";t" + std::to_string(i) + "=x";
+  EXPECT_EQ(fault(many), "");
+  EXPECT_THAT(fault(many + ";t16=x"), HasSubstr("more than 16 tiers"));
+
+  Node node;
+  EXPECT_TRUE(DomainsOf(node).empty());
+  node.rack = "r";
+  EXPECT_EQ(DomainsOf(node), (std::vector<Domain>{{"rack", "r"}}));
+  node.domains = "nvlink=c;rack=r";
+  EXPECT_EQ(DomainsOf(node), (std::vector<Domain>{{"nvlink", "c"}, {"rack", "r"}}));
 }
 
 // One table's text is replaced; the error must have the file's own place.
@@ -163,7 +203,24 @@ TEST_F(CheckTraceTest, MoreFaults) {
                 ": counts.jobs is 2 but the file has 1 row; was the file cut or edited?\n" +
                 (dir_ / "t/tasks.csv") +
                 ":3:1: there is no job \"j1\"; add it to the jobs or correct the id");
+  EXPECT_EQ(
+      With("jobs.csv", "job_id,comm_share\nj0,\nj1,1.001\n"),
+      "jobs.csv:3:4: comm_share \"1.001\" is not a part of one; write 0..1 with at most three "
+      "digits after the point, such as 0.25");
+  for (const char* bad : {"0.0001", "-0.1", "25%", ".5", "1e-1", "2"}) {
+    EXPECT_THAT(With("jobs.csv", "job_id,comm_share\nj0,\nj1," + std::string(bad) + "\n"),
+                HasSubstr("jobs.csv:3:4: comm_share \"" + std::string(bad) + "\" is not a part"));
+  }
+  EXPECT_EQ(With("jobs.csv", "job_id,comm_share\nj0,0\nj1,1.000\n"), "0 errors:\n");
+  EXPECT_EQ(
+      With("jobs.csv", "job_id,required_tier\nj0,rack\nj1,a;b\n"),
+      "jobs.csv:3:4: required_tier \"a;b\" is not the name of a tier; write one, such as rack");
   EXPECT_EQ(With("jobs.csv", "job_id\nj0\nj1\n"), "0 errors:\n");
+  EXPECT_EQ(With("nodes.csv",
+                 "node_id,gpu_count,cpu_milli,memory_mib,rack,domains\n"
+                 "n0,0,1,1,r1,rack=r1;zone=z\nn1,0,1,1,r1,rack=r2\n"),
+            "nodes.csv:3:13: domains says the rack is \"r2\", the rack column says \"r1\"; make "
+            "them agree");
   EXPECT_EQ(With("nodes.csv", "node_id,gpu_count,cpu_milli,memory_mib\nn0,0,1,1\nn0,0,1,1\n"),
             "nodes.csv:3:1: \"n0\" is already the id of line 2; ids must be unique");
   EXPECT_EQ(With("nodes.csv", "node_id,gpu_count,cpu_milli\nn0,0,1\nn1,0,1\n"),

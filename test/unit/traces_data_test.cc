@@ -5,12 +5,15 @@
 #include <chrono>
 #include <filesystem>
 #include <map>
+#include <set>
 
 #include "test/unit/traces_test_util.h"
 #include "traces/canonical.h"
 #include "traces/check.h"
+#include "traces/import.h"
 #include "traces/openb.h"
 #include "traces/orders.h"
+#include "traces/scale.h"
 
 namespace basalt::trace {
 namespace {
@@ -126,6 +129,53 @@ TEST_F(OpenbData, EveryPublishedOrderBelongsToItsLists) {
       EXPECT_EQ(order->pods[0], 255U);
     }
   }
+}
+
+// The figures of the reference: docs/traces.md, "Facts about Philly".
+TEST(PhillyData, PublishedFacts) {
+  const std::string path = SharedData() + "/philly_sia/philly.csv";
+  if (!fs::is_regular_file(path)) GTEST_SKIP() << "skipped: no shared data";
+  auto trace = Import("philly-csv", {.nodes = "", .pods = path, .directory = ""});
+  ASSERT_TRUE(trace) << trace.error().ToString();
+  EXPECT_EQ(trace->jobs.size(), 82'247U);
+  std::map<int, int> sizes;
+  std::set<std::string> queues;
+  std::vector<std::pair<std::int64_t, int>> changes;  // time, GPUs more or less
+  std::int64_t gpu_us = 0, gangs = 0, last = 0;
+  for (std::size_t i = 0; i < trace->jobs.size(); ++i) {
+    const Job& job = trace->jobs[i];
+    const Task& task = trace->tasks[i];
+    const int gpus = task.replicas * task.gpu_num;
+    ++sizes[gpus];
+    gangs += task.replicas > 1;
+    queues.insert(job.queue);
+    gpu_us += gpus * job.duration_us;
+    last = std::max(last, job.submit_us);
+    changes.emplace_back(job.submit_us, gpus);
+    changes.emplace_back(job.submit_us + job.duration_us, -gpus);
+  }
+  EXPECT_EQ(sizes, (std::map<int, int>{{1, 76'627},
+                                       {2, 1'818},
+                                       {4, 1'870},
+                                       {8, 1'643},
+                                       {12, 7},
+                                       {16, 199},
+                                       {24, 7},
+                                       {32, 67},
+                                       {64, 6},
+                                       {128, 3}}));
+  EXPECT_EQ(gangs, 289);
+  EXPECT_EQ(queues.size(), 15U);
+  EXPECT_EQ(gpu_us / 3'600'000'000, 978'078);
+  EXPECT_EQ(last, 9'408'690'000'000);  // 2017-12-22 08:02:11 after 2017-09-04 10:30:41
+  // With every job started when it was submitted: ends count before starts of the same second.
+  std::ranges::sort(changes);
+  int busy = 0, peak = 0;
+  for (const auto& [time, gpus] : changes) peak = std::max(peak, busy += gpus);
+  EXPECT_EQ(peak, 1243);
+  EXPECT_NEAR(OfferedLoad(*trace).value(), 0.150, 0.001);
+  ASSERT_TRUE(ScaleLoad(&*trace, 0.9));
+  EXPECT_NEAR(OfferedLoad(*trace).value(), 0.9, 0.0009);
 }
 
 }  // namespace

@@ -14,9 +14,9 @@ using testing::HasSubstr;
 TEST(Import, UnknownFormatListsTheKnownAndTheNearest) {
   EXPECT_EQ(Import("opneb", {}).error().ToString(),
             "--format: unknown trace format \"opneb\"; did you mean \"openb\"? Known: canonical "
-            "openb");
+            "openb philly-csv");
   EXPECT_EQ(Import("something-else", {}).error().ToString(),
-            "--format: unknown trace format \"something-else\"; Known: canonical openb");
+            "--format: unknown trace format \"something-else\"; Known: canonical openb philly-csv");
 }
 
 TEST(Import, FilesMustBeTheOnesOfTheFormat) {
@@ -24,6 +24,8 @@ TEST(Import, FilesMustBeTheOnesOfTheFormat) {
             "--pods: is missing; format openb reads --nodes FILE --pods FILE");
   EXPECT_EQ(Import("canonical", {.nodes = "n", .pods = "", .directory = "d"}).error().ToString(),
             "--nodes: is not used; format canonical reads --dir DIR");
+  EXPECT_EQ(Import("philly-csv", {.nodes = "n", .pods = "", .directory = ""}).error().ToString(),
+            "--pods: is missing; format philly-csv reads [--nodes FILE] --pods FILE");
 }
 
 TEST(Import, CanonicalReadsWhatWasWritten) {

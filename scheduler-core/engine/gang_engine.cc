@@ -1,0 +1,563 @@
+// The engine's gangs: propose, reserve, confirm, release, and what happens when members end.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <optional>
+#include <utility>
+
+#include "scheduler-core/base/check.h"
+#include "scheduler-core/cluster/transaction.h"
+#include "scheduler-core/engine/engine.h"
+
+namespace basalt {
+namespace {
+
+std::vector<PodUid> PodsOf(const GangRequest& request) {
+  if (!request.members.empty()) return request.members;
+  std::vector<PodUid> pods;
+  const std::int32_t members = request.spec.max_members();
+  pods.reserve(static_cast<std::size_t>(members));
+  for (std::int32_t m = 0; m < members; ++m) pods.push_back(GangMemberUid(request.uid, m));
+  return pods;
+}
+
+PodUid PodOf(const GangRequest& request, const Gang* held, std::int32_t member) {
+  if (held != nullptr) return held->pods[static_cast<std::size_t>(member)];
+  if (!request.members.empty()) return request.members[static_cast<std::size_t>(member)];
+  return GangMemberUid(request.uid, member);
+}
+
+// The task of members that are asked for in ascending order.
+class TaskWalk {
+ public:
+  explicit TaskWalk(const GangSpec& spec) : spec_(&spec) {}
+  std::size_t TaskOf(std::int32_t member) {
+    while (member >= end_) end_ += spec_->tasks[next_++].max;
+    return next_ - 1;
+  }
+
+ private:
+  const GangSpec* spec_;
+  std::size_t next_ = 0;
+  std::int32_t end_ = 0;
+};
+
+Error Elsewhere(const std::string& where, const PodUid& pod) {
+  return Error{where, "its pod " + UidText(pod) + " is allocated outside the gang"};
+}
+
+}  // namespace
+
+std::int32_t Gang::Count(std::size_t task, Member state) const {
+  std::int32_t first = 0;
+  for (std::size_t t = 0; t < task; ++t) first += spec.tasks[t].max;
+  const auto begin = members.begin() + first;
+  return static_cast<std::int32_t>(std::count(begin, begin + spec.tasks[task].max, state));
+}
+
+bool IsDegraded(const Gang& gang) {
+  for (std::size_t t = 0; t < gang.spec.tasks.size(); ++t) {
+    const std::int32_t there =
+        gang.Count(t, Gang::Member::kHeld) + gang.Count(t, Gang::Member::kFinished);
+    if (there < gang.spec.tasks[t].min) return true;
+  }
+  return false;
+}
+
+const Gang* Engine::FindGang(const PodUid& uid) const {
+  const auto it = gangs_.find(uid);
+  return it == gangs_.end() ? nullptr : &it->second;
+}
+
+const DomainTree& Engine::domains() {
+  domains_.CatchUp(state_);
+  return domains_;
+}
+
+Status Engine::CheckGang(const GangRequest& request, const Gang* held) const {
+  const std::string where = "gang " + UidText(request.uid);
+  if (Status ok = ValidateGang(request.spec, where); !ok) return ok;
+  for (const GangTask& task : request.spec.tasks) {
+    if (task.shape.index() >= state_.shape_count()) return Fail(where, "a task's shape is unknown");
+  }
+  if (!request.members.empty() &&
+      std::cmp_not_equal(request.members.size(), request.spec.max_members())) {
+    return Fail(where, fmt::format("{} pod UIDs for at most {} members", request.members.size(),
+                                   request.spec.max_members()));
+  }
+  if (held != nullptr) {
+    if (held->attempt != request.attempt) return {};  // an outcome, not an error
+    if (held->spec != request.spec || (!request.members.empty() && held->pods != request.members)) {
+      return Fail(where, "holds places under another description; release it first");
+    }
+    return {};
+  }
+  if (request.members.empty()) return {};
+  std::vector<PodUid> sorted = request.members;
+  std::sort(sorted.begin(), sorted.end());
+  if (std::adjacent_find(sorted.begin(), sorted.end()) != sorted.end()) {
+    return Fail(where, "names a pod twice");
+  }
+  for (const PodUid& uid : sorted) {
+    if (by_uid_.contains(uid)) return tl::unexpected<Error>(Elsewhere(where, uid));
+  }
+  return {};
+}
+
+std::uint64_t Engine::OpenLease(const Gang& gang) const {
+  if (gang.newest_epoch == 0) return 0;
+  for (std::size_t m = 0; m < gang.pods.size(); ++m) {
+    if (gang.members[m] != Gang::Member::kHeld) continue;
+    const Allocation* a = Find(gang.pods[m]);
+    if (a->epoch == gang.newest_epoch) return a->confirmed ? 0 : a->epoch;
+  }
+  return 0;
+}
+
+// The network levels that the members would have together: none wider than required.
+Status Engine::CheckLevels(const GangRequest& request, const Gang* held,
+                           const std::vector<GangOutcome::Member>& members) {
+  const GangSpec& spec = request.spec;
+  const bool any = spec.level.required < kAnyTier ||
+                   std::any_of(
+                       spec.groups.begin(), spec.groups.end(),
+                       [](const GangGroup& g) { return g.level.required < kAnyTier; });
+  if (!any) return {};
+  domains_.CatchUp(state_);
+  struct Reach {
+    NodeId node;
+    DomainId join;
+    int tier = kNodeTier;
+  };
+  std::vector<Reach> reach(spec.groups.size() + 1);  // of the gang, then by sub-group
+  const auto extend = [this](Reach& r, NodeId node) {
+    const DomainId inner = domains_.innermost(node);
+    r.join = r.join.valid() ? domains_.Join(r.join, inner) : inner;
+    if (r.node.valid() && (r.tier != kNodeTier || r.node != node)) {
+      r.tier = domains_.domain(r.join).tier;
+    }
+    r.node = node;
+  };
+  TaskWalk walk(spec);
+  const auto add = [&](std::int32_t member, NodeId node) {
+    extend(reach[0], node);
+    const std::int32_t group = spec.tasks[walk.TaskOf(member)].group;
+    if (group >= 0) extend(reach[static_cast<std::size_t>(group) + 1], node);
+  };
+  if (held != nullptr) {
+    for (std::size_t m = 0; m < held->pods.size(); ++m) {
+      if (held->members[m] != Gang::Member::kHeld) continue;
+      add(static_cast<std::int32_t>(m), Find(held->pods[m])->node);
+    }
+  }
+  walk = TaskWalk(spec);
+  for (const GangOutcome::Member& m : members) add(m.member, m.placement.node);
+  for (std::size_t g = 0; g < reach.size(); ++g) {
+    const int required = g == 0 ? spec.level.required : spec.groups[g - 1].level.required;
+    if (reach[g].tier <= required) continue;
+    return Fail("gang " + UidText(request.uid),
+                fmt::format("{} would be in one {} only, but one {} is required",
+                            g == 0 ? "it" : "sub-group " + spec.groups[g - 1].name,
+                            domains_.TierName(reach[g].tier), domains_.TierName(required)));
+  }
+  return {};
+}
+
+GangProblem Engine::MakeProblem(const GangRequest& request, const Gang* held) {
+  GangProblem problem;
+  problem.spec = &request.spec;
+  problem.card_rule = policy_.card_rule;
+  problem.layout = request.spec.layout;
+  if (problem.layout == GangLayout::kByPolicy) {
+    problem.layout = policy_.policy->traits().spreads ? GangLayout::kSpread : GangLayout::kPacked;
+  }
+  problem.seed = SeedOf(request.uid, request.attempt);
+  for (std::size_t t = 0; t < request.spec.tasks.size(); ++t) {
+    const GangTask& task = request.spec.tasks[t];
+    std::int32_t there = 0;
+    if (held != nullptr) {
+      there = held->Count(t, Gang::Member::kHeld) + held->Count(t, Gang::Member::kFinished);
+    }
+    problem.need.push_back(std::max(task.min - there, 0));
+    problem.extra.push_back(task.max - there - problem.need.back());
+  }
+  if (held == nullptr) return problem;
+  TaskWalk walk(request.spec);
+  for (std::size_t m = 0; m < held->pods.size(); ++m) {
+    if (held->members[m] != Gang::Member::kHeld) continue;
+    const Allocation* a = Find(held->pods[m]);
+    problem.held.push_back({walk.TaskOf(static_cast<std::int32_t>(m)), a->node});
+  }
+  for (const auto& [member, path] : held->homes) {
+    if (held->members[static_cast<std::size_t>(member)] != Gang::Member::kLost) continue;
+    problem.homes.push_back({request.spec.TaskOf(member), domains_.Find(path)});
+  }
+  return problem;
+}
+
+Result<GangOutcome> Engine::ProposeGang(const GangRequest& request, SimTime now) {
+  now = Forward(now);
+  Expire(now);
+  const Gang* held = FindGang(request.uid);
+  if (Status ok = CheckGang(request, held); !ok) return tl::unexpected<Error>(ok.error());
+  GangOutcome outcome;
+  if (held != nullptr && held->attempt != request.attempt) {
+    outcome.earlier_attempt_held = true;
+    outcome.reason = fmt::format("attempt {} is still allocated", held->attempt);
+    RecordGangDecision(request, outcome, now);
+    return outcome;
+  }
+  domains_.CatchUp(state_);
+  GangProblem problem = MakeProblem(request, held);
+  outcome.held = static_cast<std::int32_t>(problem.held.size());
+  const auto is_zero = [](std::int32_t n) { return n == 0; };
+  const bool has_min = std::all_of(problem.need.begin(), problem.need.end(), is_zero);
+  const bool has_all = has_min && std::all_of(problem.extra.begin(), problem.extra.end(), is_zero);
+  const std::uint64_t open = held != nullptr ? OpenLease(*held) : 0;
+  GangAnswer answer;
+  if (open != 0) {
+    // If it expires, what was added to it would be a part of a gang.
+    answer.proven = true;
+    answer.reason = fmt::format("lease {} is not confirmed yet", open);
+  } else if (!has_all) {
+    const std::uint64_t counted = slots_.nodes_counted();
+    std::vector<const SlotIndex::Slots*> slots;
+    for (const GangTask& task : request.spec.tasks) {
+      slots.push_back(&slots_.For(state_, domains_, task.shape));
+    }
+    answer = SearchGang(state_, domains_, slots, problem, options_.gang_limits, options_.executor);
+    work_.nodes_checked += slots_.nodes_counted() - counted;
+    work_.gang_steps += answer.steps;
+  }
+  if (answer.placed) {
+    // Ranks follow the network: places come in tree order, members in their numbers.
+    std::size_t at = 0;
+    std::int32_t first = 0;
+    outcome.members.reserve(answer.places.size());
+    for (std::size_t t = 0; t < request.spec.tasks.size(); ++t) {
+      for (std::int32_t m = first; m < first + request.spec.tasks[t].max; ++m) {
+        if (at == answer.places.size() || answer.places[at].task != t) break;
+        if (held != nullptr) {
+          const Gang::Member state = held->members[static_cast<std::size_t>(m)];
+          if (state == Gang::Member::kHeld || state == Gang::Member::kFinished) continue;
+        }
+        const PodUid pod = PodOf(request, held, m);
+        if (by_uid_.contains(pod)) {
+          return tl::unexpected<Error>(Elsewhere("gang " + UidText(request.uid), pod));
+        }
+        GangAnswer::Place& place = answer.places[at++];
+        outcome.members.push_back(
+            {m, Placement{place.node, place.cards, 0, state_.generation(place.node),
+                          std::move(place.numa)}});
+      }
+      first += request.spec.tasks[t].max;
+    }
+    BASALT_CHECK(at == answer.places.size());
+  }
+  if (answer.placed || has_min) {
+    outcome.kind = OutcomeKind::kPlaced;
+    NodeId one;
+    DomainId join;
+    const auto add = [&](NodeId node) {
+      if (!one.valid()) one = node;
+      outcome.tier = std::max(outcome.tier, domains_.TierOf(one, node));
+      const DomainId inner = domains_.innermost(node);
+      join = join.valid() ? domains_.Join(join, inner) : inner;
+    };
+    for (const GangOutcome::Member& m : outcome.members) add(m.placement.node);
+    for (const GangProblem::Held& h : problem.held) add(h.node);
+    if (one.valid()) {
+      outcome.domain = outcome.tier == kNodeTier ? state_.name(one) : domains_.PathName(join);
+    }
+  } else {
+    outcome.kind = OutcomeKind::kWait;
+    outcome.proven = answer.proven;
+    outcome.reason = answer.reason;
+    if (held == nullptr && answer.proven) {
+      std::vector<const SlotIndex::Slots*> empty;
+      for (const GangTask& task : request.spec.tasks) {
+        empty.push_back(&slots_.WhenEmpty(state_, domains_, task.shape));
+      }
+      std::string never;
+      if (!GangPossibleWhenEmpty(state_, domains_, empty, problem, &never)) {
+        outcome.kind = OutcomeKind::kInfeasible;
+        outcome.reason = "even with nothing running: " + never;
+      }
+    }
+  }
+  RecordGangDecision(request, outcome, now);
+  return outcome;
+}
+
+void Engine::RecordGangDecision(const GangRequest& request, const GangOutcome& outcome,
+                                SimTime now) {
+  ++work_.decisions;
+  decisions_.Add(now.us);
+  decisions_.Add(request.uid.hi);
+  decisions_.Add(request.uid.lo);
+  decisions_.Add((std::uint64_t{request.attempt} << 8) | 0x80U |
+                 static_cast<std::uint64_t>(outcome.kind));
+  for (const GangOutcome::Member& m : outcome.members) {
+    decisions_.Add(m.member);
+    decisions_.Add(state_.name_digest(m.placement.node).lo);
+    decisions_.Add(m.placement.cards.bits());
+  }
+  if (!outcome.placed() && options_.journal != nullptr) {
+    GangSpecRecord spec = SpecRecord(request);
+    Journal(JournalRecord{now, GangDecisionRecord{std::move(spec), outcome.kind}});
+  }
+}
+
+GangSpecRecord Engine::SpecRecord(const GangRequest& request) {
+  GangSpecRecord record{request.uid, request.attempt, request.job, request.spec, PodsOf(request)};
+  for (GangTask& task : record.spec.tasks) task.shape = ShapeId(JournalShape(task.shape));
+  return record;
+}
+
+Gang& Engine::GangFor(const GangRequest& request) {
+  const auto [it, is_new] = gangs_.try_emplace(request.uid);
+  Gang& gang = it->second;
+  if (!is_new) return gang;
+  gang.uid = request.uid;
+  gang.attempt = request.attempt;
+  gang.job = request.job;
+  gang.spec = request.spec;
+  gang.pods = PodsOf(request);
+  gang.members.assign(gang.pods.size(), Gang::Member::kAbsent);
+  return gang;
+}
+
+Result<Lease> Engine::ReserveGang(const GangRequest& request, const GangOutcome& proposed,
+                                  SimTime now) {
+  now = Forward(now);
+  Expire(now);
+  const std::string where = "gang " + UidText(request.uid);
+  const Gang* held = FindGang(request.uid);
+  if (Status ok = CheckGang(request, held); !ok) return tl::unexpected<Error>(ok.error());
+  if (held != nullptr && held->attempt != request.attempt) {
+    return Fail(where, fmt::format("attempt {} is still allocated", held->attempt));
+  }
+  if (!proposed.placed()) return Fail(where, "nothing was proposed");
+  if (held != nullptr) {
+    if (std::optional<Lease> same = HeldAlready(*held, proposed); same) return *same;
+    if (const std::uint64_t open = OpenLease(*held); open != 0) {
+      return Fail(where, fmt::format("lease {} is not confirmed yet", open));
+    }
+  }
+  // After this every task must have its min: a part of a proposal is no proposal.
+  std::vector<std::int32_t> there(request.spec.tasks.size(), 0);
+  if (held != nullptr) {
+    for (std::size_t t = 0; t < there.size(); ++t) {
+      there[t] = held->Count(t, Gang::Member::kHeld) + held->Count(t, Gang::Member::kFinished);
+    }
+  }
+  const std::vector<PodUid> pods = held != nullptr ? held->pods : PodsOf(request);
+  Transaction tx(state_);
+  TaskWalk walk(request.spec);
+  std::int32_t before = -1;
+  for (const GangOutcome::Member& m : proposed.members) {
+    if (m.member <= before || std::cmp_greater_equal(m.member, pods.size())) {
+      return Fail(where, fmt::format("member {} is proposed twice or is unknown", m.member));
+    }
+    before = m.member;
+    const auto index = static_cast<std::size_t>(m.member);
+    if (held != nullptr && (held->members[index] == Gang::Member::kHeld ||
+                            held->members[index] == Gang::Member::kFinished)) {
+      return Fail(where, fmt::format("member {} holds a place or has finished", m.member));
+    }
+    if (by_uid_.contains(pods[index])) {
+      return tl::unexpected<Error>(Elsewhere(where, pods[index]));
+    }
+    const std::size_t task = walk.TaskOf(m.member);
+    const ShapeId shape = request.spec.tasks[task].shape;
+    if (!StillFits(shape, m.placement)) {
+      return Fail(where, "what was proposed is no longer free; propose again");
+    }
+    tx.Take(m.placement.node, shape, m.placement.cards, m.placement.numa);
+    ++there[task];
+  }
+  for (std::size_t t = 0; t < there.size(); ++t) {
+    if (there[t] < request.spec.tasks[t].min) {
+      return Fail(where, "the proposal leaves a task below its min; propose again");
+    }
+  }
+  if (Status ok = CheckLevels(request, held, proposed.members); !ok) {
+    return tl::unexpected<Error>(ok.error());
+  }
+  tx.Commit();
+  const std::uint64_t epoch = next_epoch_++;
+  const SimTime expires = now.Plus(options_.lease_ttl_us);
+  AddMembers(GangFor(request), proposed.members, epoch, expires);
+  if (options_.journal != nullptr) {
+    GangReservedRecord record{SpecRecord(request), {}, epoch, expires};
+    for (const GangOutcome::Member& m : proposed.members) {
+      record.members.push_back(
+          {m.member, state_.name(m.placement.node), m.placement.cards, m.placement.numa});
+    }
+    Journal(JournalRecord{now, std::move(record)});
+  }
+  for (const GangOutcome::Member& m : proposed.members) AfterCommit(m.placement.node);
+  return Lease{request.uid, epoch, expires};
+}
+
+// Said again: every member holds exactly what is proposed, under one lease.
+std::optional<Lease> Engine::HeldAlready(const Gang& gang, const GangOutcome& proposed) const {
+  const Allocation* one = nullptr;
+  if (proposed.members.empty()) {
+    for (std::size_t m = 0; m < gang.pods.size(); ++m) {
+      if (gang.members[m] != Gang::Member::kHeld) continue;
+      const Allocation* a = Find(gang.pods[m]);
+      if (one == nullptr || a->epoch > one->epoch) one = a;
+    }
+  }
+  for (const GangOutcome::Member& m : proposed.members) {
+    const auto index = static_cast<std::size_t>(m.member);
+    if (m.member < 0 || index >= gang.pods.size()) return {};
+    if (gang.members[index] != Gang::Member::kHeld) return {};
+    const Allocation* a = Find(gang.pods[index]);
+    if (one == nullptr) one = a;
+    if (a->epoch != one->epoch || a->node != m.placement.node || a->cards != m.placement.cards) {
+      return {};
+    }
+  }
+  if (one == nullptr) return {};
+  return Lease{gang.uid, one->epoch, one->expires};
+}
+
+// Puts what the state holds already into the books.
+void Engine::AddMembers(Gang& gang, const std::vector<GangOutcome::Member>& members,
+                        std::uint64_t epoch, SimTime expires) {
+  TaskWalk walk(gang.spec);
+  for (const GangOutcome::Member& m : members) {
+    const auto index = static_cast<std::size_t>(m.member);
+    AddExpiry(Insert(Allocation{gang.pods[index], gang.attempt,
+                                gang.spec.tasks[walk.TaskOf(m.member)].shape, m.placement.node,
+                                m.placement.cards, gang.job, epoch, expires, false,
+                                m.placement.numa, gang.uid, m.member}));
+    gang.members[index] = Gang::Member::kHeld;
+  }
+  gang.newest_epoch = epoch;
+  gang.degraded = IsDegraded(gang);
+}
+
+Status Engine::ConfirmGang(const Lease& lease, SimTime now) {
+  now = Forward(now);
+  const std::string where = "gang " + UidText(lease.uid);
+  const Gang* gang = FindGang(lease.uid);
+  if (gang == nullptr) {
+    return Fail(where, "holds no lease: it expired, was released, or never was");
+  }
+  const Allocation* one = nullptr;
+  bool open = false;
+  for (std::size_t m = 0; m < gang->pods.size(); ++m) {
+    if (gang->members[m] != Gang::Member::kHeld) continue;
+    const Allocation* a = Find(gang->pods[m]);
+    if (a->epoch != lease.epoch) continue;
+    one = a;
+    open = open || !a->confirmed;
+  }
+  if (one == nullptr) return Fail(where, fmt::format("lease {} holds nothing", lease.epoch));
+  if (!open) return {};
+  if (now >= one->expires) return Fail(where, "the lease has expired; propose again");
+  ConfirmMembers(lease.uid, lease.epoch);
+  if (options_.journal != nullptr) {
+    Journal(JournalRecord{now, GangConfirmedRecord{lease.uid, lease.epoch}});
+  }
+  TrimExpiries();
+  return {};
+}
+
+void Engine::ConfirmMembers(const PodUid& uid, std::uint64_t epoch) {
+  Gang& gang = gangs_.find(uid)->second;
+  for (std::size_t m = 0; m < gang.pods.size(); ++m) {
+    if (gang.members[m] != Gang::Member::kHeld) continue;
+    Allocation& a = allocations_[by_uid_.find(gang.pods[m])->second];
+    if (a.epoch != epoch) continue;
+    a.confirmed = true;
+    gang.homes.erase(a.member);
+  }
+}
+
+void Engine::ExpireMembers(const PodUid& uid, std::uint64_t epoch) {
+  std::vector<PodUid> ending;
+  const Gang& gang = *FindGang(uid);
+  for (std::size_t m = 0; m < gang.pods.size(); ++m) {
+    if (gang.members[m] != Gang::Member::kHeld) continue;
+    const Allocation* a = Find(gang.pods[m]);
+    if (a->epoch == epoch && !a->confirmed) ending.push_back(a->uid);
+  }
+  for (const PodUid& pod : ending) End(by_uid_.find(pod)->second, Ending::kExpired);
+}
+
+void Engine::MemberSeen(const PodObserved& observed, Allocation* was) {
+  if (was->member >= 0) {
+    // Whoever binds a member has the gang's lease and binds the rest of it too.
+    ConfirmMembers(was->gang, was->epoch);
+    return;
+  }
+  // A lost member that is seen again (its node came back) is the gang's again.
+  for (auto& [uid, gang] : gangs_) {
+    if (gang.attempt != observed.attempt) continue;
+    for (const auto& [member, path] : gang.homes) {
+      const auto index = static_cast<std::size_t>(member);
+      if (gang.pods[index] != observed.uid || gang.members[index] != Gang::Member::kLost) continue;
+      was->gang = uid;
+      was->member = member;
+      gang.members[index] = Gang::Member::kHeld;
+      gang.homes.erase(member);
+      gang.degraded = IsDegraded(gang);
+      return;
+    }
+  }
+}
+
+Status Engine::ReleaseGang(const PodUid& uid, SimTime now) {
+  now = Forward(now);
+  const Gang* gang = FindGang(uid);
+  if (gang == nullptr) return Fail("gang " + UidText(uid), "holds nothing");
+  std::vector<PodUid> holding;
+  for (std::size_t m = 0; m < gang->pods.size(); ++m) {
+    if (gang->members[m] == Gang::Member::kHeld) holding.push_back(gang->pods[m]);
+  }
+  // The last of them takes the gang with it.
+  for (const PodUid& pod : holding) End(by_uid_.find(pod)->second, Ending::kFinished);
+  if (options_.journal != nullptr) Journal(JournalRecord{now, GangReleasedRecord{uid}});
+  return {};
+}
+
+Result<GangOutcome> Engine::PlaceGang(const GangRequest& request, SimTime now) {
+  Result<GangOutcome> outcome = ProposeGang(request, now);
+  if (!outcome || !outcome->placed() || outcome->members.empty()) return outcome;
+  const Result<Lease> lease = ReserveGang(request, *outcome, now);
+  BASALT_CHECK(lease.has_value());  // nothing came between: one thread owns the engine
+  BASALT_CHECK(ConfirmGang(*lease, now).has_value());
+  return outcome;
+}
+
+void Engine::MemberEnded(const Allocation& a, Ending ending) {
+  const auto it = gangs_.find(a.gang);
+  BASALT_CHECK(it != gangs_.end());
+  Gang& gang = it->second;
+  Gang::Member& member = gang.members[static_cast<std::size_t>(a.member)];
+  if (ending == Ending::kFinished) {
+    member = Gang::Member::kFinished;
+    gang.homes.erase(a.member);
+  } else if (ending == Ending::kLost) {
+    member = Gang::Member::kLost;
+    gang.homes[a.member] = state_.network(a.node);
+  } else {  // a replacement that was never confirmed leaves the member lost
+    member = gang.homes.contains(a.member) ? Gang::Member::kLost : Gang::Member::kAbsent;
+  }
+  if (std::find(gang.members.begin(), gang.members.end(), Gang::Member::kHeld) ==
+      gang.members.end()) {
+    gangs_.erase(it);
+    return;
+  }
+  if (ending == Ending::kFinished) return;
+  const std::size_t task = gang.spec.TaskOf(a.member);
+  gang.degraded = gang.degraded || gang.Count(task, Gang::Member::kHeld) +
+                                           gang.Count(task, Gang::Member::kFinished) <
+                                       gang.spec.tasks[task].min;
+}
+
+}  // namespace basalt

@@ -1,0 +1,257 @@
+// Snapshot, restore, and the effects of journal records.
+#include <algorithm>
+#include <utility>
+
+#include "scheduler-core/base/check.h"
+#include "scheduler-core/cluster/transaction.h"
+#include "scheduler-core/engine/engine.h"
+
+namespace basalt {
+
+std::string Engine::Snapshot() const {
+  SnapshotContents contents;
+  contents.next_epoch = next_epoch_;
+  contents.now = now_;
+  for (std::size_t s = 0; s < state_.shape_count(); ++s) {
+    contents.shapes.push_back(state_.shape(ShapeId(s)).spec);
+  }
+  for (const NodeId node : state_.order()) {
+    SnapshotNode saved;
+    saved.spec = state_.SpecOf(node);
+    saved.cordoned = state_.cordoned(node);
+    for (int c = 0; c < state_.hot(node).cards; ++c) {
+      if (!state_.card(node, c).healthy) {
+        saved.unhealthy_cards.push_back(static_cast<std::uint8_t>(c));
+      }
+    }
+    contents.nodes.push_back(std::move(saved));
+    std::vector<std::uint32_t> slots = on_node_[node];
+    std::sort(slots.begin(), slots.end(), [this](std::uint32_t a, std::uint32_t b) {
+      return allocations_[a].uid < allocations_[b].uid;
+    });
+    for (const std::uint32_t slot : slots) {
+      const Allocation& a = allocations_[slot];
+      contents.allocations.push_back(
+          SnapshotAllocation{a.uid, a.attempt, a.shape.value(), a.job, state_.name(node), a.cards,
+                             a.epoch, a.expires, a.confirmed, a.numa, a.gang, a.member});
+    }
+  }
+  for (const auto& [uid, gang] : gangs_) {
+    SnapshotGang saved;
+    saved.gang = GangSpecRecord{gang.uid, gang.attempt, gang.job, gang.spec, gang.pods};
+    for (const Gang::Member member : gang.members) {
+      saved.members.push_back(static_cast<std::uint8_t>(member));
+    }
+    saved.homes = gang.homes;
+    contents.gangs.push_back(std::move(saved));
+  }
+  return EncodeSnapshot(contents);
+}
+
+Result<std::unique_ptr<Engine>> Engine::Restore(std::string_view snapshot, ConfiguredPolicy policy,
+                                                EngineOptions options) {
+  Result<SnapshotContents> contents = DecodeSnapshot(snapshot);
+  if (!contents) return tl::unexpected<Error>(contents.error());
+  // What the snapshot holds is not journaled again: snapshot and new journal together are the
+  // state.
+  JournalSink* const journal = std::exchange(options.journal, nullptr);
+  Result<std::unique_ptr<Engine>> made = Create(std::move(policy), std::move(options));
+  if (!made) return made;
+  Engine& engine = **made;
+  for (const SnapshotNode& node : contents->nodes) {
+    if (Status ok = engine.Apply(NodeAdded{node.spec}, SimTime{}); !ok) {
+      return tl::unexpected<Error>(ok.error());
+    }
+    const NodeId id = engine.state_.FindNode(node.spec.name);
+    for (const std::uint8_t card : node.unhealthy_cards) {
+      if (card >= engine.state_.hot(id).cards) {
+        return Fail("snapshot", "an unhealthy card that the node does not have");
+      }
+      engine.state_.SetCardHealth(id, card, false);
+    }
+    if (node.cordoned) engine.state_.SetCordoned(id, true);
+  }
+  std::vector<ShapeId> shapes;
+  for (const RequestSpec& spec : contents->shapes) {
+    const Result<ShapeId> shape = engine.InternShape(spec);
+    if (!shape) return tl::unexpected<Error>(shape.error());
+    shapes.push_back(*shape);
+  }
+  for (const SnapshotAllocation& a : contents->allocations) {
+    const NodeId node = engine.state_.FindNode(a.node);
+    if (!node.valid() || a.shape >= shapes.size() || engine.by_uid_.contains(a.uid)) {
+      return Fail("snapshot", "an allocation names an unknown node or shape, or stands twice");
+    }
+    if (!engine.state_.CanRecord(shapes[a.shape], node, a.cards)) {
+      return Fail("snapshot", "an allocation names a card that its node does not have");
+    }
+    Transaction tx(engine.state_);
+    tx.Take(node, shapes[a.shape], a.cards, a.numa);
+    tx.Commit();
+    const std::uint32_t slot =
+        engine.Insert(Allocation{a.uid, a.attempt, shapes[a.shape], node, a.cards, a.job, a.epoch,
+                                 a.expires, a.confirmed, a.numa, a.gang, a.member});
+    if (!a.confirmed) engine.AddExpiry(slot);
+  }
+  for (SnapshotGang& saved : contents->gangs) {
+    Gang gang;
+    gang.uid = saved.gang.uid;
+    gang.attempt = saved.gang.attempt;
+    gang.job = saved.gang.job;
+    gang.spec = std::move(saved.gang.spec);
+    for (GangTask& task : gang.spec.tasks) {
+      if (task.shape.index() >= shapes.size()) return Fail("snapshot", "a gang's shape is unknown");
+      task.shape = shapes[task.shape.index()];
+    }
+    gang.pods = std::move(saved.gang.pods);
+    gang.homes = std::move(saved.homes);
+    for (std::size_t m = 0; m < gang.pods.size(); ++m) {
+      const std::uint8_t state = saved.members[m];
+      const Allocation* held = engine.Find(gang.pods[m]);
+      const bool holds =
+          held != nullptr && held->gang == gang.uid && std::cmp_equal(held->member, m);
+      if (state > static_cast<std::uint8_t>(Gang::Member::kLost) ||
+          holds != (state == static_cast<std::uint8_t>(Gang::Member::kHeld))) {
+        return Fail("snapshot", "a gang's members and what they hold do not agree");
+      }
+      gang.members.push_back(static_cast<Gang::Member>(state));
+      if (holds) gang.newest_epoch = std::max(gang.newest_epoch, held->epoch);
+    }
+    if (gang.newest_epoch == 0) return Fail("snapshot", "a gang holds nothing");
+    for (const auto& [member, path] : gang.homes) {
+      const bool known = member >= 0 && std::cmp_less(member, gang.members.size());
+      const auto index = static_cast<std::size_t>(member);
+      const Allocation* held = known ? engine.Find(gang.pods[index]) : nullptr;
+      if (!known || (gang.members[index] != Gang::Member::kLost &&
+                     (gang.members[index] != Gang::Member::kHeld || held->confirmed))) {
+        return Fail("snapshot", "a member that is not lost has an old place");
+      }
+    }
+    gang.degraded = IsDegraded(gang);
+    const PodUid uid = gang.uid;
+    if (!engine.gangs_.emplace(uid, std::move(gang)).second) {
+      return Fail("snapshot", "a gang stands twice");
+    }
+  }
+  for (const Allocation& a : engine.allocations_) {
+    const Gang* gang = a.member < 0 ? nullptr : engine.FindGang(a.gang);
+    if (a.member >= 0 && (gang == nullptr || std::cmp_greater_equal(a.member, gang->pods.size()) ||
+                          gang->pods[static_cast<std::size_t>(a.member)] != a.uid)) {
+      return Fail("snapshot", "a pod is of a gang that is not there");
+    }
+  }
+  engine.next_epoch_ = contents->next_epoch;
+  engine.now_ = contents->now;
+  engine.options_.journal = journal;
+  engine.JournalPolicy();
+  return made;
+}
+
+Status Engine::ApplyRecord(const JournalRecord& record) {
+  const auto pod = [](const PodUid& uid) { return "journal: pod " + UidText(uid); };
+  Forward(record.now);
+  if (std::holds_alternative<PolicyRecord>(record.body)) {
+    record_shapes_.clear();  // a journal begins, and numbers its shapes from 0
+  } else if (const auto* shape = std::get_if<ShapeRecord>(&record.body)) {
+    const Result<ShapeId> id = InternShape(shape->spec);
+    if (!id) return tl::unexpected<Error>(id.error());
+    record_shapes_.push_back(*id);
+  } else if (const auto* event = std::get_if<EventRecord>(&record.body)) {
+    // It is in the journal that is being read; ours must not repeat it.
+    JournalSink* const journal = std::exchange(options_.journal, nullptr);
+    Status ok = Apply(event->event, record.now);
+    options_.journal = journal;
+    return ok;
+  } else if (const auto* reserved = std::get_if<ReservedRecord>(&record.body)) {
+    const NodeId node = state_.FindNode(reserved->node);
+    if (!node.valid() || reserved->shape >= record_shapes_.size()) {
+      return Fail(pod(reserved->uid), "is placed on an unknown node, or has an unknown shape");
+    }
+    const ShapeId shape_id = record_shapes_[reserved->shape];
+    if (by_uid_.contains(reserved->uid) || !state_.CanRecord(shape_id, node, reserved->cards)) {
+      return Fail(pod(reserved->uid), "is placed twice, or on a card that is not there");
+    }
+    Transaction tx(state_);
+    tx.Take(node, shape_id, reserved->cards, reserved->numa);
+    tx.Commit();
+    AddExpiry(Insert(Allocation{reserved->uid, reserved->attempt, shape_id, node, reserved->cards,
+                                reserved->job, reserved->epoch, reserved->expires, false,
+                                reserved->numa, PodUid{}, -1}));
+    next_epoch_ = std::max(next_epoch_, reserved->epoch + 1);
+  } else if (const auto* confirmed = std::get_if<ConfirmedRecord>(&record.body)) {
+    const auto it = by_uid_.find(confirmed->uid);
+    if (it == by_uid_.end()) return Fail(pod(confirmed->uid), "is confirmed but holds nothing");
+    allocations_[it->second].confirmed = true;
+  } else if (const auto* gang = std::get_if<GangReservedRecord>(&record.body)) {
+    return ApplyGangReserved(*gang);
+  } else if (const auto* of_gang = std::get_if<GangConfirmedRecord>(&record.body)) {
+    if (FindGang(of_gang->uid) == nullptr) {
+      return Fail("journal: gang " + UidText(of_gang->uid), "is confirmed but holds nothing");
+    }
+    ConfirmMembers(of_gang->uid, of_gang->epoch);
+  } else if (const auto* released = std::get_if<GangReleasedRecord>(&record.body)) {
+    JournalSink* const journal = std::exchange(options_.journal, nullptr);
+    Status ok = ReleaseGang(released->uid, record.now);
+    options_.journal = journal;
+    return ok;
+  } else {
+    const PodUid* ended = nullptr;
+    Ending ending = Ending::kFinished;
+    if (const auto* r = std::get_if<ReleasedRecord>(&record.body)) ended = &r->uid;
+    if (const auto* e = std::get_if<ExpiredRecord>(&record.body)) {
+      ended = &e->uid;
+      ending = Ending::kExpired;
+    }
+    if (ended != nullptr) {
+      const auto it = by_uid_.find(*ended);
+      if (it == by_uid_.end()) return Fail(pod(*ended), "ends but holds nothing");
+      const Allocation& a = allocations_[it->second];
+      if (a.member >= 0 && ending == Ending::kExpired) {
+        ExpireMembers(a.gang, a.epoch);  // the lease is the gang's
+      } else {
+        End(it->second, ending);
+      }
+    }
+  }
+  return {};
+}
+
+Status Engine::ApplyGangReserved(const GangReservedRecord& record) {
+  const auto bad = [&](std::string_view what) {
+    return Fail("journal: gang " + UidText(record.gang.uid), std::string(what));
+  };
+  GangRequest request{record.gang.uid, record.gang.attempt, record.gang.spec, record.gang.pods,
+                      record.gang.job};
+  for (GangTask& task : request.spec.tasks) {
+    if (task.shape.index() >= record_shapes_.size()) return bad("has an unknown shape");
+    task.shape = record_shapes_[task.shape.index()];
+  }
+  const Gang* held = FindGang(request.uid);
+  if (held != nullptr && (held->spec != request.spec || held->pods != request.members ||
+                          held->attempt != request.attempt)) {
+    return bad("is reserved again as another gang");
+  }
+  if (record.members.empty()) return bad("is reserved without a member");
+  std::vector<GangOutcome::Member> members;
+  Transaction tx(state_);
+  std::int32_t before = -1;
+  for (const GangReservedRecord::Member& m : record.members) {
+    const NodeId node = state_.FindNode(m.node);
+    if (m.member <= before || std::cmp_greater_equal(m.member, request.members.size()) ||
+        !node.valid() || by_uid_.contains(request.members[static_cast<std::size_t>(m.member)])) {
+      return bad("a member is placed twice, or where there is no such node");
+    }
+    before = m.member;
+    const ShapeId shape = request.spec.tasks[request.spec.TaskOf(m.member)].shape;
+    if (!state_.CanRecord(shape, node, m.cards))
+      return bad("a member has a card that is not there");
+    tx.Take(node, shape, m.cards, m.numa);
+    members.push_back({m.member, Placement{node, m.cards, 0, state_.generation(node), m.numa}});
+  }
+  tx.Commit();
+  AddMembers(GangFor(request), members, record.epoch, record.expires);
+  next_epoch_ = std::max(next_epoch_, record.epoch + 1);
+  return {};
+}
+
+}  // namespace basalt

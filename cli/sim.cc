@@ -89,6 +89,8 @@ Status CheckGiven(const Options& o, const CLI::App* app) {
     }
   } else if (given("--inflate")) {
     return Fail("--inflate", "is for --mode saturation");
+  } else if (given("--backfill-depth") && o.queue != "easy") {
+    return Fail("--backfill-depth", "is for --queue easy");
   }
   return {};
 }
@@ -129,6 +131,12 @@ void Run(const Options& o, const CLI::App* app, Context* context) {
                                        : sim::QueueOrder::kFifoSkip;
   e.replay.backfill_depth = o.backfill_depth;
   e.replay.wait_for_bandwidth_pct = o.wait_for_bandwidth;
+  for (const sim::Workload& w : *workloads) {
+    if (!o.tier_bandwidth.empty() && w.tier_names != workloads->front().tier_names) {
+      return context->BadInput(
+          Error{"--tier-bandwidth", "the traces have different network levels; run them apart"});
+    }
+  }
   const auto tiers = ParseTierBandwidth(o.tier_bandwidth, workloads->front());
   if (!tiers) return context->BadInput(tiers.error());
   e.replay.speed.tier_percent = *tiers;

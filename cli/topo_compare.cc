@@ -96,7 +96,7 @@ void Run(const Options& o, Context* context) {
   e.mode = sim::Mode::kReplay;
   for (const sim::Workload& w : workloads) e.workloads.push_back(&w);
   e.policies = *policies;
-  e.seeds = {0};  // the workloads differ; the policies draw nothing
+  e.seeds = {0};  // the seeds are the workloads'; a random policy draws the same in each
   e.run.explain_failures = false;
   const auto runs = sim::RunExperiment(e, *MakeTbbExecutor(o.threads));
   if (!runs) return context->BadInput(runs.error());

@@ -42,6 +42,15 @@ nlohmann::json ToJson(const topology::NetworkMap& map, const DomainNode& at) {
   return out;
 }
 
+void Flatten(const topology::NetworkMap& map, const DomainNode& at, const std::string& path,
+             report::Table* table) {
+  for (const auto& [key, child] : at.children) {
+    const std::string name = path.empty() ? key.second : path + "/" + key.second;
+    table->rows.push_back({TierName(map, key.first), name, std::to_string(child.nodes)});
+    Flatten(map, child, name, table);
+  }
+}
+
 void Run(const std::string& file, Format format, Context* context) {
   const auto text = ReadFile(file, std::size_t{16} << 20);
   if (!text) return context->BadInput(text.error());
@@ -64,6 +73,13 @@ void Run(const std::string& file, Format format, Context* context) {
   if (format == Format::kJson) {
     return Print(nlohmann::json{
         {"nodes", root.nodes}, {"unknown", nowhere}, {"domains", ToJson(*map, root)}});
+  }
+  if (format != Format::kTable) {
+    report::Table table;
+    table.header = {"level", "domain", "nodes"};
+    table.right = {false, false, true};
+    Flatten(*map, root, "", &table);
+    return Print(table, format);
   }
   std::printf("cluster  %lld nodes\n", static_cast<long long>(root.nodes));
   Draw(*map, root, "  ");

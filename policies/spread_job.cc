@@ -1,11 +1,11 @@
-// spread-job(POLICY): POLICY's choice, but a node loses 200,000 points for each task of the same
+// spread-job(POLICY): POLICY's choice, but a node loses 1,000,000 points for each task of the same
 // job that runs there, so that the tasks of one job land on different nodes while any fits.
 #include "policies/builtin.h"
 
 namespace basalt::policies {
 namespace {
 
-constexpr Score kPenalty = 200'000;        // more than any local score: a blend reaches 100,000
+constexpr Score kPenalty = 1'000'000;      // more than any local score: they stay below 300,000
 constexpr std::int32_t kMostTasks = 1000;  // keeps the score within its type
 
 class SpreadJob : public PlacementPolicy {
@@ -45,7 +45,8 @@ Made MakeSpreadJob(const Registry& registry, std::string_view argument) {
   auto inner = registry.Make(argument);
   if (!inner) return inner;
   if ((*inner)->traits().job_term) {
-    return Fail("policy \"spread-job\"", "cannot hold another spread-job");
+    return Fail("policy \"spread-job\"",
+                "cannot hold a policy that itself looks at the job's other pods");
   }
   return std::make_shared<SpreadJob>(*inner);
 }

@@ -98,13 +98,25 @@ const std::vector<Figure>& Figures(Mode mode) {
   return mode == Mode::kSaturation ? saturation : replay;
 }
 
+// Without what no run has, such as the wait of gangs where there are none.
+std::vector<Figure> Shown(const std::vector<RunResult>& runs, Mode mode) {
+  std::vector<Figure> shown;
+  for (const Figure& f : Figures(mode)) {
+    const bool known = std::any_of(runs.begin(), runs.end(),
+                                   [&f](const RunResult& r) { return !std::isnan(f.of(r)); });
+    if (known || runs.empty()) shown.push_back(f);
+  }
+  return shown;
+}
+
 }  // namespace
 
 Table RunTable(const std::vector<RunResult>& runs, Mode mode) {
   Table t;
   t.header = {"trace", "policy", "seed", "arrivals", "placed"};
   t.right = {false, false, true, true, true};
-  for (const Figure& f : Figures(mode)) {
+  const std::vector<Figure> figures = Shown(runs, mode);
+  for (const Figure& f : figures) {
     t.header.emplace_back(f.name);
     t.right.push_back(true);
   }
@@ -112,7 +124,7 @@ Table RunTable(const std::vector<RunResult>& runs, Mode mode) {
   for (const RunResult& r : runs) {
     std::vector<std::string> row = {r.trace, r.policy, std::to_string(r.seed),
                                     std::to_string(r.arrivals), std::to_string(r.placed)};
-    for (const Figure& f : Figures(mode)) row.push_back(Fixed(f.of(r), f.digits));
+    for (const Figure& f : figures) row.push_back(Fixed(f.of(r), f.digits));
     row.push_back(r.decision_digest.ToHex().substr(0, 12));
     t.rows.push_back(std::move(row));
   }
@@ -123,7 +135,8 @@ Table SummaryTable(const std::vector<RunResult>& runs, Mode mode) {
   Table t;
   t.header = {"trace", "policy", "runs"};
   t.right = {false, false, true};
-  for (const Figure& f : Figures(mode)) {
+  const std::vector<Figure> figures = Shown(runs, mode);
+  for (const Figure& f : figures) {
     t.header.emplace_back(f.name);
     t.right.push_back(true);
   }
@@ -135,7 +148,7 @@ Table SummaryTable(const std::vector<RunResult>& runs, Mode mode) {
   for (const auto& [trace, policy] : groups) {
     std::vector<std::string> row = {trace, policy, ""};
     std::size_t count = 0;
-    for (const Figure& f : Figures(mode)) {
+    for (const Figure& f : figures) {
       std::vector<double> values;
       for (const RunResult& r : runs) {
         if (r.trace == trace && r.policy == policy) values.push_back(f.of(r));

@@ -8,13 +8,29 @@
 
 namespace basalt::sim {
 
-JobSpeed::JobSpeed(const ClusterState& state, SpeedOptions options)
+JobSpeed::JobSpeed(const ClusterState& state, const DomainTree& tree, SpeedOptions options)
     : state_(state), options_(std::move(options)) {
+  if (options_.fabric_tier > 0) {
+    for (const DomainId id : tree.OfTier(options_.fabric_tier)) {
+      int cards = 0;
+      for (std::uint32_t leaf = tree.domain(id).begin; leaf < tree.domain(id).end; ++leaf) {
+        cards += FabricOf(tree.node(leaf)) > 0 ? state_.hot(tree.node(leaf)).cards : 0;
+      }
+      largest_fabric_ = std::max(largest_fabric_, cards);
+    }
+  }
   std::set<std::pair<const Machine*, int>> seen;
   for (const NodeId node : state_.order()) {
     const int cards = state_.hot(node).cards;
     if (cards > 0 && seen.emplace(state_.machine(node), cards).second) kinds_.push_back(node);
   }
+}
+
+std::int32_t JobSpeed::FabricOf(NodeId node) const {
+  const Machine* machine = state_.machine(node);
+  if (machine == nullptr) return 0;
+  const Eigen::VectorXi fabric = machine->type->graph().SwitchedFabric();
+  return fabric.size() == 0 ? 0 : fabric.minCoeff();
 }
 
 std::int32_t JobSpeed::NicShare(NodeId node, int cards) const {
@@ -29,8 +45,8 @@ std::int32_t JobSpeed::NicShare(NodeId node, int cards) const {
   return static_cast<std::int32_t>(nics * cards / all);
 }
 
-std::int32_t JobSpeed::Best(int cards) {
-  const auto [it, is_new] = best_.try_emplace(cards, 0);
+std::int32_t JobSpeed::Best(int cards, int member_cards) {
+  const auto [it, is_new] = best_.try_emplace({cards, member_cards}, 0);
   if (!is_new || cards < 2) return it->second;
   std::int32_t best = 0;
   for (const NodeId node : kinds_) {
@@ -40,26 +56,53 @@ std::int32_t JobSpeed::Best(int cards) {
       if (machine != nullptr) best = std::max(best, machine->type->Best(cards));
       continue;
     }
-    const std::int32_t within =
-        machine == nullptr ? std::numeric_limits<std::int32_t>::max() : machine->type->Best(n);
-    best =
-        std::max(best, topology::AcrossNodes(within > 0 ? within : INT32_MAX, NicShare(node, n)));
+    const int on_node = n / std::max(member_cards, 1);  // members
+    if (on_node == 0) continue;
+    const int members = cards / std::max(member_cards, 1);
+    const int nodes = (members + on_node - 1) / on_node;
+    const int fewest = members / nodes * member_cards;  // cards on the node that has least
+    std::int32_t within = std::numeric_limits<std::int32_t>::max();
+    if (machine != nullptr && fewest >= 2) within = machine->type->Best(fewest);
+    if (cards <= largest_fabric_ && FabricOf(node) > 0) {
+      best = std::max(best, std::min(within, FabricOf(node)));
+      continue;
+    }
+    best = std::max(best, topology::AcrossNodes(within, NicShare(node, fewest)));
   }
   return it->second = best;
 }
 
+std::int32_t JobSpeed::BestFor(ShapeId shape) const {
+  std::int32_t best = 0;
+  const int cards = state_.shape(shape).gpus;
+  for (const NodeId node : state_.order()) {
+    const Machine* machine = state_.machine(node);
+    if (machine != nullptr && machine->type->Best(cards) > best && state_.FitsEmpty(shape, node)) {
+      best = machine->type->Best(cards);
+    }
+  }
+  return best;
+}
+
 JobSpeed::Got JobSpeed::Of(const DomainTree& tree,
-                           std::span<const std::pair<NodeId, CardSet>> cards) {
+                           std::span<const std::pair<NodeId, CardSet>> cards, int member_cards) {
   Got got;
   int all = 0;
   std::int32_t slowest = std::numeric_limits<std::int32_t>::max();
   for (const auto& [node, set] : cards) {
-    all += set.size();
     got.tier = std::max(got.tier, tree.TierOf(cards.front().first, node));
+  }
+  const bool one_fabric = got.tier > 0 && got.tier <= options_.fabric_tier;
+  for (const auto& [node, set] : cards) {
+    all += set.size();
     std::int32_t within = std::numeric_limits<std::int32_t>::max();
     const Machine* machine = state_.machine(node);
     if (set.size() >= 2 && machine != nullptr) within = machine->type->Bandwidth(set);
-    if (cards.size() > 1) within = topology::AcrossNodes(within, NicShare(node, set.size()));
+    if (cards.size() > 1 && one_fabric && FabricOf(node) > 0) {
+      within = std::min(within, FabricOf(node));
+    } else if (cards.size() > 1) {
+      within = topology::AcrossNodes(within, NicShare(node, set.size()));
+    }
     slowest = std::min(slowest, within);
   }
   if (all < 2) return got;
@@ -69,7 +112,7 @@ JobSpeed::Got JobSpeed::Of(const DomainTree& tree,
     slowest = static_cast<std::int32_t>(std::int64_t{slowest} * percent->second / 100);
   }
   got.mbps = slowest;
-  got.best = std::max(Best(all), got.mbps);
+  got.best = std::max(Best(all, member_cards), got.mbps);
   return got;
 }
 

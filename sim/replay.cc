@@ -170,6 +170,15 @@ class IntactSets {
   bool any_ = false;
 };
 
+// A tier that is called "nvlink" is one fabric, whoever gave it that name.
+SpeedOptions SpeedOf(const Workload& workload, const ReplayOptions& replay) {
+  SpeedOptions options = replay.speed;
+  for (const auto& [tier, name] : workload.tier_names) {
+    if (name == "nvlink" && options.fabric_tier == 0) options.fabric_tier = tier;
+  }
+  return options;
+}
+
 // One replay. A unit is what is queued and placed at once: a pod, or a gang.
 class Replay {
  public:
@@ -181,7 +190,7 @@ class Replay {
         engine_(*prepared.engine),
         result_(result),
         failures_(workload),
-        speed_(engine_.state(), replay.speed),
+        speed_(engine_.state(), engine_.domains(), SpeedOf(workload, replay)),
         intact_(engine_.state()) {
     for (std::uint32_t i = 0; i < workload.arrivals.size();) {
       const std::int32_t gang = workload.arrivals[i].gang;
@@ -254,6 +263,7 @@ class Replay {
   };
 
   const Arrival& Front(std::uint32_t unit) const { return workload_.arrivals[units_[unit].first]; }
+  int MemberCards(std::uint32_t unit) const { return workload_.requests[Front(unit).request].gpus; }
   std::int64_t Submit(std::uint32_t unit) const { return Front(unit).submit_us; }
   const GangJob* GangOf(std::uint32_t unit) const {
     const std::int32_t gang = units_[unit].gang;
@@ -267,7 +277,8 @@ class Replay {
     for (std::size_t r = 0; r < shapes_.size(); ++r) {
       RequestSpec spec = workload_.requests[r];
       if (spec.gpus < 2) continue;
-      const std::int64_t best = speed_.Best(spec.gpus);
+      // Of the machines that the pod may run on: a slower model's best is what it waits for there.
+      const std::int64_t best = speed_.BestFor(shapes_[r]);
       spec.min_bandwidth_mbps =
           static_cast<std::int32_t>(best * replay_.wait_for_bandwidth_pct / 100);
       spec.bandwidth_required = spec.min_bandwidth_mbps > 0;
@@ -363,7 +374,7 @@ class Replay {
     Running& running = running_[unit];
     running = RunningOf(unit);
     const auto placed = static_cast<std::int64_t>(running.shares.size());
-    const JobSpeed::Got got = speed_.Of(engine_.domains(), on_nodes_);
+    const JobSpeed::Got got = speed_.Of(engine_.domains(), on_nodes_, MemberCards(unit));
     std::int64_t run_time = front.duration_us;
     if (run_time >= 0) {
       run_time = JobSpeed::RunTime(run_time, front.comm_milli, got);
@@ -441,11 +452,11 @@ class Replay {
 
   void DrainEasy(std::int64_t now) {
     while (!queue_.empty() && TryPlace(queue_.front(), now) != OutcomeKind::kWait) PopHead();
+    std::fill(blocked_.begin(), blocked_.end(), std::uint8_t{0});  // capacity came free
     if (queue_.size() < 2) return;
     const std::size_t depth =
         std::min(queue_.size(), static_cast<std::size_t>(replay_.backfill_depth) + 1);
     std::size_t kept = 1;
-    std::fill(blocked_.begin(), blocked_.end(), std::uint8_t{0});
     for (std::size_t i = 1; i < depth; ++i) {
       const std::uint32_t unit = queue_[i];
       if (engine_.state().totals().gpu_free > 0 && Backfill(unit, now)) {
@@ -579,7 +590,7 @@ class Replay {
   }
   std::int64_t RunTimeOf(std::uint32_t unit, std::int64_t) {
     RunningOf(unit);
-    const JobSpeed::Got got = speed_.Of(engine_.domains(), on_nodes_);
+    const JobSpeed::Got got = speed_.Of(engine_.domains(), on_nodes_, MemberCards(unit));
     return JobSpeed::RunTime(Front(unit).duration_us, Front(unit).comm_milli, got);
   }
 

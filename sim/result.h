@@ -53,7 +53,7 @@ struct MapNode {
   std::vector<MapCard> cards;
 };
 
-struct WaitTimes {  // replay, seconds, over the pods that started
+struct WaitTimes {  // replay, seconds, over the jobs that started
   double mean = 0, p50 = 0, p95 = 0, p99 = 0, max = 0;
 };
 

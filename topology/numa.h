@@ -50,7 +50,7 @@ struct NumaAmounts {
 struct NumaDecision {
   bool admitted = false;
   bool preferred = false;
-  NumaSet nodes = 0;  // 0: no affinity (policy none, or best-effort found nothing better)
+  NumaSet nodes = 0;  // 0: no affinity (policy none, refused, or nothing fits together)
 };
 
 // One container, or the whole pod with scope pod. `installed` and `free` have one entry a NUMA

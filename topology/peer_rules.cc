@@ -142,6 +142,14 @@ CardSet PairSumSet(const Eigen::MatrixXi& scores, CardSet free, int size) {
   if (size <= 0 || free.size() < size) return {};
   if (free.size() == size) return free;
   CardSet best;
+  double subsets = 1;
+  for (int i = 0; i < size; ++i) subsets = subsets * (free.size() - i) / (i + 1);
+  if (subsets > kMostSubsets) {
+    for (const int card : free) {
+      if (best.size() < size) best.Add(card);
+    }
+    return best;
+  }
   if (size == 1) {
     int lowest = 0;
     for (const int a : free) {
@@ -170,6 +178,7 @@ CardSet PairSumSet(const Eigen::MatrixXi& scores, CardSet free, int size) {
 CardSet GoAllocatorSet(const Eigen::MatrixXi& scores, CardSet free, int size) {
   if (size <= 0 || free.size() < size) return {};
   if (size == 1) return CardSet::Of(free.lowest());
+  if (free.size() > kMostPartitioned) return PairSumSet(scores, free, size);
   const int pads = (size - free.size() % size) % size;
   BestPartition best;
   Partition(scores, free, size, pads, 0, CardSet(), -1, &best);

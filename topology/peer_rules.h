@@ -1,6 +1,9 @@
 // How other schedulers choose cards, repeated here so that policies can be compared in one run.
-// Both add up a score of each pair of cards (reference: go-gpuallocator's gpuallocator/besteffort.go
-// and HAMi's pkg/device/nvidia, which takes the same numbers from a node annotation):
+// Enumeration is what they do, and it does not end on large nodes: past kMostSubsets combinations
+// PairSumSet takes the lowest free cards, and past kMostPartitioned free cards GoAllocatorSet does
+// as PairSumSet. Both add up a score of each pair of cards (reference: go-gpuallocator's
+// gpuallocator/besteffort.go and HAMi's pkg/device/nvidia, which takes the same numbers from a node
+// annotation):
 //   by PCIe: 10 across sockets, 20 same socket, 30 same host bridge, 40 several switches,
 //   50 one switch; plus 100 a NVLink between the two (over NVSwitch: the smaller card's links).
 #pragma once
@@ -11,6 +14,9 @@
 #include "topology/graph.h"
 
 namespace basalt::topology {
+
+inline constexpr double kMostSubsets = 200'000;
+inline constexpr int kMostPartitioned = 10;
 
 // cards x cards, symmetric, 0 on the diagonal.
 Eigen::MatrixXi PairScores(const MachineGraph& graph);

@@ -115,7 +115,14 @@ CardSet NodeDraft::Pick(const Shape& shape, int count, CardSet from, CardRule ru
 }
 
 CardPlan NodeDraft::PlanCards(const Shape& shape, CardRule rule, std::uint64_t seed) const {
-  if (Planned(shape)) return PlanAligned(shape, rule, seed);
+  if (Planned(shape)) {
+    CardPlan plan = PlanAligned(shape, rule, seed);
+    if (rule == CardRule::kFirst || shape.spec.containers.size() < 2) return plan;
+    // What one container takes may leave the next without. Whether a pod fits must not depend on
+    // the rule, so the first cards decide.
+    CardPlan first = PlanAligned(shape, CardRule::kFirst, 0);
+    return plan.fits && first.fits ? plan : first;
+  }
   CardPlan plan;
   if (shape.gpus == 0) {
     plan.fits = true;
@@ -231,6 +238,10 @@ CardPlan NodeDraft::PlanAligned(const Shape& shape, CardRule rule, std::uint64_t
   }
   if (std::popcount(take.nics) != shape.nics || SumOf(take.cpu) != shape.cpu ||
       SumOf(take.memory) != shape.memory) {
+    return plan;
+  }
+  // The containers' cards have the bandwidth each; the pod's must have it together.
+  if (needs_bandwidth && machine->type->Bandwidth(plan.cards) < shape.spec.min_bandwidth_mbps) {
     return plan;
   }
   plan.fits = true;

@@ -667,6 +667,7 @@ Digest128 ClusterState::ComputeDigest() const {
     }
     if (const NodeNuma* part = numa(node); part != nullptr) {
       d.Add(static_cast<std::uint64_t>(part->policy));
+      d.Add(static_cast<std::uint64_t>(part->scope));
       d.Add(std::uint64_t{part->nics_free});
       for (std::size_t n = 0; std::cmp_less(n, part->nodes); ++n) {
         d.Add(part->cpu_free[n]);

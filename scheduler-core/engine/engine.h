@@ -124,7 +124,9 @@ class Engine {
   // grow to its max; a degraded one to be repaired. An error is bad input: a spec that is no gang,
   // or that differs from the one held; a member that is allocated outside it.
   Result<GangOutcome> ProposeGang(const GangRequest& request, SimTime now);
-  // One lease for the new members; its uid is the gang's.
+  // One lease for the new members; its uid is the gang's. While it is not confirmed, nothing more
+  // is proposed or reserved for the gang: if it expired, a part would be left. Said again with the
+  // same proposal it is the same lease. An observed binding of one member confirms it.
   Result<Lease> ReserveGang(const GangRequest& request, const GangOutcome& proposed, SimTime now);
   Status ConfirmGang(const Lease& lease, SimTime now);
   Status ReleaseGang(const PodUid& uid, SimTime now);

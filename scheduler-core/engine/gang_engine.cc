@@ -368,13 +368,21 @@ Result<Lease> Engine::ReserveGang(const GangRequest& request, const GangOutcome&
     if (by_uid_.contains(pods[index])) {
       return tl::unexpected<Error>(Elsewhere(where, pods[index]));
     }
-    const std::size_t task = walk.TaskOf(m.member);
-    const ShapeId shape = request.spec.tasks[task].shape;
-    if (!StillFits(shape, m.placement)) {
-      return Fail(where, "what was proposed is no longer free; propose again");
+    ++there[walk.TaskOf(m.member)];
+  }
+  // Those that ask for memory on a card and for no compute go first: beside one that takes all of
+  // the compute they do not fit any more, and both together do.
+  for (const bool memory_only : {true, false}) {
+    walk = TaskWalk(request.spec);
+    for (const GangOutcome::Member& m : proposed.members) {
+      const ShapeId shape = request.spec.tasks[walk.TaskOf(m.member)].shape;
+      const bool is_memory_only = state_.shape(shape).gpus > 0 && state_.shape(shape).milli == 0;
+      if (is_memory_only != memory_only) continue;
+      if (!StillFits(shape, m.placement)) {
+        return Fail(where, "what was proposed is no longer free; propose again");
+      }
+      tx.Take(m.placement.node, shape, m.placement.cards, m.placement.numa);
     }
-    tx.Take(m.placement.node, shape, m.placement.cards, m.placement.numa);
-    ++there[task];
   }
   for (std::size_t t = 0; t < there.size(); ++t) {
     if (there[t] < request.spec.tasks[t].min) {

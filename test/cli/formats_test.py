@@ -60,7 +60,7 @@ class Formats(Case):
                 (["alloc % @100", "alloc % end", "stranded % @100", "stranded % end",
                   "idle cards end", "failed", "cpu s", "digest"] if mode == "saturation" else
                  ["alloc % mean", "stranded % mean", "idle cards mean", "wait s mean",
-                  "wait s p95", "failed", "cpu s", "digest"]))
+                  "wait s p95", "jct s mean", "failed", "cpu s", "digest"]))
             self.assertEqual(len(data), 4)
             self.assertEqual(len(tables), 2)
             self.assertEqual(len(tables[0]), 2 + 4)

@@ -265,13 +265,47 @@ TEST(GangProperties, MoreRoomNeverMakesAnIdenticalGangInfeasible) {
   EXPECT_GT(was_placed, support::Scaled(1000));
 }
 
+// Planned shapes are counted by trying, greedily: that more room is never less is not promised for
+// them. How often it is less is printed, and bounded.
+TEST(GangProperties, MoreRoomIsRarelyLessForPlannedShapes) {
+  int was_placed = 0;
+  int lost = 0;
+  for (int i = 0; i < support::Scaled(1000); ++i) {
+    support::World world(static_cast<std::uint64_t>(i) + 80'000, {.max_nodes = 4});
+    Rng rng(static_cast<std::uint64_t>(i), 49);
+    auto engine = GangEngine(world.nodes);
+    std::vector<PodUid> pods;
+    for (std::uint64_t p = 0; p < 6; ++p) {
+      const Request request = support::For(*engine, world.shapes[p % world.shapes.size()], 100 + p);
+      if (engine->Place(request, SimTime{}).placed()) pods.push_back(request.uid);
+    }
+    for (std::uint64_t g = 0; g < 6; ++g) {
+      support::TaskAsk task{world.shapes[g], static_cast<std::int32_t>(2 + rng.Below(4)), 6, -1};
+      task.spec.numa = static_cast<topology::NumaPolicy>(rng.Below(4));
+      const GangRequest request = support::MakeGang(*engine, g, {task});
+      if (!engine->ProposeGang(request, SimTime{})->placed() || pods.empty()) continue;
+      ++was_placed;
+      ASSERT_TRUE(engine->Release(pods.back(), SimTime{}).has_value());
+      pods.pop_back();
+      const auto after = engine->ProposeGang(request, SimTime{});
+      ASSERT_NE(after->kind, OutcomeKind::kInfeasible);
+      if (after->placed()) continue;
+      ASSERT_FALSE(after->proven);  // not said to be a proof
+      ++lost;
+    }
+  }
+  std::printf("planned: %d of %d gangs were lost by a release\n", lost, was_placed);
+  EXPECT_LE(lost, was_placed / 50);
+}
+
 // NUMA nodes, Topology Manager policies, card memory and odd cards: what is proposed can be taken,
 // and what is taken is audited.
 TEST(GangProperties, PlannedShapesAreReservedAsProposed) {
   int placed = 0;
   int pinned = 0;
   for (int i = 0; i < support::Scaled(300); ++i) {
-    support::World world(static_cast<std::uint64_t>(i) + 60'000, {.max_nodes = 6});
+    support::World world(static_cast<std::uint64_t>(i) + 60'000,
+                         {.max_nodes = 6, .observe = false});
     Rng rng(static_cast<std::uint64_t>(i), 47);
     for (NodeSpec& node : world.nodes) {
       if (rng.Below(2) == 0) node.network = {{support::kRack, "r" + std::to_string(rng.Below(2))}};
@@ -301,7 +335,9 @@ TEST(GangProperties, PlannedShapesAreReservedAsProposed) {
       ASSERT_TRUE(outcome.has_value());
       if (!outcome->placed()) continue;
       const auto lease = engine->ReserveGang(request, *outcome, SimTime{10});
-      ASSERT_TRUE(lease.has_value()) << lease.error().ToString() << " seed " << i;
+      ASSERT_TRUE(lease.has_value())
+          << lease.error().ToString() << " seed " << i << ": "
+          << Describe(engine->state().shape(request.spec.tasks[0].shape).spec);
       ASSERT_TRUE(engine->ConfirmGang(*lease, SimTime{10}).has_value());
       ++placed;
       for (const auto& m : outcome->members) pinned += m.placement.numa != nullptr ? 1 : 0;

@@ -527,6 +527,17 @@ TEST(Gang, CardsOfMoreThanOneCount) {
   EXPECT_TRUE(outcome->placed()) << outcome->reason;
 }
 
+// One that asks for card memory alone, and one that takes all compute of the card, share it.
+TEST(Gang, MemoryAloneBesideAllCompute) {
+  auto engine = GangEngine({support::Node("a", 64'000, 1)});
+  RequestSpec memory = Ask(100, 1, 0);
+  memory.gpu_memory_percent = 30;
+  const GangRequest gang = MakeGang(*engine, 1, {{Ask(100, 1, 1000), 0, 1}, {memory, 1, 1}});
+  const auto outcome = engine->PlaceGang(gang, SimTime{});
+  ASSERT_TRUE(outcome->placed());
+  EXPECT_EQ(outcome->members.size(), 2U);
+}
+
 // Ranks follow the network: members in their numbers go through the tree from left to right.
 TEST(Gang, MembersAreNumberedAlongTheTree) {
   auto engine = GangEngine(Racks(3, 2, 4));

@@ -203,13 +203,15 @@ TEST(JobSpeed, NodesAndTiersOfAJob) {
   auto engine = support::MakeEngine("binpack", nodes);
   SpeedOptions options;
   options.tier_percent[2] = 50;
-  JobSpeed speed(engine->state(), options);
-  EXPECT_EQ(speed.Best(1), 0);
-  EXPECT_EQ(speed.Best(2), 40'000);
-  EXPECT_EQ(speed.Best(6), 80'000);
-  EXPECT_EQ(speed.Best(16), 48'000);  // four NICs of 12,500, 96 % of it
+  JobSpeed speed(engine->state(), engine->domains(), options);
+  EXPECT_EQ(speed.Best(1, 1), 0);
+  EXPECT_EQ(speed.Best(2, 2), 40'000);
+  EXPECT_EQ(speed.Best(6, 6), 80'000);
+  EXPECT_EQ(speed.Best(16, 8), 48'000);  // four NICs of 12,500, 96 % of it
+  EXPECT_EQ(speed.Best(12, 4), 24'000);  // 8 + 4: the node with 4 has half its NICs
+  EXPECT_EQ(speed.Best(12, 1), 36'000);  // 6 + 6
   const auto got = [&](std::vector<std::pair<NodeId, CardSet>> cards) {
-    return speed.Of(engine->domains(), cards);
+    return speed.Of(engine->domains(), cards, 8);
   };
   const NodeId a = engine->state().FindNode("a");
   const NodeId b = engine->state().FindNode("b");
@@ -221,6 +223,35 @@ TEST(JobSpeed, NodesAndTiersOfAJob) {
   EXPECT_EQ(got({{a, CardSet(0xFF)}, {c, CardSet(0xFF)}}).mbps, 24'000);  // over the zone: half
   EXPECT_EQ(got({{a, CardSet(0xFF)}, {c, CardSet(0xFF)}}).tier, 2);
   EXPECT_EQ(got({{a, CardSet(1)}}).mbps, 0);
+}
+
+TEST(JobSpeed, TraysOfOneNvlinkDomainAreJoinedByItsFabric) {
+  NodeSpec spec;
+  spec.cpu_milli = 64'000;
+  spec.machine = topology::FormatGraph(*topology::CatalogMachine("gb200-nvl72-tray"));
+  spec.cards.assign(4, CardSpec{});
+  std::vector<NodeSpec> nodes;
+  for (const auto& [name, clique] : {std::pair{"a", "c0"}, {"b", "c0"}, {"c", "c1"}}) {
+    spec.name = name;
+    spec.network = {{1, clique}};
+    nodes.push_back(spec);
+  }
+  auto engine = support::MakeEngine("binpack", nodes);
+  SpeedOptions options;
+  options.fabric_tier = 1;
+  JobSpeed speed(engine->state(), engine->domains(), options);
+  const CardSet all(0xF);
+  const NodeId a = engine->state().FindNode("a");
+  const auto got = [&](const char* other) {
+    const std::vector<std::pair<NodeId, CardSet>> cards = {{a, all},
+                                                           {engine->state().FindNode(other), all}};
+    return speed.Of(engine->domains(), cards, 4);
+  };
+  EXPECT_EQ(got("b").mbps, 18 * 40'100);  // 18 NVLinks a card
+  EXPECT_EQ(got("b").best, 18 * 40'100);
+  EXPECT_LT(got("c").mbps, 250'000);  // NICs
+  EXPECT_EQ(speed.Best(8, 4), 18 * 40'100);
+  EXPECT_LT(speed.Best(12, 4), 250'000);  // no domain has twelve
 }
 
 // The two jobs of 2 cards: the second finds only cards without NVLink between them.

@@ -21,6 +21,7 @@
 
 #include "scheduler-core/base/suggest.h"
 #include "topology/files/catalog.h"
+#include "topology/files/machine_file.h"
 #include "topology/synthetic.h"
 #include "traces/canonical.h"
 #include "traces/generate.h"
@@ -258,6 +259,14 @@ Result<std::string> MachineText(const std::string& name) {
     if (!graph) return tl::unexpected<Error>(graph.error());
     return topology::FormatGraph(*graph);
   }
+  std::error_code error;
+  if (fs::is_regular_file(name, error)) {  // what a vendor's tool printed
+    const auto text = ReadFile(name, std::size_t{1} << 20);
+    if (!text) return tl::unexpected<Error>(text.error());
+    const auto read = topology::ReadMachine(*text, name);
+    if (!read) return tl::unexpected<Error>(read.error());
+    return topology::FormatGraph(*read);
+  }
   const auto graph = topology::ParseGraph(name);
   if (graph) return topology::FormatGraph(*graph);
   const std::string near = NearestName(name, known);
@@ -386,8 +395,27 @@ Result<std::string> ReadFile(const std::string& path, std::size_t max_bytes) {
   return text;
 }
 
-Status CheckWritable(const std::string& path) {
+namespace {
+
+// Where a link leads; a device or a pipe is written to as it is, never replaced by a file.
+bool IsSpecial(const std::string& path) {
   std::error_code error;
+  const auto status = fs::status(path, error);
+  return fs::exists(status) && !fs::is_regular_file(status);
+}
+std::string BehindLinks(const std::string& path) {
+  std::error_code error;
+  const fs::path target = fs::weakly_canonical(path, error);
+  return error ? path : target.string();
+}
+
+}  // namespace
+
+Status CheckWritable(const std::string& name) {
+  std::error_code error;
+  if (name == "-") return Fail(name, "name a file; standard output has the table or -o json");
+  const std::string path = BehindLinks(name);
+  if (!fs::is_directory(path, error) && IsSpecial(path)) return {};
   if (fs::is_directory(path, error)) return Fail(path, "is a directory; name a file");
   const std::string temporary = TemporaryName(path);
   const bool made = std::ofstream(temporary, std::ios::binary).is_open();
@@ -397,17 +425,21 @@ Status CheckWritable(const std::string& path) {
   return {};
 }
 
-Status WriteFile(const std::string& path, const std::string& bytes) {
-  const std::string temporary = TemporaryName(path);
+Status WriteFile(const std::string& name, const std::string& bytes) {
+  if (name == "-") return Fail(name, "name a file; standard output has the table or -o json");
+  const std::string path = BehindLinks(name);
+  const bool special = IsSpecial(path);
+  const std::string temporary = special ? path : TemporaryName(path);
   {
     std::ofstream out(temporary, std::ios::binary);
     out.write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
     out.flush();
     if (!out) {
-      std::remove(temporary.c_str());
+      if (!special) std::remove(temporary.c_str());
       return Fail(path, "cannot be written; does its folder exist, and is there space?");
     }
   }
+  if (special) return {};
   std::error_code error;
   fs::rename(temporary, path, error);
   if (error) {

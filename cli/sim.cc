@@ -1,6 +1,7 @@
 // `basalt sim`: runs of every trace x policy x seed, printed and reported.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <charconv>
 
 #include "cli/common.h"
@@ -78,7 +79,10 @@ Result<std::map<int, int>> ParseTierBandwidth(const std::string& text, const sim
 Status CheckGiven(const Options& o, const CLI::App* app) {
   const auto given = [app](const char* name) { return app->count(name) > 0; };
   if (!o.scenario.empty()) {
-    for (const char* name : {"--policy", "--seeds", "--mode", "--orders", "--inflate", "--queue"}) {
+    for (const char* name :
+         {"--policy", "--seeds", "--mode", "--orders", "--inflate", "--queue", "--network",
+          "--failures", "--scan", "--target-percent", "--backfill-depth", "--wait-for-bandwidth",
+          "--tier-bandwidth", "--threads"}) {
       if (given(name)) return Fail(name, "is not used with --scenario: its arms say it");
     }
   }
@@ -129,6 +133,17 @@ void Run(const Options& o, const CLI::App* app, Context* context) {
   e.replay.queue = o.queue == "fifo"   ? sim::QueueOrder::kFifo
                    : o.queue == "easy" ? sim::QueueOrder::kEasy
                                        : sim::QueueOrder::kFifoSkip;
+  if (o.wait_for_bandwidth > 0) {
+    for (const sim::Workload& w : *workloads) {
+      const bool known = std::any_of(w.nodes.begin(), w.nodes.end(),
+                                     [](const NodeSpec& node) { return !node.machine.empty(); });
+      if (!known) {
+        return context->BadInput(
+            Error{"--wait-for-bandwidth",
+                  "no node of " + w.name + " says how its cards are wired (column topology)"});
+      }
+    }
+  }
   e.replay.backfill_depth = o.backfill_depth;
   e.replay.wait_for_bandwidth_pct = o.wait_for_bandwidth;
   for (const sim::Workload& w : *workloads) {

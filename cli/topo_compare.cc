@@ -7,6 +7,7 @@
 
 #include "cli/common.h"
 #include "sim/experiment.h"
+#include "topology/synthetic.h"
 
 namespace basalt::cli {
 namespace {
@@ -78,6 +79,16 @@ void Run(const Options& o, Context* context) {
   if (!seeds) return context->BadInput(seeds.error());
   const auto policies = ParsePolicies(context->registry, o.policies);
   if (!policies) return context->BadInput(policies.error());
+  if (!(o.load > 0) || !(o.comm >= 0)) {
+    return context->BadInput(Error{"--load, --comm-share", "are numbers"});
+  }
+  const auto graph = topology::ParseGraph(*machine);
+  const int largest = *std::max_element(sizes->begin(), sizes->end());
+  if (!graph || largest > graph->cards()) {
+    return context->BadInput(
+        Error{"--sizes " + o.sizes, fmt::format("{} cards is more than a machine of {} has",
+                                                largest, graph ? graph->cards() : 0)});
+  }
   std::vector<sim::Workload> workloads;
   for (const std::uint64_t seed : *seeds) {
     sim::CardJobs jobs;
@@ -156,7 +167,7 @@ void AddTopoCompare(CLI::App* topo, Context* context) {
   auto o = std::make_shared<Options>();
   CLI::App* app = topo->add_subcommand(
       "compare", "card choices side by side: bandwidth got and waiting paid for it");
-  app->add_option("--machine", o->machine, "a catalog name or a description")
+  app->add_option("--machine", o->machine, "a catalog name, a file or a description")
       ->capture_default_str();
   app->add_option("--nodes", o->nodes, "how many of them")
       ->check(CLI::Range(1, 10'000))

@@ -6,9 +6,20 @@
 
 #include "cli/common.h"
 #include "topology/files/network_files.h"
+#include "traces/canonical.h"
 
 namespace basalt::cli {
 namespace {
+
+std::vector<topology::NodeLabels> LabelsOf(const sim::ClusterNodes& cluster) {
+  std::vector<topology::NodeLabels> nodes;
+  for (const NodeSpec& node : cluster.nodes) {
+    topology::NodeLabels labels{node.name, {}};
+    for (const LabelRequirement& l : node.labels) labels.labels.emplace_back(l.key, l.value);
+    nodes.push_back(std::move(labels));
+  }
+  return nodes;
+}
 
 struct DomainNode {
   int tier = 0;
@@ -51,11 +62,25 @@ void Flatten(const topology::NetworkMap& map, const DomainNode& at, const std::s
   }
 }
 
-void Run(const std::string& file, Format format, Context* context) {
+void Run(const std::string& file, const std::string& trace, Format format, Context* context) {
   const auto text = ReadFile(file, std::size_t{16} << 20);
   if (!text) return context->BadInput(text.error());
-  const auto map = topology::ReadNetwork(*text, file, {});
+  std::vector<topology::NodeLabels> nodes;
+  if (!trace.empty()) {
+    const auto read = trace::ReadTrace(trace);
+    if (!read) return context->BadInput(read.error());
+    const auto cluster = sim::NodesFromTrace(read->nodes, MachineText);
+    if (!cluster) return context->BadInput(cluster.error());
+    nodes = LabelsOf(*cluster);
+  }
+  const auto map = topology::ReadNetwork(*text, file, nodes);
   if (!map) return context->BadInput(map.error());
+  if (trace.empty() && (text->find("regexMatch") != std::string::npos ||
+                        text->find("labelMatch") != std::string::npos)) {
+    std::fprintf(stderr,
+                 "warning: members by pattern or label are judged against a cluster's nodes; name "
+                 "one with --trace DIR\n");
+  }
   for (const std::string& warning : map->warnings) {
     std::fprintf(stderr, "warning: %s\n", warning.c_str());
   }
@@ -81,7 +106,8 @@ void Run(const std::string& file, Format format, Context* context) {
     Flatten(*map, root, "", &table);
     return Print(table, format);
   }
-  std::printf("cluster  %lld nodes\n", static_cast<long long>(root.nodes));
+  std::printf("cluster  %lld node%s\n", static_cast<long long>(root.nodes),
+              root.nodes == 1 ? "" : "s");
   Draw(*map, root, "  ");
   if (nowhere > 0) {
     std::printf("  in no domain: %lld nodes, each by itself\n", static_cast<long long>(nowhere));
@@ -93,13 +119,7 @@ void Run(const std::string& file, Format format, Context* context) {
 Status ApplyNetwork(const std::string& file, sim::ClusterNodes* cluster) {
   const auto text = ReadFile(file, std::size_t{16} << 20);
   if (!text) return tl::unexpected<Error>(text.error());
-  std::vector<topology::NodeLabels> nodes;
-  for (const NodeSpec& node : cluster->nodes) {
-    topology::NodeLabels labels{node.name, {}};
-    for (const LabelRequirement& l : node.labels) labels.labels.emplace_back(l.key, l.value);
-    nodes.push_back(std::move(labels));
-  }
-  auto map = topology::ReadNetwork(*text, file, nodes);
+  auto map = topology::ReadNetwork(*text, file, LabelsOf(*cluster));
   if (!map) return tl::unexpected<Error>(map.error());
   std::size_t known = 0;
   for (NodeSpec& node : cluster->nodes) {
@@ -121,14 +141,17 @@ Status ApplyNetwork(const std::string& file, sim::ClusterNodes* cluster) {
 void AddTopoNetwork(CLI::App* topo, Context* context) {
   struct Options {
     std::string file;
+    std::string trace;
     Format format = Format::kTable;
   };
   auto o = std::make_shared<Options>();
   CLI::App* app = topo->add_subcommand(
       "network", "the network domains of a file: ours, Volcano HyperNodes, Slurm topology.conf");
   app->add_option("FILE", o->file, "the file")->required();
+  app->add_option("--trace", o->trace, "the nodes that patterns and labels choose from")
+      ->type_name("DIR");
   AddFormat(app, &o->format);
-  app->callback([o, context] { Run(o->file, o->format, context); });
+  app->callback([o, context] { Run(o->file, o->trace, o->format, context); });
 }
 
 }  // namespace basalt::cli

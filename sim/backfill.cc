@@ -60,7 +60,9 @@ std::int64_t ShadowTime(const ClusterState& state, const std::vector<const Runni
       at.cpu += share.cpu;
       at.memory += share.memory;
       at.milli += share.milli + share.cards * std::int64_t{kWholeCard};
-      at.cards += share.cards;
+      // Which card a slice leaves is not known; a card may be whole again as soon as its milli are
+      // there. Too early a shadow only makes backfilling stricter.
+      at.cards = std::max(at.cards + share.cards, at.milli / kWholeCard);
       for (std::size_t i = 0; i < wanted.size(); ++i) {
         if (allowed(wanted[i], share.node)) missing[i] -= PlacesOn(at, *wanted[i].shape);
       }

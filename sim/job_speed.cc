@@ -60,7 +60,8 @@ std::int32_t JobSpeed::Best(int cards, int member_cards) {
     if (on_node == 0) continue;
     const int members = cards / std::max(member_cards, 1);
     const int nodes = (members + on_node - 1) / on_node;
-    const int fewest = members / nodes * member_cards;  // cards on the node that has least
+    const int fewest =
+        members / nodes * std::max(member_cards, 1);  // cards on the node that has least
     std::int32_t within = std::numeric_limits<std::int32_t>::max();
     if (machine != nullptr && fewest >= 2) within = machine->type->Best(fewest);
     if (cards <= largest_fabric_ && FabricOf(node) > 0) {
@@ -95,6 +96,7 @@ JobSpeed::Got JobSpeed::Of(const DomainTree& tree,
   const bool one_fabric = got.tier > 0 && got.tier <= options_.fabric_tier;
   for (const auto& [node, set] : cards) {
     all += set.size();
+    if (state_.machine(node) == nullptr) return got;  // nothing is known, so nothing is claimed
     std::int32_t within = std::numeric_limits<std::int32_t>::max();
     const Machine* machine = state_.machine(node);
     if (set.size() >= 2 && machine != nullptr) within = machine->type->Bandwidth(set);
@@ -121,7 +123,9 @@ std::int64_t JobSpeed::RunTime(std::int64_t duration_us, int comm_milli, const G
   // A year at a thousandth of the best bandwidth still fits 64 bits in this order.
   const std::int64_t comm = duration_us / 1000 * comm_milli;
   const double stretched = static_cast<double>(comm) * (static_cast<double>(got.best) / got.mbps);
-  return duration_us - comm + static_cast<std::int64_t>(stretched);
+  constexpr double kMost = 1e18;  // beyond it times would not add up any more
+  return static_cast<std::int64_t>(
+      std::min(kMost, static_cast<double>(duration_us - comm) + stretched));
 }
 
 }  // namespace basalt::sim

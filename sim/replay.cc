@@ -124,7 +124,16 @@ class Replay {
   };
 
   const Arrival& Front(std::uint32_t unit) const { return workload_.arrivals[units_[unit].first]; }
-  int MemberCards(std::uint32_t unit) const { return workload_.requests[Front(unit).request].gpus; }
+  // Of the pods that compute: a launcher has none.
+  int MemberCards(std::uint32_t unit) const {
+    const GangJob* gang = GangOf(unit);
+    if (gang == nullptr) return workload_.requests[Front(unit).request].gpus;
+    int most = 0;
+    for (const GangTask& task : gang->spec.tasks) {
+      most = std::max(most, workload_.requests[task.shape.index()].gpus);
+    }
+    return most;
+  }
   std::int64_t Submit(std::uint32_t unit) const { return Front(unit).submit_us; }
   const GangJob* GangOf(std::uint32_t unit) const {
     const std::int32_t gang = units_[unit].gang;

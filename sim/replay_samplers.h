@@ -114,11 +114,17 @@ class IntactSets {
   bool any() const { return any_; }
   void Advance(std::int64_t now) {
     if (!any_) return;
+    CatchUp();  // what changed at the last instant has held since then
     if (now > at_) {
       if (at_ >= 0) weighted_ += static_cast<double>(sum_) * static_cast<double>(now - at_);
       time_ += at_ >= 0 ? now - at_ : 0;
       at_ = now;
     }
+  }
+  double mean() const { return time_ > 0 ? weighted_ / static_cast<double>(time_) : 0; }
+
+ private:
+  void CatchUp() {
     if (!state_.ChangesAvailable(cursor_)) {
       for (const NodeId node : state_.order()) Count(node);
     } else {
@@ -129,9 +135,6 @@ class IntactSets {
     }
     cursor_ = state_.change_count();
   }
-  double mean() const { return time_ > 0 ? weighted_ / static_cast<double>(time_) : 0; }
-
- private:
   void Count(NodeId node) {
     const Machine* machine = state_.machine(node);
     if (machine == nullptr || machine->type->cards() < 8) return;

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <set>
 #include <unordered_map>
 
 #include "scheduler-core/base/digest.h"
@@ -26,31 +27,50 @@ std::vector<std::string> SplitModels(const std::string& spec) {
   return models;
 }
 
-// Level names from narrow to wide such that every node's own order holds; each node's list is
-// narrow to wide by itself. An order that contradicts itself is the trace's fault.
+// Level names from narrow to wide such that every node's own order holds, of those that are free in
+// the order in which they are first named. An order that contradicts itself is the trace's fault.
 Result<std::vector<std::string>> TierOrder(const std::vector<trace::Node>& rows) {
-  std::vector<std::string> order;
+  std::vector<std::string> names;            // as first named
+  std::vector<std::set<std::size_t>> after;  // by name: the narrower ones that it must follow
+  const auto index_of = [&](std::string_view name) {
+    const auto found = std::find(names.begin(), names.end(), name);
+    if (found != names.end()) return static_cast<std::size_t>(found - names.begin());
+    names.emplace_back(name);
+    after.emplace_back();
+    return names.size() - 1;
+  };
   for (const trace::Node& row : rows) {
-    std::size_t at = 0;  // the next known name must not stand before this
+    std::size_t before = 0;
+    bool first = true;
     for (const trace::Domain& domain : trace::DomainsOf(row)) {
-      const auto found = std::find(order.begin(), order.end(), domain.tier);
-      if (found == order.end()) {
-        order.insert(order.begin() + static_cast<std::ptrdiff_t>(at), std::string(domain.tier));
-        ++at;
-        continue;
-      }
-      const auto index = static_cast<std::size_t>(found - order.begin());
-      if (index < at) {
-        return Fail("node " + row.id, fmt::format("names {} after a wider level that other nodes "
-                                                  "name before it",
-                                                  domain.tier));
-      }
-      at = index + 1;
+      const std::size_t at = index_of(domain.tier);
+      if (!first) after[at].insert(before);
+      before = at;
+      first = false;
     }
   }
-  if (order.size() > static_cast<std::size_t>(topology::kMaxTiers)) {
+  if (names.size() > static_cast<std::size_t>(topology::kMaxTiers)) {
     return Fail("nodes",
-                fmt::format("{} network levels; at most {}", order.size(), topology::kMaxTiers));
+                fmt::format("{} network levels; at most {}", names.size(), topology::kMaxTiers));
+  }
+  std::vector<std::string> order;
+  std::vector<char> placed(names.size(), 0);
+  while (order.size() < names.size()) {
+    std::size_t next = names.size();
+    std::string left;
+    for (std::size_t n = names.size(); n-- > 0;) {
+      if (placed[n] != 0) continue;
+      left = names[n] + (left.empty() ? "" : ", ") + left;
+      const bool free = std::all_of(after[n].begin(), after[n].end(),
+                                    [&](std::size_t narrower) { return placed[narrower] != 0; });
+      if (free) next = n;
+    }
+    if (next == names.size()) {
+      return Fail("nodes", "their domains contradict each other: which of the levels " + left +
+                               " is narrower?");
+    }
+    placed[next] = 1;
+    order.push_back(names[next]);
   }
   return order;
 }
@@ -201,6 +221,14 @@ Result<Workload> MakeWorkload(std::string name, ClusterNodes cluster,
     const auto together = gang_tasks.find(task.job_id);
     const bool in_gang = together != gang_tasks.end() && task.gang_min > 0;
     if (!in_gang) {
+      for (const std::string* level : {&job.required_tier, &job.preferred_tier}) {
+        const auto known = TierNamed(out.tier_names, *level, 0, job.id);
+        if (!known) return tl::unexpected<Error>(known.error());
+      }
+      if (!job.required_tier.empty() && (task.replicas > 1 || together != gang_tasks.end())) {
+        return Fail("job " + job.id, "requires the level " + job.required_tier + ", but its task " +
+                                         task.task + " is of no gang; give it a gang_min");
+      }
       if (const auto added = add_task(task, job, -1); !added) {
         return tl::unexpected<Error>(added.error());
       }
@@ -230,6 +258,16 @@ Result<Workload> MakeWorkload(std::string name, ClusterNodes cluster,
     }
     gang.pods = static_cast<std::uint32_t>(out.arrivals.size()) - gang.first;
     out.gangs.push_back(std::move(gang));
+  }
+  std::vector<std::pair<PodUid, std::uint32_t>> uids;
+  uids.reserve(out.arrivals.size());
+  for (std::uint32_t i = 0; i < out.arrivals.size(); ++i) uids.emplace_back(out.arrivals[i].uid, i);
+  std::sort(uids.begin(), uids.end());
+  const auto twice = std::adjacent_find(
+      uids.begin(), uids.end(), [](const auto& a, const auto& b) { return a.first == b.first; });
+  if (twice != uids.end()) {
+    return Fail(out.name, fmt::format("two pods are called \"{}\"; rename a job or a task",
+                                      out.pod_names[twice->second]));
   }
   std::vector<TargetWorkload::Counted> counted;
   for (std::size_t i = 0; i < out.requests.size(); ++i) {

@@ -41,6 +41,7 @@ std::string DomainsFault(const Node& node) {
              " is not a list of tier=name; write them narrow to wide, such as rack=r1;zone=z0";
     }
     if (tier == "node") return "names the tier node, which is the node itself; leave it out";
+    if (tier == "cluster") return "names the tier cluster, which is all nodes; leave it out";
     for (std::size_t j = 0; j < i; ++j) {
       if (domains[j].tier == tier) {
         return "names the tier " + Quoted(tier) + " twice; a node is in one domain of each";

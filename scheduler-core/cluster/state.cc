@@ -67,6 +67,12 @@ Result<NodeId> ClusterState::AddNode(const NodeSpec& spec) {
   cold.rank = spec.rank >= 0 ? spec.rank : next_rank_;
   next_rank_ = std::max(next_rank_, cold.rank + 1);
   cold.numa_nodes = spec.numa_nodes;
+  if (spec.numa_nodes == 1 && spec.numa.empty() && machine != kNoMachine) {
+    // One is the default: the machine knows better.
+    for (const topology::Vertex& v : machines_[machine].type->graph().vertices) {
+      cold.numa_nodes = std::max(cold.numa_nodes, v.numa + 1);
+    }
+  }
   cold.network = spec.network;
   cold.numa_spec = spec.numa;
   cold.labels = spec.labels;
@@ -140,7 +146,10 @@ void ClusterState::RemoveNode(NodeId node) {
   by_name_.erase(cold.name);
   cold.exists = false;
   hot_[node].schedulable = false;
-  if (numa_of_[node] != kNoNuma) free_numa_.push_back(std::exchange(numa_of_[node], kNoNuma));
+  if (numa_of_[node] != kNoNuma) {
+    aligned_nodes_ -= numa(node)->policy != topology::NumaPolicy::kNone ? 1 : 0;
+    free_numa_.push_back(std::exchange(numa_of_[node], kNoNuma));
+  }
   machine_of_[node] = kNoMachine;
   RefreshNode(node);
   free_slots_.push_back(node);
@@ -248,19 +257,23 @@ void ClusterState::AddNuma(NodeId node, const NodeSpec& spec) {
   if (wired != nullptr) nics = wired->type->graph().Of(topology::VertexKind::kNic);
   if (nics.size() > static_cast<std::size_t>(kMaxNicsPerNode)) nics.resize(kMaxNicsPerNode);
   const bool policy = spec.numa_policy != topology::NumaPolicy::kNone;
-  if (spec.numa_nodes > topology::kMaxNumaNodes) return;  // policy none: ValidateNode saw to it
-  if (spec.numa_nodes == 1 && !policy && nics.empty()) return;
-  any_aligned_ = any_aligned_ || policy;
+  const int numa_nodes = cold_[node].numa_nodes;
+  // Too many to align: nothing is pinned there, and ValidateNode refused a policy.
+  if (numa_nodes > topology::kMaxNumaNodes) return;
+  if (numa_nodes == 1 && !policy && nics.empty()) return;
+  aligned_nodes_ += policy ? 1 : 0;
   NodeNuma numa;
   numa.policy = spec.numa_policy;
   numa.scope = spec.numa_scope;
-  numa.nodes = spec.numa_nodes;
+  numa.nodes = numa_nodes;
   for (int i = 0; i < numa.nodes; ++i) {
     const auto n = static_cast<std::size_t>(i);
     topology::NumaAmounts& part = numa.installed[n];
-    if (spec.numa.empty()) {
-      part.cpu = static_cast<std::int32_t>(spec.cpu_milli / numa.nodes);
-      part.memory = static_cast<std::int32_t>(spec.memory_mib / numa.nodes);
+    if (spec.numa.empty()) {  // what does not divide goes to the first
+      part.cpu = static_cast<std::int32_t>(spec.cpu_milli / numa.nodes +
+                                           (i < spec.cpu_milli % numa.nodes ? 1 : 0));
+      part.memory = static_cast<std::int32_t>(spec.memory_mib / numa.nodes +
+                                              (i < spec.memory_mib % numa.nodes ? 1 : 0));
     } else {
       part.cpu = spec.numa[n].cpu;
       part.memory = spec.numa[n].memory;
@@ -486,7 +499,7 @@ bool ClusterState::FitsCards(const Shape& shape, NodeId node) const {
   return draft.PlanCards(shape, CardRule::kFirst, 0).fits;
 }
 
-bool ClusterState::CanRecord(ShapeId id, NodeId node, CardSet cards) const {
+bool ClusterState::CanRecord(ShapeId id, NodeId node, CardSet cards, const NumaTake* taken) const {
   constexpr std::int64_t kFloor = -kMaxAmount;
   constexpr int kMostPods = 30'000;
   const Shape& s = shapes_[id].shape;
@@ -498,6 +511,20 @@ bool ClusterState::CanRecord(ShapeId id, NodeId node, CardSet cards) const {
     if (i >= hot.cards) return false;
     const CardState& c = card(node, i);
     if (c.memory_free - std::int64_t{CardMemoryNeed(s, c)} < kFloor) return false;
+  }
+  if (taken == nullptr) return true;
+  const NodeNuma* part = numa(node);
+  if (part == nullptr) return false;
+  std::uint32_t nics = 0;
+  for (const std::uint32_t on_numa : part->nics) nics |= on_numa;
+  if ((taken->nics & ~nics) != 0) return false;
+  for (std::size_t n = 0; n < taken->cpu.size(); ++n) {
+    const std::int32_t cpu = taken->cpu[n];
+    const std::int32_t memory = taken->memory[n];
+    if (cpu < 0 || memory < 0 || cpu > s.cpu || memory > s.memory) return false;
+    if (std::cmp_greater_equal(n, part->nodes) && (cpu != 0 || memory != 0)) return false;
+    if (part->cpu_free[n] - std::int64_t{cpu} < kFloor) return false;
+    if (part->memory_free[n] - std::int64_t{memory} < kFloor) return false;
   }
   return true;
 }
@@ -630,8 +657,12 @@ void ClusterState::Apply(NodeId node, const Shape& shape, CardSet cards, int sig
       numa.cpu_free[i] -= sign * pinned->cpu[i];
       numa.memory_free[i] -= sign * pinned->memory[i];
     }
-    // Two pods on one NIC can only be an observation; it stays taken until the first of them ends.
-    numa.nics_free = sign > 0 ? numa.nics_free & ~pinned->nics : numa.nics_free | pinned->nics;
+    for (std::uint32_t left = pinned->nics; left != 0; left &= left - 1) {
+      const auto nic = static_cast<std::size_t>(std::countr_zero(left));
+      numa.nic_pods[nic] = static_cast<std::uint16_t>(numa.nic_pods[nic] + sign);
+      const std::uint32_t bit = std::uint32_t{1} << nic;
+      numa.nics_free = numa.nic_pods[nic] == 0 ? numa.nics_free | bit : numa.nics_free & ~bit;
+    }
   }
   RefreshNode(node);
 }

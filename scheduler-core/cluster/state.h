@@ -110,6 +110,8 @@ struct NodeNuma {
   std::array<CardSet, topology::kMaxNumaNodes> cards{};
   std::array<std::uint32_t, topology::kMaxNumaNodes> nics{};  // NICs of each, as bits
   std::uint32_t nics_free = 0;
+  // Pods on each NIC: two can only be an observation; it is free again when the last has left.
+  std::array<std::uint16_t, kMaxNicsPerNode> nic_pods{};
   std::array<std::int32_t, topology::kMaxNumaNodes> cpu_free{};
   std::array<std::int32_t, topology::kMaxNumaNodes> memory_free{};
 };
@@ -252,10 +254,10 @@ class ClusterState {
   }
   // The cards' part of Fits, and what is planned with them: NUMA nodes, NICs, required bandwidth.
   bool FitsCards(const Shape& shape, NodeId node) const;
-  bool any_aligned() const { return any_aligned_; }  // some node has, or had, a NUMA policy
+  bool any_aligned() const { return aligned_nodes_ > 0; }  // some node has a NUMA policy
   // True when placing the shape on the node is planned (cluster/draft.h) and not card by card.
   bool IsPlanned(const Shape& shape, NodeId node) const {
-    return shape.planned || (any_aligned_ && numa(node) != nullptr &&
+    return shape.planned || (aligned_nodes_ > 0 && numa(node) != nullptr &&
                              numa(node)->policy != topology::NumaPolicy::kNone);
   }
   // Every node that the shape fits, in rank order.
@@ -268,7 +270,7 @@ class ClusterState {
   std::int32_t CardMemoryNeed(const Shape& s, const CardState& card) const;
   // Observations may take more than there is, but not without end: false when taking this would run
   // a column out of its type.
-  bool CanRecord(ShapeId id, NodeId node, CardSet cards) const;
+  bool CanRecord(ShapeId id, NodeId node, CardSet cards, const NumaTake* numa) const;
   // True when the shape would fit this node if nothing ran on it.
   bool FitsEmpty(ShapeId id, NodeId node) const;
 
@@ -354,7 +356,7 @@ class ClusterState {
   std::map<std::string, std::uint16_t> machine_ids_;
   std::vector<NodeNuma> numa_;
   std::vector<std::uint32_t> free_numa_;
-  bool any_aligned_ = false;        // some node has, or had, a Topology Manager policy
+  std::int32_t aligned_nodes_ = 0;  // nodes with a Topology Manager policy
   std::vector<NodeId> free_slots_;  // of removed nodes; the lowest is reused first
   tsl::robin_map<std::string, NodeId> by_name_;
   std::int64_t next_rank_ = 0;

@@ -93,7 +93,7 @@ Status Engine::Apply(const Event& event, SimTime now) {
     if (!node.valid()) return unknown(observed->node);
     const Result<ShapeId> shape = InternShape(observed->spec);
     if (!shape) return tl::unexpected<Error>(shape.error());
-    if (!state_.CanRecord(*shape, node, observed->cards)) {
+    if (!state_.CanRecord(*shape, node, observed->cards, observed->numa.get())) {
       return Fail("pod " + UidText(observed->uid),
                   "names a card that the node does not have, or takes absurdly more than there is");
     }
@@ -103,8 +103,8 @@ Status Engine::Apply(const Event& event, SimTime now) {
       if (held.attempt == observed->attempt && held.shape == *shape && held.node == node &&
           held.cards == observed->cards) {
         // The binding of our own lease, seen before its Confirm arrived: the lease keeps its epoch.
-        held.confirmed = true;
         if (held.member >= 0) MemberSeen(*observed, &held);
+        held.confirmed = true;
         Journal(JournalRecord{now, EventRecord{std::move(recorded)}});
         return {};
       }
@@ -407,6 +407,8 @@ std::size_t Engine::Expire(SimTime now) {
 Outcome Engine::Place(const Request& request, SimTime now) {
   Outcome outcome = Propose(request, now);
   if (!outcome.placed()) return outcome;
+  // A gang's lease is confirmed as a whole (ConfirmGang).
+  if (outcome.already_held && Find(request.uid)->member >= 0) return outcome;
   const Result<Lease> lease = Reserve(request, outcome.placement, now);
   BASALT_CHECK(lease.has_value());  // nothing came between: one thread owns the engine
   BASALT_CHECK(Confirm(*lease, now).has_value());

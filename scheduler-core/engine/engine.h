@@ -91,6 +91,7 @@ struct Gang {
   std::vector<Member> members;                          // by member
   std::map<std::int32_t, topology::NetworkPath> homes;  // of lost members: where they were, until a
                                                         // replacement is confirmed
+  std::int32_t held = 0;                                // members that hold places
   bool degraded = false;           // fewer than a task's min hold or have finished
   std::uint64_t newest_epoch = 0;  // of its newest lease; only that one may be unconfirmed
   std::int32_t Count(std::size_t task, Member state) const;

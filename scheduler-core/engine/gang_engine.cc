@@ -130,6 +130,8 @@ Status Engine::CheckLevels(const GangRequest& request, const Gang* held,
     int tier = kNodeTier;
   };
   std::vector<Reach> reach(spec.groups.size() + 1);  // of the gang, then by sub-group
+  // What an observation has torn apart stays so; only where a member is added is a decision.
+  std::vector<char> added(spec.groups.size() + 1, 0);
   const auto extend = [this](Reach& r, NodeId node) {
     const DomainId inner = domains_.innermost(node);
     r.join = r.join.valid() ? domains_.Join(r.join, inner) : inner;
@@ -139,20 +141,23 @@ Status Engine::CheckLevels(const GangRequest& request, const Gang* held,
     r.node = node;
   };
   TaskWalk walk(spec);
-  const auto add = [&](std::int32_t member, NodeId node) {
-    extend(reach[0], node);
-    const std::int32_t group = spec.tasks[walk.TaskOf(member)].group;
-    if (group >= 0) extend(reach[static_cast<std::size_t>(group) + 1], node);
+  const auto add = [&](std::int32_t member, NodeId node, bool is_new) {
+    const auto group = static_cast<std::size_t>(spec.tasks[walk.TaskOf(member)].group + 1);
+    for (const std::size_t g : {std::size_t{0}, group}) {
+      extend(reach[g], node);
+      added[g] = static_cast<char>(added[g] != 0 || is_new);
+    }
   };
   if (held != nullptr) {
     for (std::size_t m = 0; m < held->pods.size(); ++m) {
       if (held->members[m] != Gang::Member::kHeld) continue;
-      add(static_cast<std::int32_t>(m), Find(held->pods[m])->node);
+      add(static_cast<std::int32_t>(m), Find(held->pods[m])->node, false);
     }
   }
   walk = TaskWalk(spec);
-  for (const GangOutcome::Member& m : members) add(m.member, m.placement.node);
+  for (const GangOutcome::Member& m : members) add(m.member, m.placement.node, true);
   for (std::size_t g = 0; g < reach.size(); ++g) {
+    if (added[g] == 0) continue;
     const int required = g == 0 ? spec.level.required : spec.groups[g - 1].level.required;
     if (reach[g].tier <= required) continue;
     return Fail("gang " + UidText(request.uid),
@@ -309,7 +314,11 @@ void Engine::RecordGangDecision(const GangRequest& request, const GangOutcome& o
 }
 
 GangSpecRecord Engine::SpecRecord(const GangRequest& request) {
-  GangSpecRecord record{request.uid, request.attempt, request.job, request.spec, PodsOf(request)};
+  // A gang that holds places may be asked for without its pods: they are those it has.
+  const Gang* held = FindGang(request.uid);
+  const bool same = held != nullptr && held->attempt == request.attempt;
+  GangSpecRecord record{request.uid, request.attempt, request.job, request.spec,
+                        same ? held->pods : PodsOf(request)};
   for (GangTask& task : record.spec.tasks) task.shape = ShapeId(JournalShape(task.shape));
   return record;
 }
@@ -444,6 +453,7 @@ void Engine::AddMembers(Gang& gang, const std::vector<GangOutcome::Member>& memb
                                 m.placement.numa, gang.uid, m.member}));
     gang.members[index] = Gang::Member::kHeld;
   }
+  gang.held += static_cast<std::int32_t>(members.size());
   gang.newest_epoch = epoch;
   gang.degraded = IsDegraded(gang);
 }
@@ -500,7 +510,7 @@ void Engine::ExpireMembers(const PodUid& uid, std::uint64_t epoch) {
 void Engine::MemberSeen(const PodObserved& observed, Allocation* was) {
   if (was->member >= 0) {
     // Whoever binds a member has the gang's lease and binds the rest of it too.
-    ConfirmMembers(was->gang, was->epoch);
+    if (!was->confirmed) ConfirmMembers(was->gang, was->epoch);
     return;
   }
   // A lost member that is seen again (its node came back) is the gang's again.
@@ -512,6 +522,7 @@ void Engine::MemberSeen(const PodObserved& observed, Allocation* was) {
       was->gang = uid;
       was->member = member;
       gang.members[index] = Gang::Member::kHeld;
+      ++gang.held;
       gang.homes.erase(member);
       gang.degraded = IsDegraded(gang);
       return;
@@ -537,7 +548,14 @@ Result<GangOutcome> Engine::PlaceGang(const GangRequest& request, SimTime now) {
   Result<GangOutcome> outcome = ProposeGang(request, now);
   if (!outcome || !outcome->placed() || outcome->members.empty()) return outcome;
   const Result<Lease> lease = ReserveGang(request, *outcome, now);
-  BASALT_CHECK(lease.has_value());  // nothing came between: one thread owns the engine
+  if (!lease) {
+    // What was planned together may not be taken in the order of the members: pods of several
+    // containers under a NUMA policy. Nothing was taken.
+    outcome->kind = OutcomeKind::kWait;
+    outcome->members.clear();
+    outcome->reason = lease.error().message;
+    return outcome;
+  }
   BASALT_CHECK(ConfirmGang(*lease, now).has_value());
   return outcome;
 }
@@ -556,8 +574,7 @@ void Engine::MemberEnded(const Allocation& a, Ending ending) {
   } else {  // a replacement that was never confirmed leaves the member lost
     member = gang.homes.contains(a.member) ? Gang::Member::kLost : Gang::Member::kAbsent;
   }
-  if (std::find(gang.members.begin(), gang.members.end(), Gang::Member::kHeld) ==
-      gang.members.end()) {
+  if (--gang.held == 0) {
     gangs_.erase(it);
     return;
   }

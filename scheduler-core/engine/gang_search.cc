@@ -303,7 +303,8 @@ bool Search::TrySome(const std::vector<Region>& regions, Executor* executor, Gan
   std::vector<char> solved(regions.size(), 0);
   const auto attempt = [&](std::size_t i) {
     trials[i] = std::make_unique<GangTrial>(c_, limits_, regions[i]);
-    solved[i] = trials[i]->Solve() ? 1 : 0;
+    // A gang that has its min and finds no more room here may find it in a wider domain.
+    solved[i] = trials[i]->Solve() && trials[i]->found_any() ? 1 : 0;
   };
   if (executor != nullptr && regions.size() > 1) {
     executor->ForEach(regions.size(), attempt);

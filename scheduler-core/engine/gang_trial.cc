@@ -27,6 +27,7 @@ GangTrial::GangTrial(const GangContext& context, const GangSearchLimits& limits,
   draft_of_.assign(region.end - region.begin, -1);
   std::int64_t members = 0;
   for (const std::int32_t n : need_) members += n;
+  something_needed_ = members > 0;
   // Trying planned shapes is dear, and more than all members need not be known.
   most_copies_ = c_.planned ? std::min(c_.spec.max_members(), kMostCopies) : kMostCopies;
   budget_ = limits.steps + limits.steps_per_member * static_cast<std::uint64_t>(members);
@@ -213,12 +214,16 @@ bool GangTrial::SolveUnit(std::size_t u) {
       if (need_[t] > 0 && PlacesIn(SlotsOf(t), region) < need_[t]) return;
     }
     Candidate candidate{false, 0, region};
+    std::int64_t places = 0;
+    std::int64_t used = 0;
     for (const std::size_t t : unit.tasks) {
       const std::int64_t want = need_[t] + extra_[t];
-      const std::int64_t places = PlacesIn(SlotsOf(t), region);
-      candidate.lacks = candidate.lacks || (extra_[t] > 0 && places < want);
-      candidate.places += candidate.lacks ? -std::min(places, want) : places;
+      const std::int64_t here = PlacesIn(SlotsOf(t), region);
+      candidate.lacks = candidate.lacks || (extra_[t] > 0 && here < want);
+      places += here;
+      used += std::min(here, want);
     }
+    candidate.places = candidate.lacks ? -used : places;
     fitting.push_back(candidate);
   };
   const bool optional = Optional(unit);
@@ -229,7 +234,9 @@ bool GangTrial::SolveUnit(std::size_t u) {
     std::stable_sort(fitting.begin(), fitting.end(), [](const Candidate& a, const Candidate& b) {
       return a.lacks != b.lacks ? b.lacks : a.places < b.places;
     });
-    if (optional && !fitting.empty()) {
+    if (optional) {
+      std::erase_if(fitting, [](const Candidate& candidate) { return candidate.places == 0; });
+      if (fitting.empty()) continue;
       unit.region = fitting.front().region;
       break;
     }

@@ -16,6 +16,8 @@ class GangTrial {
   GangTrial(const GangContext& context, const GangSearchLimits& limits, const Region& region);
   bool Solve();
   bool exhausted() const { return exhausted_; }  // not solved, and that proves nothing
+  // Not just the empty answer to a gang that already has its min.
+  bool found_any() const { return !places_.empty() || something_needed_; }
   std::uint64_t steps() const { return steps_; }
   std::vector<GangAnswer::Place> TakePlaces();  // by task, then in leaf order
 
@@ -75,6 +77,7 @@ class GangTrial {
   int most_copies_;
   std::uint64_t steps_ = 0;
   std::uint64_t budget_;
+  bool something_needed_ = false;
   bool exhausted_ = false;
   bool cut_ = false;  // the last search did not look at all sets of cards
 };

@@ -7,6 +7,14 @@
 #include "scheduler-core/engine/engine.h"
 
 namespace basalt {
+namespace {
+
+bool NamesTwice(std::vector<PodUid> pods) {
+  std::sort(pods.begin(), pods.end());
+  return std::adjacent_find(pods.begin(), pods.end()) != pods.end();
+}
+
+}  // namespace
 
 std::string Engine::Snapshot() const {
   SnapshotContents contents;
@@ -82,7 +90,7 @@ Result<std::unique_ptr<Engine>> Engine::Restore(std::string_view snapshot, Confi
     if (!node.valid() || a.shape >= shapes.size() || engine.by_uid_.contains(a.uid)) {
       return Fail("snapshot", "an allocation names an unknown node or shape, or stands twice");
     }
-    if (!engine.state_.CanRecord(shapes[a.shape], node, a.cards)) {
+    if (!engine.state_.CanRecord(shapes[a.shape], node, a.cards, a.numa.get())) {
       return Fail("snapshot", "an allocation names a card that its node does not have");
     }
     Transaction tx(engine.state_);
@@ -105,6 +113,8 @@ Result<std::unique_ptr<Engine>> Engine::Restore(std::string_view snapshot, Confi
     }
     gang.pods = std::move(saved.gang.pods);
     gang.homes = std::move(saved.homes);
+    if (NamesTwice(gang.pods)) return Fail("snapshot", "a gang names a pod twice");
+    std::uint64_t open = 0;
     for (std::size_t m = 0; m < gang.pods.size(); ++m) {
       const std::uint8_t state = saved.members[m];
       const Allocation* held = engine.Find(gang.pods[m]);
@@ -115,9 +125,14 @@ Result<std::unique_ptr<Engine>> Engine::Restore(std::string_view snapshot, Confi
         return Fail("snapshot", "a gang's members and what they hold do not agree");
       }
       gang.members.push_back(static_cast<Gang::Member>(state));
-      if (holds) gang.newest_epoch = std::max(gang.newest_epoch, held->epoch);
+      if (!holds) continue;
+      ++gang.held;
+      // The open lease's, if there is one; an observed binding may have a later epoch.
+      if (!held->confirmed) open = std::max(open, held->epoch);
+      gang.newest_epoch = std::max(gang.newest_epoch, held->epoch);
     }
     if (gang.newest_epoch == 0) return Fail("snapshot", "a gang holds nothing");
+    if (open != 0) gang.newest_epoch = open;
     for (const auto& [member, path] : gang.homes) {
       const bool known = member >= 0 && std::cmp_less(member, gang.members.size());
       const auto index = static_cast<std::size_t>(member);
@@ -168,7 +183,8 @@ Status Engine::ApplyRecord(const JournalRecord& record) {
       return Fail(pod(reserved->uid), "is placed on an unknown node, or has an unknown shape");
     }
     const ShapeId shape_id = record_shapes_[reserved->shape];
-    if (by_uid_.contains(reserved->uid) || !state_.CanRecord(shape_id, node, reserved->cards)) {
+    if (by_uid_.contains(reserved->uid) ||
+        !state_.CanRecord(shape_id, node, reserved->cards, reserved->numa.get())) {
       return Fail(pod(reserved->uid), "is placed twice, or on a card that is not there");
     }
     Transaction tx(state_);
@@ -226,6 +242,7 @@ Status Engine::ApplyGangReserved(const GangReservedRecord& record) {
     if (task.shape.index() >= record_shapes_.size()) return bad("has an unknown shape");
     task.shape = record_shapes_[task.shape.index()];
   }
+  if (NamesTwice(request.members)) return bad("names a pod twice");
   const Gang* held = FindGang(request.uid);
   if (held != nullptr && (held->spec != request.spec || held->pods != request.members ||
                           held->attempt != request.attempt)) {
@@ -243,7 +260,7 @@ Status Engine::ApplyGangReserved(const GangReservedRecord& record) {
     }
     before = m.member;
     const ShapeId shape = request.spec.tasks[request.spec.TaskOf(m.member)].shape;
-    if (!state_.CanRecord(shape, node, m.cards))
+    if (!state_.CanRecord(shape, node, m.cards, m.numa.get()))
       return bad("a member has a card that is not there");
     tx.Take(node, shape, m.cards, m.numa);
     members.push_back({m.member, Placement{node, m.cards, 0, state_.generation(node), m.numa}});

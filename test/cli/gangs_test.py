@@ -1,6 +1,7 @@
 """Gangs, wiring and the network on the command line: generate or import, replay, compare."""
 import json
 import unittest
+from pathlib import Path
 
 from harness import SHARED, Case, needs_shared
 
@@ -100,11 +101,15 @@ class Gangs(Case):
         for args, says in [(["--machine", "dgx-1-v10"], 'did you mean "dgx-1-v100"?'),
                            (["--sizes", "0"], "--sizes"), (["--load", "0"], "--load"),
                            (["--policy", "node-topology-aware(bandwith=1)"], "bandwidth"),
-                           (["--sizes", "9-8"], "--sizes")]:
+                           (["--sizes", "9-8"], "--sizes"), (["--load", "nan"], "are numbers"),
+                           (["--sizes", "9-16"], "more than a machine of 8 has")]:
             self.bad("topo", "compare", *args, says=says)
 
     def test_options_that_would_be_ignored_are_refused(self):
         trace = self.generate()
+        hami = Path(__file__).parents[2] / "examples/hami-before-after.yaml"
+        for option in [["--network", "x"], ["--failures"], ["--scan"], ["--policy", "fgd"]]:
+            self.bad("sim", "--scenario", hami, *option, says="is not used with --scenario")
         for args, says in [
             (["--queue", "easy"], "--queue: is for --mode replay"),
             (["--wait-for-bandwidth", "50"], "--wait-for-bandwidth: is for --mode replay"),
@@ -119,6 +124,59 @@ class Gangs(Case):
         slow = self.replay(trace, "--tier-bandwidth", "rack=10", "--policy", "binpack/topology")[0]
         fast = self.replay(trace, "--policy", "binpack/topology")[0]
         self.assertGreaterEqual(slow["jct_s"]["mean"], fast["jct_s"]["mean"])
+
+    def gang_rows(self, job="j", level="", gang="2", replicas=2, duration="10", extra=""):
+        """A canonical trace of one job on two machines in one rack."""
+        out = self.dir / f"rows-{len(self.listing())}"
+        nodes = ("node_id,gpu_count,model,cpu_milli,memory_mib,domains,topology\n" +
+                 "".join(f"{n},8,V100,64000,65536,rack=r1,{extra}\n" for n in "ab"))
+        jobs = f"job_id,submit_s,duration_s,required_tier,comm_share\n{job},0,{duration},{level},1\n"
+        tasks = ("job_id,task,replicas,gang_min,gpu_num,gpu_milli,cpu_milli,memory_mib\n"
+                 f"{job},w,{replicas},{gang},8,1000,0,0\n")
+        manifest = {"format": "gputrace/1", "counts": {"nodes": 2, "jobs": 1, "tasks": 1}}
+        for name, text in [("nodes.csv", nodes), ("jobs.csv", jobs), ("tasks.csv", tasks),
+                           ("manifest.json", json.dumps(manifest))]:
+            self.file(out.relative_to(self.dir) / name, text)
+        return out
+
+    def test_levels_are_never_ignored(self):
+        self.assertEqual(self.replay(self.gang_rows(level="rack"))[0]["placed"], 2)
+        replay = ["--mode", "replay"]
+        self.bad("sim", "--trace", self.gang_rows(level="bogus"), *replay, says="bogus")
+        self.bad("sim", "--trace", self.gang_rows(level="bogus", gang="", replicas=1), *replay,
+                 says="bogus")
+        self.bad("sim", "--trace", self.gang_rows(level="rack", gang=""), *replay,
+                 says=["requires the level rack", "gang_min"])
+        for name in ["node", "cluster"]:
+            hyper = self.file("h.yaml", HYPERNODES.replace("tier: 2", f"tier: 2\n  tierName: {name}"))
+            self.bad("topo", "network", hyper, says=[name, "h.yaml:"])
+            net = self.file("n.yaml", f"levels: [{name}, rack]\nnodes:\n  - {{node: a, rack: r}}\n")
+            self.bad("topo", "network", net, says=name)
+
+    def test_nothing_is_claimed_of_unknown_wiring(self):
+        run = self.replay(self.gang_rows())[0]
+        self.assertEqual(run["topology"]["jobs"], 0)
+        self.assertNotIn("bandwidth_pct", run["topology"])
+        self.bad("sim", "--trace", self.gang_rows(), "--mode", "replay", "--wait-for-bandwidth", "50",
+                 says="no node of")
+        known = self.replay(self.gang_rows(extra="dgx-1-v100"))[0]
+        self.assertEqual(known["topology"]["jobs"], 1)
+
+    def test_endless_jobs_stay_finite(self):
+        trace = self.gang_rows(extra="dgx-1-v100", duration="1000000000000")
+        run = self.replay(trace, "--tier-bandwidth", "rack=1", "--policy", "binpack/topology")[0]
+        self.assertGreaterEqual(run["jct_s"]["mean"], 1e12)
+
+    def test_devices_and_links_are_written_through(self):
+        target = self.file("real.svg", "old")
+        link = self.dir / "link.svg"
+        link.symlink_to(target)
+        self.ok("topo", "show", "dgx-1-v100", "--svg", link)
+        self.assertTrue(link.is_symlink())
+        self.assertTrue(target.read_text().startswith("<svg") or "<svg" in target.read_text())
+        self.ok("topo", "show", "dgx-1-v100", "--svg", "/dev/null")
+        self.assertTrue(Path("/dev/null").is_char_device())
+        self.bad("topo", "show", "dgx-1-v100", "--svg", "-", says="name a file")
 
     @needs_shared(SHARED / "data/philly_sia/philly.csv")
     def test_all_of_philly(self):

@@ -42,7 +42,7 @@ basalt_test(journal_test
   LINK basalt_test_sim_support)
 basalt_test(gang_test
   SOURCES ${core_unit}/gang_test.cc ${core_unit}/gang_divide_test.cc ${core_unit}/domains_test.cc
-          ${core_unit}/draft_test.cc
+          ${core_unit}/draft_test.cc ${core_unit}/gang_regression_test.cc
   LINK basalt_test_support)
 basalt_test(gang_oracle_test
   SOURCES ${core_unit}/gang_oracle_test.cc ${core_unit}/gang_property_test.cc

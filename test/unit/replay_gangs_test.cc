@@ -333,5 +333,97 @@ TEST(CardJobs, OfferTheLoadThatWasAsked) {
   EXPECT_NEAR(card_us / (span * 128), 0.9, 0.03);
 }
 
+// A card that a slice leaves is whole again, and the head may count on it.
+TEST(Easy, TheShadowSeesCardsBecomeWhole) {
+  auto engine = support::MakeEngine("binpack", {Node("a", 64'000, 2)});
+  const NodeId a = engine->state().FindNode("a");
+  support::Observe(*engine, "a", Ask(1000, 1, 500), CardSet::Of(0), 1);
+  const Running slice{100, {{a, 1000, 0, 500, 0}}};
+  const auto shape = engine->InternShape(Ask(1000, 2, 1000));
+  const auto shadow = [&](const std::vector<const Running*>& running) {
+    return ShadowTime(engine->state(), running, {{&engine->state().shape(*shape), *shape, 1}});
+  };
+  EXPECT_EQ(shadow({&slice}), 100);
+  EXPECT_EQ(shadow({}), kNever);
+}
+
+// What a job takes counts from its start, and what it leaves from its end.
+TEST(ReplayTopology, IntactSetsAreThoseOfTheTimeThatPassed) {
+  Rows rows;
+  rows.Add(0, 10, 1, 8);
+  const std::vector<trace::Node> nodes = {Machine("a", 8, "", Dgx1())};
+  EXPECT_DOUBLE_EQ(Simulate(Make(nodes, rows), {}).topology.intact8_mean, 0);
+  rows.Add(20, 10, 1, 8);  // idle from 10 to 20, of 30
+  EXPECT_DOUBLE_EQ(Simulate(Make(nodes, rows), {}).topology.intact8_mean, 1.0 / 3);
+}
+
+TEST(TraceNodes, LevelsAreOrderedByAllNodesTogether) {
+  const auto cluster =
+      NodesFromTrace({Machine("a", 1, "nvlink=a;spine=s"), Machine("b", 1, "rack=r;spine=s"),
+                      Machine("c", 1, "nvlink=b;rack=r;spine=s")});
+  ASSERT_TRUE(cluster.has_value()) << cluster.error().ToString();
+  EXPECT_EQ(cluster->tier_names,
+            (std::map<int, std::string>{{1, "nvlink"}, {2, "rack"}, {3, "spine"}}));
+  EXPECT_EQ(cluster->nodes[0].network, (topology::NetworkPath{{1, "a"}, {3, "s"}}));
+  EXPECT_EQ(cluster->nodes[1].network, (topology::NetworkPath{{2, "r"}, {3, "s"}}));
+  EXPECT_EQ(cluster->nodes[2].network, (topology::NetworkPath{{1, "b"}, {2, "r"}, {3, "s"}}));
+}
+
+TEST(TraceNodes, LevelsThatContradictEachOtherAreAnError) {
+  const auto cluster =
+      NodesFromTrace({Machine("a", 1, "rack=r;spine=s"), Machine("b", 1, "spine=s;rack=r")});
+  ASSERT_FALSE(cluster.has_value());
+  EXPECT_EQ(cluster.error().ToString(),
+            "nodes: their domains contradict each other: which of the levels rack, spine is "
+            "narrower?");
+}
+
+// The engine would take the second for the first.
+TEST(TraceNodes, TwoPodsOfOneNameAreAnError) {
+  Rows rows;
+  rows.Add(0, 5, 1, 1);
+  rows.Add(1, 5, 2, 1, 2);
+  rows.jobs[0].id = rows.tasks[0].job_id = "a/b/0";
+  rows.jobs[1].id = rows.tasks[1].job_id = "a";
+  rows.tasks[1].task = "b";
+  const auto make = [&] {
+    return MakeWorkload("toy", *NodesFromTrace({Machine("a", 4)}), rows.jobs, rows.tasks);
+  };
+  const auto twice = make();
+  ASSERT_FALSE(twice.has_value());
+  EXPECT_EQ(twice.error().ToString(), "toy: two pods are called \"a/b/0\"; rename a job or a task");
+  rows.tasks[1].task = "c";
+  EXPECT_TRUE(make().has_value());
+}
+
+// The best is that of the pods which compute, though the first task of the gang has no cards.
+TEST(ReplayTopology, ALauncherDoesNotHideItsGangsBandwidth) {
+  const auto run = [](int workers, int cards) {
+    Rows rows;
+    rows.Add(0, 10, workers, cards, workers);
+    trace::Task launcher;
+    launcher.job_id = rows.tasks[0].job_id;
+    launcher.task = "launcher";
+    launcher.gang_min = 1;
+    launcher.cpu_milli = 1000;
+    rows.tasks.insert(rows.tasks.begin(), launcher);
+    ReplayOptions options;
+    options.speed.tier_percent[2] = 50;
+    const std::vector<trace::Node> nodes = {Machine("a", 8, "rack=r1;zone=z", Dgx1()),
+                                            Machine("b", 8, "rack=r2;zone=z", Dgx1())};
+    return Simulate(Make(nodes, rows), options);
+  };
+  const RunResult two = run(2, 8);
+  EXPECT_EQ(two.gangs, 1);
+  EXPECT_EQ(two.placed, 3);
+  EXPECT_EQ(two.topology.jobs, 1);
+  // 24,000 over the zone, of the 48,000 of four NICs.
+  EXPECT_DOUBLE_EQ(two.topology.bandwidth_pct, 50);
+  // 8 + 4 cards: 12,000 over the zone, of 24,000; pods of one card would have 36,000 (6 + 6).
+  const RunResult three = run(3, 4);
+  EXPECT_EQ(three.topology.jobs, 1);
+  EXPECT_DOUBLE_EQ(three.topology.bandwidth_pct, 50);
+}
+
 }  // namespace
 }  // namespace basalt::sim

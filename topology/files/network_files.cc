@@ -58,7 +58,7 @@ class NetworkYamlReader {
     for (const YAML::Node& level : levels) {
       std::string name;
       if (!config::ReadText(file_, level, {.name = "a level"}, &name, &errors_)) return;
-      if (name == "node" || name == "nodes") {
+      if (name == "node" || name == "nodes" || name == "cluster") {
         errors_.Add(file_, level, fmt::format("a level cannot be called \"{}\"", name));
       } else if (std::find(levels_.begin(), levels_.end(), name) != levels_.end()) {
         errors_.Add(file_, level, fmt::format("level \"{}\" stands twice", name));

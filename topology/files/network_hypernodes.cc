@@ -161,6 +161,11 @@ class HyperNodeReader {
                                       domain.name, kMaxTiers));
     }
     if (const YAML::Node named = Get(spec, "tierName"); IsText(named)) {
+      if (TextOf(named) == "node" || TextOf(named) == "cluster") {
+        return FailAt(named, fmt::format("HyperNode {}: a tier cannot be called \"{}\": that is {}",
+                                         domain.name, TextOf(named),
+                                         TextOf(named) == "node" ? "one node" : "all of them"));
+      }
       const auto [at, fresh] = tier_names_.emplace(domain.tier, TextOf(named));
       if (!fresh && at->second != TextOf(named)) {
         warnings_.push_back(fmt::format("{}: tier {} is called {} here and {} before",

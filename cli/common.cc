@@ -243,9 +243,11 @@ void AddTraceInput(CLI::App* app, TraceInput* input) {
   app->add_option("--generate-load", input->generate_load,
                   "its offered GPU load, as a part of capacity (replay)")
       ->capture_default_str();
-  app->add_option("--network", input->network,
-                  "network domains of the nodes (see basalt topo network), instead of the trace's")
-      ->type_name("FILE");
+  app->add_option(
+         "--network", input->network,
+         "network domains of the nodes, instead of the trace's: a file (see basalt topo network), "
+         "or \"labels\" for the labels in common use")
+      ->type_name("FILE|labels");
   app->add_option("--target-percent", input->target_percent,
                   "typical requests: the most frequent classes that make up this share")
       ->check(CLI::Range(1, 100))

@@ -117,9 +117,14 @@ void Run(const std::string& file, const std::string& trace, Format format, Conte
 }  // namespace
 
 Status ApplyNetwork(const std::string& file, sim::ClusterNodes* cluster) {
-  const auto text = ReadFile(file, std::size_t{16} << 20);
-  if (!text) return tl::unexpected<Error>(text.error());
-  auto map = topology::ReadNetwork(*text, file, LabelsOf(*cluster));
+  Result<topology::NetworkMap> map;
+  if (file == "labels") {
+    map = topology::NetworkFromLabels(topology::CommonNetworkLevels(), LabelsOf(*cluster));
+  } else {
+    const auto text = ReadFile(file, std::size_t{16} << 20);
+    if (!text) return tl::unexpected<Error>(text.error());
+    map = topology::ReadNetwork(*text, file, LabelsOf(*cluster));
+  }
   if (!map) return tl::unexpected<Error>(map.error());
   std::size_t known = 0;
   for (NodeSpec& node : cluster->nodes) {
@@ -128,8 +133,10 @@ Status ApplyNetwork(const std::string& file, sim::ClusterNodes* cluster) {
     known += node.network.empty() ? 0 : 1;
   }
   if (known == 0) {
-    return Fail(file, "names none of the cluster's nodes; the first of them is " +
-                          cluster->nodes.front().name);
+    return Fail(file, file == "labels"
+                          ? "no node has a label that names a network domain (docs/topology.md)"
+                          : "names none of the cluster's nodes; the first of them is " +
+                                cluster->nodes.front().name);
   }
   cluster->tier_names = map->tier_names;
   for (const std::string& warning : map->warnings) {

@@ -15,7 +15,9 @@ if(BASALT_WERROR)
 endif()
 if(BASALT_SANITIZE)
   target_compile_options(basalt_flags INTERFACE
-    -fsanitize=${BASALT_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer)
+    -fsanitize=${BASALT_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer
+    # GCC 12 warns falsely inside <regex> and <functional> when it instruments (GCC bug 105562).
+    $<$<CXX_COMPILER_ID:GNU>:-Wno-maybe-uninitialized>)
   target_link_options(basalt_flags INTERFACE -fsanitize=${BASALT_SANITIZE})
 endif()
 if(BASALT_FUZZ)

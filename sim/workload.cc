@@ -115,6 +115,10 @@ Result<ClusterNodes> NodesFromTrace(const std::vector<trace::Node>& rows,
          {std::pair<const char*, const std::string&>{"rack", row.rack}, {"pool", row.pool}}) {
       if (!value.empty()) node.labels.push_back(LabelRequirement{key, value});
     }
+    for (auto& [key, value] : trace::LabelsOf(row)) {
+      if (key == "rack" || key == "pool") continue;  // those are the columns
+      node.labels.push_back(LabelRequirement{key, std::move(value)});
+    }
     CardSpec card;
     card.model = row.model;
     card.compute_milli = row.gpu_milli;

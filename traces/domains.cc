@@ -1,6 +1,7 @@
 #include "traces/domains.h"
 
 #include <algorithm>
+#include <nlohmann/json.hpp>
 
 #include "traces/text.h"
 
@@ -24,6 +25,16 @@ std::vector<Domain> DomainsOf(const Node& node) {
     if (end == std::string_view::npos) return domains;
     rest.remove_prefix(end + 1);
   }
+}
+
+std::vector<std::pair<std::string, std::string>> LabelsOf(const Node& node) {
+  std::vector<std::pair<std::string, std::string>> labels;
+  const auto json = nlohmann::json::parse(node.labels, nullptr, /*allow_exceptions=*/false);
+  if (!json.is_object()) return labels;  // empty, or a fault that check.h names
+  for (const auto& [key, value] : json.items()) {
+    if (value.is_string()) labels.emplace_back(key, value.get<std::string>());
+  }
+  return labels;
 }
 
 std::string DomainsFault(const Node& node) {

@@ -6,6 +6,7 @@
 
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "traces/trace.h"
@@ -25,5 +26,8 @@ std::string DomainsFault(const Node& node);
 // Narrow to wide; with a rack alone, that; nothing when the source says nothing. Requires a node
 // without fault, and lives as long as it.
 std::vector<Domain> DomainsOf(const Node& node);
+
+// The node's own labels, the text members of its JSON object, by key; others are passed over.
+std::vector<std::pair<std::string, std::string>> LabelsOf(const Node& node);
 
 }  // namespace basalt::trace

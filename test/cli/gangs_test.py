@@ -85,6 +85,18 @@ class Gangs(Case):
         bad = self.file("bad.yaml", "levels: [rack]\nnodes:\n  - {node: zz, rak: r1}\n")
         self.bad("topo", "network", bad, says=["bad.yaml:3:", "rack"])
 
+    def test_network_from_labels(self):
+        rows = self.gang_rows(level="spine")
+        self.bad("sim", "--trace", rows, "--mode", "replay", says="spine")
+        nodes = rows / "nodes.csv"
+        head, *lines = nodes.read_text().splitlines()
+        label = '"{""network.topology.nvidia.com/spine"": ""s1"", ""n"": 3}"'
+        nodes.write_text("\n".join([head + ",labels"] + [f"{line},{label}" for line in lines]) + "\n")
+        run = self.replay(rows, "--network", "labels")[0]
+        self.assertEqual((run["placed"], run["topology"]["jobs_by_tier"]), (2, {"spine": 1}))
+        self.bad("sim", "--trace", self.gang_rows(), "--mode", "replay", "--network", "labels",
+                 says="no node has a label")
+
     def test_compare(self):
         rows = json.loads(self.ok("topo", "compare", "--jobs", "1500", "--seeds", "42", "-o",
                                   "json").out)

@@ -34,6 +34,8 @@ void Compare(const std::string& expression, std::uint64_t seed, int nodes, int s
   shape_of_world.card_memory = seed % 3 != 0;
   shape_of_world.odd_cards = seed % 2 == 0;
   shape_of_world.labels = seed % 4 != 0;
+  // Each wired node is a machine type of its own, whose tables take a millisecond in each engine.
+  shape_of_world.wiring = seed % 7 == 0;
   World world(seed, shape_of_world);
   EngineOptions options;
   options.seed = seed;

@@ -27,6 +27,11 @@ struct CardSpec {
   std::int32_t slots = 0;  // share slots; 0: as many as fit
   std::int32_t numa = -1;  // NUMA node, -1 unknown
   CardMode mode = CardMode::kShared;
+  // Memory that may be handed out, in percent of memory_mib, 100..200. Guaranteed requests together
+  // never get more than 100. Compute and slots are oversubscribed by their own numbers: of
+  // compute_milli above 1000 guaranteed requests get 1000.
+  std::int32_t memory_ratio_percent = 100;
+  std::int32_t group = -1;  // module, HCCS network, link zone or wing; -1: CardRules::group_size
   friend auto operator<=>(const CardSpec&, const CardSpec&) = default;
 };
 
@@ -56,8 +61,22 @@ inline constexpr std::size_t kMaxMachineText = 4096;
 
 Status ValidateNode(const NodeSpec& spec, const std::string& where);
 
-// What a pod that is aligned to NUMA nodes holds there, beside its cards. Amounts are by NUMA node.
+// One container's part of one card, where that is not what the shape asks of every card.
+struct SliceTake {
+  std::int8_t card = 0;
+  std::int8_t container = 0;
+  std::int8_t mig_profile = -1;  // and its first slot
+  std::int8_t mig_start = -1;
+  std::int16_t milli = 0;
+  std::int32_t memory = 0;  // MiB
+  bool whole = false;
+  friend bool operator==(const SliceTake&, const SliceTake&) = default;
+};
+
+// What a planned pod holds beside the amounts of its shape: on NUMA nodes, where it is aligned to
+// them (by NUMA node), and slice by slice, where slices differ or are MIG instances.
 struct NumaTake {
+  std::vector<SliceTake> slices;  // empty: on each card what the shape asks
   topology::NumaSet nodes = 0;  // the hint it was admitted with; 0: best-effort found none
   std::uint32_t nics = 0;       // bit i: the node's i-th NIC
   std::array<std::int32_t, topology::kMaxNumaNodes> cpu{};     // milli-cores

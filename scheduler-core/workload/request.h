@@ -6,11 +6,13 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "scheduler-core/base/ids.h"
 #include "scheduler-core/base/result.h"
 #include "scheduler-core/base/units.h"
+#include "scheduler-core/cluster/card_rules.h"
 #include "topology/numa.h"
 
 namespace basalt {
@@ -21,14 +23,30 @@ struct LabelRequirement {
   friend auto operator<=>(const LabelRequirement&, const LabelRequirement&) = default;
 };
 
-// One container's part of a pod: what NUMA alignment with scope `container` aligns by itself.
+// One container's part of a pod: what NUMA alignment with scope `container` aligns by itself, and
+// its slices where containers ask for different ones.
 struct ContainerSpec {
   MilliCpu cpu_milli = 0;
   MiB memory_mib = 0;
   std::int32_t gpus = 0;
   std::int32_t nics = 0;
+  // On each of its cards, as in RequestSpec. When one container says it, each with cards must, and
+  // the pod says nothing. Two containers may then share a card; one never has two slices of one.
+  MilliGpu gpu_milli = 0;
+  MiB gpu_memory_mib = 0;
+  std::int32_t gpu_memory_percent = 0;
+  std::int32_t compute_units = 0;
+  bool asks_card() const {
+    return gpu_milli > 0 || gpu_memory_mib > 0 || gpu_memory_percent > 0 || compute_units > 0;
+  }
   friend auto operator<=>(const ContainerSpec&, const ContainerSpec&) = default;
 };
+
+// Which memory a pod may be given. Guaranteed ones only memory that is physically there, however
+// far a card is oversubscribed; the others also what is oversubscribed.
+enum class ServiceClass : std::uint8_t { kGuaranteed, kBurstable, kBestEffort };
+std::string_view ServiceClassName(ServiceClass service_class);
+Result<ServiceClass> ParseServiceClass(std::string_view name);
 
 struct RequestSpec {
   MilliCpu cpu_milli = 0;
@@ -48,6 +66,20 @@ struct RequestSpec {
   // The pod's own wish; the stricter of this and the node's Topology Manager policy holds.
   topology::NumaPolicy numa = topology::NumaPolicy::kNone;
   std::vector<ContainerSpec> containers;  // empty: one container; else they add up to the pod
+  // Compute on each card in CardRules::compute_units, for requests that may land on any model;
+  // then gpu_milli is 0.
+  std::int32_t compute_units = 0;
+  std::vector<std::string> vendors;       // allowed vendors of cards; empty: any
+  std::vector<std::string> nouse_models;  // never these
+  std::vector<std::string> use_uuids;     // only these cards; empty: any
+  std::vector<std::string> nouse_uuids;   // never these
+  ServiceClass service_class = ServiceClass::kGuaranteed;
+  // Card memory may be oversubscribed up to this percent for the pod (its queue's limit); 0: as
+  // far as the card is.
+  std::int32_t memory_ratio_percent = 0;
+  std::string qos;           // QoS class on cards whose slices must have one (MetaX)
+  std::string mig_profile;   // this MIG profile and no other card; empty: the smallest that serves
+  bool passthrough = false;  // whole cards of the passthrough pool (virtual machines)
   friend auto operator<=>(const RequestSpec&, const RequestSpec&) = default;
 };
 
@@ -82,6 +114,9 @@ struct Shape {
   std::int32_t nics = 0;
   // NUMA, NICs or a required bandwidth: the cards are planned together, not one by one.
   bool planned = false;
+  CardAsk ask;  // of each card, where containers do not ask by themselves
+  std::vector<CardAsk> container_asks;  // by container; empty: all slices are `ask`
+  bool picks_cards = false;  // vendors, models to avoid or UUIDs: each card is looked at
   std::int32_t total_milli() const { return gpus * milli; }
 };
 

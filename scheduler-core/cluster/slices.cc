@@ -130,7 +130,7 @@ ClusterState::SliceVerdict ClusterState::JudgeSlice(const Shape& s, const CardAs
     return SliceVerdict::kFits;
   }
   if (card.slices > 0 && !take->whole) {
-    if (rules->one_qos && card.qos != 0 && card.qos != s.qos) return SliceVerdict::kRuleForbids;
+    if (rules->one_qos && card.qos != s.qos) return SliceVerdict::kRuleForbids;
     if (rules->equal_slices &&
         std::int64_t{take->memory} * card.slices != card.memory_total - card.memory_free) {
       return SliceVerdict::kRuleForbids;
@@ -185,7 +185,7 @@ void ClusterState::Charge(CardState& card, const SliceTake& slice, const Shape& 
   if (s.spec.service_class == ServiceClass::kGuaranteed) {
     card.guaranteed_free -= sign * std::min(slice.memory, card.memory_physical);
   }
-  if (card.slices == 0) card.qos = s.qos;  // of the first; while others are there it stays
+  if (card.slices == 0) card.qos = s.qos;  // of the first: a decision adds no other
   card.slices = static_cast<std::int16_t>(card.slices + sign);
   if (card.slices == 0) card.qos = 0;
 }

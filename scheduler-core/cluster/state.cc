@@ -444,7 +444,7 @@ ShapeId ClusterState::InternShape(const RequestSpec& spec) {
   s.plain = s.card_memory == 0 && spec.compute_units == 0 && s.container_asks.empty() &&
             !s.picks_uuids && spec.mig_profile.empty() && !spec.passthrough;
   s.ratio_percent = spec.memory_ratio_percent;
-  if (!spec.qos.empty()) {
+  if (!spec.qos.empty() && spec.qos != kDefaultQos) {
     const auto at = std::find(qos_names_.begin(), qos_names_.end(), spec.qos);
     // More than 254 classes are one: nobody has so many, and a card's is a byte.
     s.qos = static_cast<std::uint8_t>(std::min<std::ptrdiff_t>(at - qos_names_.begin() + 1, 255));

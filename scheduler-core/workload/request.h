@@ -48,6 +48,8 @@ enum class ServiceClass : std::uint8_t { kGuaranteed, kBurstable, kBestEffort };
 std::string_view ServiceClassName(ServiceClass service_class);
 Result<ServiceClass> ParseServiceClass(std::string_view name);
 
+inline constexpr std::string_view kDefaultQos = "best-effort";  // MetaX's webhook says so too
+
 struct RequestSpec {
   MilliCpu cpu_milli = 0;
   MiB memory_mib = 0;
@@ -77,7 +79,7 @@ struct RequestSpec {
   // Card memory may be oversubscribed up to this percent for the pod (its queue's limit); 0: as
   // far as the card is.
   std::int32_t memory_ratio_percent = 0;
-  std::string qos;           // QoS class on cards whose slices must have one (MetaX)
+  std::string qos;           // class on cards whose slices must have one; empty: kDefaultQos
   std::string mig_profile;   // this MIG profile and no other card; empty: the smallest that serves
   bool passthrough = false;  // whole cards of the passthrough pool (virtual machines)
   friend auto operator<=>(const RequestSpec&, const RequestSpec&) = default;
@@ -121,7 +123,7 @@ struct Shape {
   // Free compute is all that counts on a node whose cards are plain (NodeHot::complex is false).
   bool plain = true;
   std::int32_t ratio_percent = 0;     // RequestSpec::memory_ratio_percent
-  std::uint8_t qos = 0;               // 0: none
+  std::uint8_t qos = 0;               // 0: kDefaultQos
   std::int32_t milli_sum = 0;         // over all slices
   std::vector<std::uint8_t> serving;  // by ModelId: models that the request may have
   std::int32_t total_milli() const { return milli_sum; }

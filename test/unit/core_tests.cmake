@@ -31,6 +31,9 @@ basalt_test(fragmentation_data_test
 basalt_test(engine_test
   SOURCES ${core_unit}/engine_test.cc ${core_unit}/explain_test.cc
   LINK basalt_test_support)
+basalt_test(slices_test
+  SOURCES ${core_unit}/slices_test.cc ${core_unit}/slices_property_test.cc
+  LINK basalt_test_support)
 basalt_test(conformance_test SOURCES ${core_unit}/conformance_test.cc LINK basalt_test_support)
 basalt_test(registry_test SOURCES ${core_unit}/registry_test.cc LINK basalt_test_support)
 # Its own program: it takes in policies/fgd.cc, whose thresholds are private.

@@ -32,9 +32,7 @@ std::uint32_t MigOccupied(const CardState& card) {
   return bits;
 }
 
-bool CountsInTotals(const CardState& card) {
-  return card.healthy && !card.cordoned && card.serves;
-}
+bool CountsInTotals(const CardState& card) { return card.healthy && !card.cordoned && card.serves; }
 
 bool ClusterState::SliceOf(const Shape& s, const CardAsk& ask, const CardState& card,
                            SliceTake* take) const {
@@ -121,10 +119,10 @@ ClusterState::SliceVerdict ClusterState::JudgeSlice(const Shape& s, const CardAs
   if (take->mig_profile >= 0) {
     const std::uint32_t occupied = MigOccupied(card);
     const bool media = rules->mig[static_cast<std::size_t>(take->mig_profile)].media;
-    const int start = media && (occupied >> kMaxMigSlots) != 0
-                          ? -1
-                          : BestMigStart(*rules, take->mig_profile,
-                                         occupied & ((1U << kMaxMigSlots) - 1));
+    const int start =
+        media && (occupied >> kMaxMigSlots) != 0
+            ? -1
+            : BestMigStart(*rules, take->mig_profile, occupied & ((1U << kMaxMigSlots) - 1));
     if (start < 0) return SliceVerdict::kRuleForbids;
     take->mig_start = static_cast<std::int8_t>(start);
     return SliceVerdict::kFits;

@@ -157,7 +157,8 @@ std::string Text(const ReasonCount& count, const Shape& shape) {
     case Reason::kCardMemoryShort:
       return nodes + "card memory short on the cards with enough compute";
     case Reason::kGuaranteedShort:
-      return nodes + "memory of the cards is free only by oversubscription, and the pod is guaranteed";
+      return nodes +
+             "memory of the cards is free only by oversubscription, and the pod is guaranteed";
     case Reason::kCardRule:
       return nodes + "the cards' slices are of another QoS class or size, or no MIG slots in a row";
     case Reason::kSlicesApart:
@@ -187,11 +188,22 @@ std::string_view OutcomeKindName(OutcomeKind kind) {
 }
 
 std::string_view ReasonKey(Reason reason) {
-  static constexpr std::array<std::string_view, kReasons> kKeys = {
-      "fits",          "cordoned",  "label_or_taint",    "model_not_allowed",
-      "slots_used",    "no_card",   "card_memory_short", "guaranteed_memory_short",
-      "card_rule",     "cpu_short", "memory_short",      "pod_limit",
-      "numa_not_aligned", "nic_short", "bandwidth_short", "slices_apart"};
+  static constexpr std::array<std::string_view, kReasons> kKeys = {"fits",
+                                                                   "cordoned",
+                                                                   "label_or_taint",
+                                                                   "model_not_allowed",
+                                                                   "slots_used",
+                                                                   "no_card",
+                                                                   "card_memory_short",
+                                                                   "guaranteed_memory_short",
+                                                                   "card_rule",
+                                                                   "cpu_short",
+                                                                   "memory_short",
+                                                                   "pod_limit",
+                                                                   "numa_not_aligned",
+                                                                   "nic_short",
+                                                                   "bandwidth_short",
+                                                                   "slices_apart"};
   return kKeys[static_cast<std::size_t>(reason)];
 }
 

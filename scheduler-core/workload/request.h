@@ -117,7 +117,7 @@ struct Shape {
   std::int32_t nics = 0;
   // NUMA, NICs or a required bandwidth: the cards are planned together, not one by one.
   bool planned = false;
-  CardAsk ask;  // of each card, where containers do not ask by themselves
+  CardAsk ask;                          // of each card, where containers do not ask by themselves
   std::vector<CardAsk> container_asks;  // by container; empty: all slices are `ask`
   bool picks_uuids = false;
   // Free compute is all that counts on a node whose cards are plain (NodeHot::complex is false).

@@ -142,7 +142,8 @@ bool Ways(const PlainCard& card, const ContainerSpec& ask, const RequestSpec& sp
   ++after.slices;
   if (card.mode == CardMode::kMig) {
     const CardRules rules = A30();
-    const long need = std::max<long>(ask.gpu_memory_mib, rules.mig.back().memory_mib * percent / 100);
+    const long need =
+        std::max<long>(ask.gpu_memory_mib, rules.mig.back().memory_mib * percent / 100);
     for (const MigProfile& p : rules.mig) {
       if (p.memory_mib < need || p.compute_milli < ask.gpu_milli) continue;
       for (const int start : p.starts) {  // the smallest profile only: others are not its slice
@@ -164,9 +165,9 @@ bool Ways(const PlainCard& card, const ContainerSpec& ask, const RequestSpec& sp
   bool whole = whole_ask;
   if (card.model == "P800") {
     const CardRules rules = Equal();
-    const auto fits = std::find_if(rules.templates.begin(), rules.templates.end(), [&](const auto& t) {
-      return t.memory_mib >= memory && t.compute_milli >= milli;
-    });
+    const auto fits = std::find_if(
+        rules.templates.begin(), rules.templates.end(),
+        [&](const auto& t) { return t.memory_mib >= memory && t.compute_milli >= milli; });
     if (!whole && fits == rules.templates.end()) {
       if (memory > card.physical) return false;
       whole = true;
@@ -277,7 +278,8 @@ std::unique_ptr<Engine> MakeEngine(const std::string& policy) {
   return engine;
 }
 
-constexpr std::array<const char*, 4> kPolicies = {"binpack", "spread", "best-fit", "binpack/spread"};
+constexpr std::array<const char*, 4> kPolicies = {"binpack", "spread", "best-fit",
+                                                  "binpack/spread"};
 
 TEST(SlicesProperty, PlacedExactlyWhenSomeAssignmentExists) {
   int placed = 0;
@@ -346,7 +348,8 @@ void CheckLimits(const Engine& engine, NodeId node) {
       for (const SliceTake& s : a.numa->slices) {
         add(s.card, s.milli, s.memory);
         if (s.mig_profile < 0) continue;
-        const unsigned mask = MigMask(A30().mig[static_cast<std::size_t>(s.mig_profile)], s.mig_start);
+        const unsigned mask =
+            MigMask(A30().mig[static_cast<std::size_t>(s.mig_profile)], s.mig_start);
         Sum& sum = sums[static_cast<std::size_t>(s.card)];
         sum.overlap = sum.overlap || (sum.mig & mask) != 0;
         sum.mig |= mask;
@@ -386,9 +389,9 @@ TEST(SlicesProperty, NoCardIsEverOverItsLimitInAMillionSteps) {
     Maker make(seed + 500'000);
     auto engine = MakeEngine(kPolicies[seed % kPolicies.size()]);
     for (int n = 0; n < 3; ++n) {
-      ASSERT_TRUE(engine->Apply(NodeAdded{make.Node("n" + std::to_string(n), 1 + make.Below(4))},
-                                SimTime{})
-                      .has_value());
+      ASSERT_TRUE(
+          engine->Apply(NodeAdded{make.Node("n" + std::to_string(n), 1 + make.Below(4))}, SimTime{})
+              .has_value());
     }
     std::vector<RequestSpec> shapes;
     for (int i = 0; i < 24; ++i) shapes.push_back(make.Pod(make.Below(4), 3));

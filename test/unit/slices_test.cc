@@ -179,7 +179,8 @@ TEST(Slices, ShareSlotsHaveTheirOwnReason) {
 
 TEST(Slices, UuidsAreAllowedThenDenied) {
   NodeSpec node = Node("a", 8000, 3);
-  for (int i = 0; i < 3; ++i) node.cards[static_cast<std::size_t>(i)].uuid = "GPU-" + std::to_string(i);
+  for (int i = 0; i < 3; ++i)
+    node.cards[static_cast<std::size_t>(i)].uuid = "GPU-" + std::to_string(i);
   auto engine = MakeEngine("binpack", {node});
   RequestSpec spec = Ask(0, 1, 500);
   spec.use_uuids = {"GPU-1", "GPU-2"};
@@ -211,7 +212,7 @@ TEST(Slices, RequestsInUnitsLandOnAnyModelThatHasThem) {
   spec.vendors = {"ascend"};
   ASSERT_TRUE(Place(*engine, spec, 1).placed());
   const NodeId n = engine->state().FindNode("n");
-  EXPECT_EQ(engine->state().card(n, 0).free_milli, 750);            // the template's, not 214
+  EXPECT_EQ(engine->state().card(n, 0).free_milli, 750);  // the template's, not 214
   EXPECT_EQ(engine->state().card(n, 0).memory_free, 32'768 - 8192);
   spec.vendors = {"nvidia"};
   ASSERT_TRUE(Place(*engine, spec, 2).placed());
@@ -261,8 +262,7 @@ TEST(Slices, MigSlotsThatAreNotInARowHaveTheirReason) {
   for (const int start : {1, 5}) {
     pod.uid = support::Uid(static_cast<std::uint64_t>(start));
     NumaTake take;
-    take.slices.push_back(
-        {0, 0, 0, static_cast<std::int8_t>(start), 142, 9728, false});
+    take.slices.push_back({0, 0, 0, static_cast<std::int8_t>(start), 142, 9728, false});
     pod.numa = std::make_shared<const NumaTake>(take);
     ASSERT_TRUE(engine->Apply(pod, SimTime{}).has_value());
   }
@@ -280,7 +280,8 @@ TEST(Slices, MigInstancesOfOnePodAreArrangedTogether) {
   NodeSpec node = Node("a", 8000, 1, "A100", kMemory);
   node.cards[0].mode = CardMode::kMig;
   auto engine = EngineWith("binpack", {A100()}, {node});
-  const RequestSpec pod = PodOf({Wants(1, 100, 9000), Wants(1, 500, 40'000), Wants(1, 200, 15'000)});
+  const RequestSpec pod =
+      PodOf({Wants(1, 100, 9000), Wants(1, 500, 40'000), Wants(1, 200, 15'000)});
   ASSERT_TRUE(Place(*engine, pod, 1).placed());
   const auto slices = SlicesOf(*engine, 1);
   ASSERT_EQ(slices.size(), 3U);
@@ -347,11 +348,13 @@ TEST(Slices, PassthroughCardsAreAPoolOfTheirOwn) {
   ASSERT_TRUE(Place(*engine, Slice(100, 100, ServiceClass::kGuaranteed), 3).placed());
   EXPECT_EQ(engine->Find(support::Uid(3))->cards, CardSet::Of(0));
   // Moving a card: drained, empty, then handed out the other way.
-  EXPECT_FALSE(engine->Apply(CardModeChanged{"a", 0, CardMode::kPassthrough}, SimTime{}).has_value());
+  EXPECT_FALSE(
+      engine->Apply(CardModeChanged{"a", 0, CardMode::kPassthrough}, SimTime{}).has_value());
   ASSERT_TRUE(engine->Apply(CardCordoned{"a", 0, true}, SimTime{}).has_value());
   EXPECT_EQ(Place(*engine, Slice(100, 100, ServiceClass::kGuaranteed), 4).kind, OutcomeKind::kWait);
   ASSERT_TRUE(engine->Release(support::Uid(3), SimTime{}).has_value());
-  ASSERT_TRUE(engine->Apply(CardModeChanged{"a", 0, CardMode::kPassthrough}, SimTime{}).has_value());
+  ASSERT_TRUE(
+      engine->Apply(CardModeChanged{"a", 0, CardMode::kPassthrough}, SimTime{}).has_value());
   ASSERT_TRUE(engine->Apply(CardCordoned{"a", 0, false}, SimTime{}).has_value());
   ASSERT_TRUE(Place(*engine, machine, 2).placed());
 }
@@ -382,7 +385,8 @@ TEST(Slices, SnapshotsAndJournalsKeepThem) {
   const auto restored = Engine::Restore(engine->Snapshot(), support::Policy("binpack"), {});
   ASSERT_TRUE(restored.has_value()) << restored.error().ToString();
   EXPECT_EQ((*restored)->StateDigest(), engine->StateDigest());
-  EXPECT_EQ((*restored)->state().SpecOf(NodeId(std::size_t{0})), engine->state().SpecOf(NodeId(std::size_t{0})));
+  EXPECT_EQ((*restored)->state().SpecOf(NodeId(std::size_t{0})),
+            engine->state().SpecOf(NodeId(std::size_t{0})));
   EXPECT_TRUE((*restored)->Audit().has_value());
   auto replayed = MakeEngine("binpack", {});
   const auto contents = ReadJournal(journal.bytes());

@@ -172,7 +172,7 @@ TEST(JournalDamage, ForeignAndNewerFilesAreRefused) {
   std::string bytes = Encode({});
   EXPECT_TRUE(ReadJournal(bytes).has_value());
   bytes[8] = static_cast<char>(kCodecVersion + 1);
-  EXPECT_EQ(ReadJournal(bytes).error().message, "format version 3; this build reads up to 2");
+  EXPECT_EQ(ReadJournal(bytes).error().message, "format version 4; this build reads up to 3");
   bytes[8] = 0;
   EXPECT_FALSE(ReadJournal(bytes).has_value());
   EXPECT_FALSE(ReadJournal("").has_value());
@@ -194,7 +194,7 @@ TEST(SnapshotDamage, EveryCutAndEveryFlipIsRefused) {
   EXPECT_FALSE(DecodeSnapshot(bytes + "x").has_value());
   std::string newer = bytes;
   newer[8] = static_cast<char>(kCodecVersion + 1);
-  EXPECT_EQ(DecodeSnapshot(newer).error().message, "format version 3; this build reads up to 2");
+  EXPECT_EQ(DecodeSnapshot(newer).error().message, "format version 4; this build reads up to 3");
 }
 
 TEST(Snapshot, EncodesWhatItDecodes) {

@@ -158,6 +158,7 @@ TEST(JournalDamage, AFlippedByteNeverPassesForARecord) {
         continue;
       }
       if (at >= 12 && at < 16) continue;  // reserved
+      if (at == 8) continue;              // an older format version, which is read as what it says
       // What is accepted is the true prefix before the damage.
       ASSERT_LE(read->valid_bytes, at);
       ASSERT_EQ(Encode(read->records), bytes.substr(0, read->valid_bytes));

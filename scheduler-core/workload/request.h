@@ -13,6 +13,7 @@
 #include "scheduler-core/base/result.h"
 #include "scheduler-core/base/units.h"
 #include "scheduler-core/cluster/card_rules.h"
+#include "scheduler-core/workload/standing.h"
 #include "topology/numa.h"
 
 namespace basalt {
@@ -148,6 +149,7 @@ struct Request {
   std::uint32_t attempt = 0;  // a new attempt may allocate again once the earlier one is gone
   ShapeId shape;
   std::uint64_t job = 0;  // 0: no job. Only policies with a job term read it.
+  Standing standing = {};
 };
 
 }  // namespace basalt

@@ -9,6 +9,7 @@ find_package(Threads REQUIRED)
 basalt_library(basalt_test_support
   SOURCES ${core_support}/cluster.cc ${core_support}/oracle.cc ${core_support}/random_world.cc
           ${core_support}/story.cc ${core_support}/gang_oracle.cc ${core_support}/gangs.cc
+          ${core_support}/jobs.cc
   LINK basalt_policies)
 
 basalt_library(basalt_test_sim_support
@@ -49,6 +50,9 @@ basalt_test(gang_test
   LINK basalt_test_support)
 basalt_test(gang_oracle_test
   SOURCES ${core_unit}/gang_oracle_test.cc ${core_unit}/gang_property_test.cc
+  LINK basalt_test_support)
+basalt_test(job_scheduler_test
+  SOURCES ${core_unit}/job_scheduler_test.cc ${core_unit}/job_scheduler_oracle_test.cc
   LINK basalt_test_support)
 basalt_test(gang_threads_test
   SOURCES ${core_unit}/gang_threads_test.cc

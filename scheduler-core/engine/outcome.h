@@ -35,6 +35,8 @@ struct Outcome {
   Placement placement;                // kPlaced
   bool already_held = false;          // kPlaced: the pod and attempt hold this placement already
   bool earlier_attempt_held = false;  // kWait: an earlier attempt of the pod is still allocated
+  bool by_quota = false;              // not placed: a queue stands in the way, `reason` says which
+  std::string reason;                 // only when by_quota; else Explain counts nodes
   bool placed() const { return kind == OutcomeKind::kPlaced; }
 };
 
@@ -53,6 +55,7 @@ struct GangOutcome {
   int tier = 0;         // of the narrowest domain that holds the whole gang; 0: one node
   std::string domain;   // its name
   bool proven = false;  // kWait: counting shows it, not a search that gave up
+  bool by_quota = false;  // not placed: a queue stands in the way
   std::string reason;
   bool placed() const { return kind == OutcomeKind::kPlaced; }
 };
@@ -71,17 +74,21 @@ enum class Reason : std::uint8_t {
   kFits,  // it does take it
   kCordoned,
   kLabelOrTaint,  // node selector or an untolerated taint
-  kModelNotAllowed,
+  kModelNotAllowed,  // model, vendor or UUID, or a slice that the models there do not have
+  kSlotsUsed,        // share slots of the cards
   kNoCardFree,       // no (or not enough) cards with the compute asked
   kCardMemoryShort,  // compute would fit, memory on the cards does not
+  kGuaranteedShort,  // memory would fit, but only by oversubscription
+  kCardRule,         // QoS class, slice size or MIG slots of what is on the cards
   kCpuShort,
   kMemoryShort,
   kPodLimit,
   kNumaNotAligned,  // amounts suffice, but not on NUMA nodes that the policy admits
   kNicShort,
   kBandwidthShort,  // enough cards, but no set of them with the bandwidth required
+  kSlicesApart,     // each slice would fit, but not all together
 };
-inline constexpr std::size_t kReasons = 12;
+inline constexpr std::size_t kReasons = 16;
 std::string_view ReasonKey(Reason reason);
 
 struct ReasonCount {

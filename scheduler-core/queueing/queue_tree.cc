@@ -212,7 +212,6 @@ Status QueueTree::Rebuild() {
   for (auto it = order_.rbegin(); it != order_.rend(); ++it) {
     if (Status sound = Derive(*it); !sound) return sound;
   }
-  ++structure_version_;
   ++total_version_;
   return {};
 }

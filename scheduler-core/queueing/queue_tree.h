@@ -98,7 +98,6 @@ class QueueTree {
   std::size_t slots() const { return queues_.size(); }             // ids are below this
   // All queues, parents before children, siblings in stored order; the root first.
   const std::vector<QueueId>& order() const { return order_; }
-  std::uint64_t structure_version() const { return structure_version_; }
 
   ResourceTable& resources() { return resources_; }
   const ResourceTable& resources() const { return resources_; }
@@ -180,7 +179,6 @@ class QueueTree {
   IdVector<QueueId, Queue> queues_;
   std::map<std::string, QueueId, std::less<>> by_name_;
   std::vector<QueueId> order_;
-  std::uint64_t structure_version_ = 0;
   std::uint64_t total_version_ = 0;
 };
 

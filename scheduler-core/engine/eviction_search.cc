@@ -20,7 +20,9 @@ constexpr std::int64_t kLongest = 100LL * 366 * 86'400 * 1'000'000;
 constexpr std::size_t kMostExact = 12;            // candidates of a node that are searched exactly
 constexpr std::uint64_t kMostExactSteps = 20'000;  // of one request
 constexpr std::size_t kMostPriorities = 16;       // beyond this the lowest is found by halving
-// Candidates x nodes up to which a gang's victims are looked for in more than one way.
+// A gang's victims are looked for in more than one way up to so many candidates, and candidates x
+// nodes.
+constexpr std::size_t kFewCandidates = 64;
 constexpr std::size_t kSmall = 4096;
 
 std::int64_t Saturated(Wide v) {
@@ -777,7 +779,10 @@ bool EvictionSearch::Try(const Ask& ask, std::int32_t priority, bool break_budge
     if (!group.returned && !group.members.empty()) victims.push_back(group.members.front());
   }
   UndoTo(start);
-  if (gang_ == nullptr || candidates_.size() * state_.order().size() > kSmall) return found;
+  if (gang_ == nullptr || candidates_.size() > kFewCandidates ||
+      candidates_.size() * state_.order().size() > kSmall) {
+    return found;
+  }
   if (found) Shrink(ask, std::move(victims), start);
   if (mode == Mode::kRoom) TryGreed(ask, start);
   return found;
@@ -904,7 +909,7 @@ Amounts EvictionSearch::Shortfall(const Ask& ask) const {
   if (const auto refusal = QuotaRefusalNow(ask); refusal) {
     shortfall.Set(refusal->resource, ask.amounts[refusal->resource]);
   }
-  return shortfall;
+  return engine_.quotas_.Governed(shortfall);
 }
 
 void EvictionSearch::PrepareShares(const Ask& ask) {
@@ -918,7 +923,8 @@ void EvictionSearch::PrepareShares(const Ask& ask) {
     own_shares_->Divide(tree, DivisionOptions{}, nullptr);
   }
   reclaim_.emplace(engine_.queues(), own_shares_ ? *own_shares_ : *shares_,
-                   ReclaimAsk{leaf_, ask.amounts, Shortfall(ask), standing_.preemptible});
+                   ReclaimAsk{leaf_, engine_.quotas_.Governed(ask.amounts), Shortfall(ask),
+                              standing_.preemptible});
 }
 
 // Where the queue counts by model, each model that all of it may go to by itself.

@@ -177,6 +177,8 @@ class Engine {
   // model is open the totals only.
   Amounts AskOf(ShapeId shape) { return quotas_.Ask(state_, shape); }
   Amounts AskOf(const GangSpec& spec);
+  // The part of an ask that shares and reclaim are about (Quotas::Governed).
+  Amounts GovernedOf(const Amounts& ask) const { return quotas_.Governed(ask); }
   // What an allocation holds.
   Amounts HeldBy(const Allocation& allocation);
   // What jobs that wait ask for: fair shares are of held and pending. A hint of whoever keeps the

@@ -169,6 +169,32 @@ void Quotas::CatchUp(const ClusterState& state) {
   tree_.SetTotal(any_model_.memory, all_memory);
 }
 
+Amounts Quotas::Governed(const Amounts& ask) const {
+  const ResourceTable& names = tree_.resources();
+  std::vector<char> named(names.size(), 0);
+  for (const QueueId queue : tree_.order()) {
+    if (queue == QueueTree::kRoot) continue;
+    const QueueSpec& spec = tree_.spec(queue);
+    for (const AmountMap* amounts : {&spec.guarantee, &spec.deserved, &spec.capacity}) {
+      for (const auto& [name, amount] : *amounts) named[names.Find(name)->index()] = 1;
+    }
+  }
+  const bool has_cards = ask[any_model_.gpu] > 0 || ask[any_model_.slices] > 0;
+  const auto is_card = [&](ResourceId id) { return id != cpu_ && id != memory_; };
+  bool spoken_of = false;
+  for (std::size_t r = 0; r < ask.size(); ++r) {
+    const ResourceId id(r);
+    spoken_of = spoken_of || (ask[id] > 0 && named[r] != 0 && is_card(id) == has_cards);
+  }
+  Amounts out;
+  for (std::size_t r = 0; r < ask.size(); ++r) {
+    const ResourceId id(r);
+    const bool stands_in = !spoken_of && (has_cards ? id == any_model_.gpu : !is_card(id));
+    if (ask[id] > 0 && (named[r] != 0 || stands_in)) out.Set(id, ask[id]);
+  }
+  return out;
+}
+
 void Quotas::AddTo(Digest* digest) const {
   const auto add = [digest](const AmountMap& amounts) {
     digest->Add(static_cast<std::uint64_t>(amounts.size()));

@@ -60,6 +60,11 @@ class Quotas {
   Amounts Ask(const ClusterState& state, ShapeId shape, ModelId model);
   // The models in the cluster that the shape allows; none for a shape without cards.
   std::vector<ModelId> ModelsFor(const ClusterState& state, ShapeId shape);
+  // The part of `ask` that shares are about: the resources that some queue speaks of. A card counts
+  // as gpu, as cards and as memory at once; a guarantee of gpu must not fail by a share of cards
+  // that nobody asked for. Where no queue speaks of cards (of CPU and memory, for a pod without
+  // cards), compute (both of these) stands for them.
+  Amounts Governed(const Amounts& ask) const;
   // Nodes or cards came, went or changed: the totals are added up again when they are needed.
   void InventoryChanged() { totals_stale_ = true; }
   void CatchUp(const ClusterState& state);

@@ -383,7 +383,8 @@ int NodeDraft::CopiesBound(const Shape& shape, int at_most) const {
   if (!schedulable_) return 0;
   const int copies = CopiesByCounting(shape, std::min(at_most, std::max(pods_, 0)));
   if (copies == 0 || !Planned(shape)) return copies;
-  return PlanCards(shape, CardRule::kTopology, 0).fits ? copies : 0;
+  const CardPlan plan = PlanCards(shape, CardRule::kTopology, 0);
+  return plan.fits || plan.exhausted ? copies : 0;
 }
 
 int NodeDraft::Copies(const Shape& shape, int at_most) const {

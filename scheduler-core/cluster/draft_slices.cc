@@ -1,7 +1,8 @@
 // Slices that are planned together: containers that ask for different ones, MIG instances, and
 // cards that go in groups. Containers are tried one after another by the card rule, as HAMi does;
-// when that fails, every assignment of slices to cards is searched, so that one container's choice
-// never keeps out the next.
+// when that fails, every assignment of slices to cards is searched (up to a number of steps), so
+// that one container's choice never keeps out the next. Whole cards that go in groups are chosen
+// first, by their group's rule.
 #include <algorithm>
 #include <bit>
 #include <span>

@@ -248,6 +248,9 @@ class Engine {
   bool Checkpointed(const PodUid& uid, SimTime now);  // of a pod or gang; false: not here
   // The shape, but only on cards of these models.
   ShapeId OnModels(ShapeId shape, const std::vector<ModelId>& models);
+  // The shape as the queue's pods may have it: card memory oversubscribed no further than the queue
+  // allows. Only what decides uses it; what is held keeps the shape that was asked.
+  ShapeId InQueue(ShapeId shape, const std::string& queue);
   Status MayHold(const Request& request, const Placement& placement);
   Status MayHold(const GangRequest& request, const std::vector<GangOutcome::Member>& members);
   // Takes away from `extra` what the queue does not allow beyond `need`.

@@ -93,7 +93,7 @@ void EvictionSearch::CollectBudgets() {
   if (budgets_.empty()) return;
   std::vector<std::int64_t> there(budgets_.size(), 0);
   std::vector<std::int64_t> running(budgets_.size(), 0);
-  for (const auto& [uid, slot] : engine_.by_uid_) {
+  for (const auto& [uid, slot] : engine_.by_uid_) {  // sums: their order does not matter
     const Allocation& a = engine_.allocations_[slot];
     const auto it = budget_ids_.find(a.standing->budget);
     if (it == budget_ids_.end()) continue;
@@ -633,7 +633,7 @@ Amounts EvictionSearch::Wanted(const Ask& ask) const {
   Amounts sum;
   for (const Place& place : places_) {
     sum += engine_.quotas_.Held(state_, ask.shapes[place.task], place.node, place.plan.cards,
-                                 place.plan.numa.get());
+                                 place.plan.numa.get(), standing_);
   }
   return sum;
 }
@@ -942,8 +942,9 @@ std::vector<EvictionSearch::Ask> EvictionSearch::Asks(const GangSpec& spec,
     }
   };
   for (std::size_t t = 0; t < spec.tasks.size(); ++t) {
-    open.shapes.push_back(spec.tasks[t].shape);
+    open.shapes.push_back(engine_.InQueue(spec.tasks[t].shape, standing_.queue));
     if (need[t] == 0) continue;
+    engine_.quotas_.AddSku(standing_, need[t], &open.amounts);
     add(&open.amounts, engine_.quotas_.Ask(state_, spec.tasks[t].shape), need[t]);
     for (const ModelId model : engine_.quotas_.ModelsFor(state_, spec.tasks[t].shape)) {
       if (std::find(models.begin(), models.end(), model) == models.end()) models.push_back(model);
@@ -956,8 +957,11 @@ std::vector<EvictionSearch::Ask> EvictionSearch::Asks(const GangSpec& spec,
       ask.need = need;
       for (std::size_t t = 0; t < spec.tasks.size(); ++t) {
         const ShapeId shape = spec.tasks[t].shape;
-        ask.shapes.push_back(engine_.OnModels(shape, {model}));
-        if (need[t] > 0) add(&ask.amounts, engine_.quotas_.Ask(state_, ask.shapes[t]), need[t]);
+        ask.shapes.push_back(
+            engine_.InQueue(engine_.OnModels(shape, {model}), standing_.queue));
+        if (need[t] == 0) continue;
+        add(&ask.amounts, engine_.quotas_.Ask(state_, ask.shapes[t]), need[t]);
+        engine_.quotas_.AddSku(standing_, need[t], &ask.amounts);
       }
       asks.push_back(std::move(ask));
     }

@@ -264,11 +264,17 @@ Result<GangOutcome> Engine::ProposeGang(const GangRequest& request, SimTime now)
   } else if (!has_all) {
     if (quota.answer == Quotas::Check::Answer::kSome) {
       GangSpec on_models = request.spec;
-      for (GangTask& task : on_models.tasks) task.shape = OnModels(task.shape, quota.models);
+      for (GangTask& task : on_models.tasks) {
+        task.shape = InQueue(OnModels(task.shape, quota.models), standing.queue);
+      }
       search(on_models);
     }
     // A part on models that do not hold all of it by themselves may still be within the quota.
-    if (!answer.placed) search(request.spec);
+    if (!answer.placed) {
+      GangSpec in_queue = request.spec;
+      for (GangTask& task : in_queue.tasks) task.shape = InQueue(task.shape, standing.queue);
+      search(in_queue);
+    }
   }
   if (answer.placed) {
     if (Status ok = NameMembers(request, held, &answer, &outcome); !ok) {

@@ -53,17 +53,23 @@ const CardResources& Quotas::ResourcesOf(const ClusterState& state, ModelId mode
 }
 
 Amounts Quotas::Held(const ClusterState& state, ShapeId shape_id, NodeId node, CardSet cards,
-                     const NumaTake* listed) {
+                     const NumaTake* listed, const Standing& standing) {
   const Shape& shape = state.shape(shape_id);
   Amounts held;
   held.Set(cpu_, shape.cpu);
   held.Set(memory_, shape.memory);
+  AddSku(standing, 1, &held);
   state.ForEachSlice(shape, node, cards, listed, [&](const SliceTake& slice) {
     const CardState& card = state.card(node, slice.card);
     AddSlice(ResourcesOf(state, ModelId(std::uint32_t{card.model})), slice, card.memory_physical, 1,
              &held);
   });
   return held;
+}
+
+void Quotas::AddSku(const Standing& standing, std::int64_t count, Amounts* amounts) {
+  if (standing.sku.empty() || count == 0) return;
+  amounts->Add(tree_.resources().Intern("sku/" + standing.sku), count);
 }
 
 // A whole card is one card of its memory, however far it is oversubscribed.
@@ -289,6 +295,7 @@ Quotas::Check Quotas::MayAsk(const ClusterState& state, const std::vector<QuotaA
       if (std::find(models.begin(), models.end(), model) == models.end()) models.push_back(model);
     }
   }
+  AddSku(standing, pods, &known);
   if (const auto refusal = Refusal(leaf, known, standing.preemptible); refusal) {
     return Refused(*refusal, leaf, known);
   }
@@ -301,6 +308,7 @@ Quotas::Check Quotas::MayAsk(const ClusterState& state, const std::vector<QuotaA
       const bool allowed = std::find(its.begin(), its.end(), model) != its.end();
       add(&all, allowed ? Ask(state, ask.shape, model) : Ask(state, ask.shape), ask.count);
     }
+    AddSku(standing, pods, &all);
     const auto refusal = Refusal(leaf, all, standing.preemptible);
     if (!refusal) {
       check.models.push_back(model);

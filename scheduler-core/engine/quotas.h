@@ -53,7 +53,9 @@ class Quotas {
   // What a pod of the shape holds on these cards of the node. `listed`: its slices, where they are
   // listed; else null.
   Amounts Held(const ClusterState& state, ShapeId shape, NodeId node, CardSet cards,
-               const NumaTake* listed);
+               const NumaTake* listed, const Standing& standing);
+  // Adds `count` of the SKU that pods of this standing were asked as.
+  void AddSku(const Standing& standing, std::int64_t count, Amounts* amounts);
   // What one pod would hold on cards of the model. Without one: what is the same on every model
   // that the shape allows, and if there is only one, that one's.
   Amounts Ask(const ClusterState& state, ShapeId shape);

@@ -65,9 +65,9 @@ Status QueueTree::CheckSpec(const QueueSpec& spec, QueueId self) const {
                 fmt::format("{} is outside 0..{}", spec.weight, kMaxQueueWeight));
   }
   const std::int32_t ratio = spec.memory_ratio_percent;
-  if (ratio != 0 && (ratio < 100 || ratio > 1000)) {
+  if (ratio != 0 && (ratio < 100 || ratio > 200)) {
     return Fail(Where(spec, "memory_ratio_percent"),
-                fmt::format("{} is neither 0 (none) nor in 100..1000", ratio));
+                fmt::format("{} is neither 0 (none) nor in 100..200", ratio));
   }
   const std::pair<std::string_view, const AmountMap*> fields[] = {
       {"guarantee", &spec.guarantee}, {"deserved", &spec.deserved}, {"capacity", &spec.capacity}};
@@ -212,6 +212,7 @@ Status QueueTree::Rebuild() {
   for (auto it = order_.rbegin(); it != order_.rend(); ++it) {
     if (Status sound = Derive(*it); !sound) return sound;
   }
+  ++structure_version_;
   ++total_version_;
   return {};
 }

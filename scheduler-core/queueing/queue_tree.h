@@ -49,7 +49,7 @@ struct QueueSpec {
   AmountMap guarantee, deserved, capacity;
   bool reclaimable = true;  // others may take back what it holds beyond its guarantee
   // Cap on the memory oversubscription of cards that its pods may use, percent of physical memory,
-  // 100..1000; 0: none of its own. The effective cap is the lowest on the path (memory_ratio()).
+  // 100..200; 0: none of its own. The effective cap is the lowest on the path (memory_ratio()).
   std::int32_t memory_ratio_percent = 0;
 };
 
@@ -98,6 +98,8 @@ class QueueTree {
   std::size_t slots() const { return queues_.size(); }             // ids are below this
   // All queues, parents before children, siblings in stored order; the root first.
   const std::vector<QueueId>& order() const { return order_; }
+  // Changes when a queue is added, updated or removed.
+  std::uint64_t structure_version() const { return structure_version_; }
 
   ResourceTable& resources() { return resources_; }
   const ResourceTable& resources() const { return resources_; }
@@ -179,6 +181,7 @@ class QueueTree {
   IdVector<QueueId, Queue> queues_;
   std::map<std::string, QueueId, std::less<>> by_name_;
   std::vector<QueueId> order_;
+  std::uint64_t structure_version_ = 0;
   std::uint64_t total_version_ = 0;
 };
 

@@ -88,6 +88,7 @@ class Limits {
     if (values_.size() <= id.index()) values_.resize(id.index() + 1, kNone);
     values_[id.index()] = limit;
   }
+  std::size_t size() const { return values_.size(); }
 
  private:
   std::vector<std::int64_t> values_;

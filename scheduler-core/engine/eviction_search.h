@@ -34,6 +34,12 @@
 
 namespace basalt {
 
+__extension__ using Wide = __int128;  // of products of amounts of work
+inline std::int64_t Saturated(Wide v) {
+  constexpr std::int64_t kMost = std::numeric_limits<std::int64_t>::max();
+  return v > kMost ? kMost : static_cast<std::int64_t>(v);
+}
+
 // What victims cost together; compared in this order.
 struct EvictionCost {
   std::int32_t priority = std::numeric_limits<std::int32_t>::min();  // the highest

@@ -118,7 +118,7 @@ Status Engine::AuditQuotas() const {
     return Fail("pod " + UidText(uid), "audit: " + std::string(what));
   };
   Quotas again = quotas_;  // looking up a model may name it
-  for (const auto& [uid, slot] : by_uid_) {
+  for (const auto& [uid, slot] : by_uid_) {  // sums: the order does not matter
     const Allocation& a = allocations_[slot];
     const QueueId leaf = a.is_leaving() ? QueueId() : quotas_.LeafOf(a.standing->queue);
     if (a.queue != leaf) return bad(uid, "is charged to another queue than it names");

@@ -738,6 +738,7 @@ void AddStanding(const Standing& s, Digest* d) {
   d->Add(s.min_runtime_us);
   d->Add(s.restart_us);
   d->Add(s.budget);
+  d->Add(s.sku);
 }
 
 }  // namespace
@@ -760,6 +761,11 @@ Digest128 Engine::StateDigest() const {
       for (std::size_t i = 0; i < a.numa->cpu.size(); ++i) {
         d.Add(a.numa->cpu[i]);
         d.Add(a.numa->memory[i]);
+      }
+      for (const SliceTake& slice : a.numa->slices) {
+        d.Add(std::int64_t{slice.card} << 8 | slice.container);
+        d.Add(std::int64_t{slice.mig_profile} * 256 + slice.mig_start);
+        d.Add(std::int64_t{slice.milli} << 32 | slice.memory);
       }
     }
     if (a.member >= 0) {

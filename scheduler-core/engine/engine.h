@@ -251,6 +251,8 @@ class Engine {
   // The shape as the queue's pods may have it: card memory oversubscribed no further than the queue
   // allows. Only what decides uses it; what is held keeps the shape that was asked.
   ShapeId InQueue(ShapeId shape, const std::string& queue);
+  // Of the gang's task: members that have finished, or hold confirmed places and need not leave.
+  std::int32_t StayingMembers(const Gang& gang, std::size_t task) const;
   Status MayHold(const Request& request, const Placement& placement);
   Status MayHold(const GangRequest& request, const std::vector<GangOutcome::Member>& members);
   // Takes away from `extra` what the queue does not allow beyond `need`.

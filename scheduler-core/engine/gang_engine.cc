@@ -689,7 +689,9 @@ void Engine::MemberEnded(const Allocation& a, Ending ending) {
   BASALT_CHECK(it != gangs_.end());
   Gang& gang = it->second;
   Gang::Member& member = gang.members[static_cast<std::size_t>(a.member)];
-  if (ending == Ending::kFinished) {
+  // One that was made to leave has not finished: the gang still wants it.
+  const bool finished = ending == Ending::kFinished && !a.is_leaving();
+  if (finished) {
     member = Gang::Member::kFinished;
     gang.homes.erase(a.member);
   } else if (ending == Ending::kLost) {
@@ -702,7 +704,7 @@ void Engine::MemberEnded(const Allocation& a, Ending ending) {
     gangs_.erase(it);
     return;
   }
-  if (ending == Ending::kFinished) return;
+  if (finished) return;
   const std::size_t task = gang.spec.TaskOf(a.member);
   gang.degraded = gang.degraded || gang.Count(task, Gang::Member::kHeld) +
                                            gang.Count(task, Gang::Member::kFinished) <

@@ -79,6 +79,19 @@ ShapeId Engine::OnModels(ShapeId shape, const std::vector<ModelId>& models) {
   return state_.InternShape(spec);
 }
 
+std::int32_t Engine::StayingMembers(const Gang& gang, std::size_t task) const {
+  std::int32_t count = gang.Count(task, Gang::Member::kFinished);
+  for (std::size_t m = 0; m < gang.pods.size(); ++m) {
+    if (gang.members[m] != Gang::Member::kHeld ||
+        gang.spec.TaskOf(static_cast<std::int32_t>(m)) != task) {
+      continue;
+    }
+    const Allocation* a = Find(gang.pods[m]);
+    count += a != nullptr && a->confirmed && !a->is_leaving() ? 1 : 0;
+  }
+  return count;
+}
+
 ShapeId Engine::InQueue(ShapeId shape, const std::string& queue) {
   const QueueId leaf = quotas_.LeafOf(queue);
   const std::int32_t most = leaf.valid() ? queues().memory_ratio(leaf) : 0;

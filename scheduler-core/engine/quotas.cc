@@ -230,20 +230,14 @@ void Quotas::AddTo(Digest* digest) const {
   }
 }
 
-std::optional<QuotaRefusal> Quotas::Refusal(QueueId leaf, Amounts ask, bool preemptible) const {
-  return Refusal(tree_, leaf, std::move(ask), preemptible);
+std::optional<QuotaRefusal> Quotas::Refusal(QueueId leaf, const Amounts& ask,
+                                            bool preemptible) const {
+  return Refusal(tree_, leaf, ask, preemptible);
 }
 
-std::optional<QuotaRefusal> Quotas::Refusal(const QueueTree& tree, QueueId leaf, Amounts ask,
+std::optional<QuotaRefusal> Quotas::Refusal(const QueueTree& tree, QueueId leaf, const Amounts& ask,
                                             bool preemptible) const {
-  while (true) {
-    const std::optional<QuotaRefusal> refusal = tree.Refusal(leaf, ask, preemptible);
-    if (!refusal || refusal->queue != QueueTree::kRoot ||
-        refusal->kind != QuotaRefusal::Kind::kCapacity) {
-      return refusal;
-    }
-    ask.Set(refusal->resource, 0);
-  }
+  return tree.RefusalByQueues(leaf, ask, preemptible);
 }
 
 Quotas::Check Quotas::Refused(const QuotaRefusal& refusal, QueueId leaf,

@@ -76,9 +76,8 @@ class Quotas {
   // --- decisions ---
   // The tree's, but that the hardware's own limits refuse nothing: whether there is room is the
   // state's to say, which also knows of pods that are in no queue and of nodes that are cordoned.
-  std::optional<QuotaRefusal> Refusal(QueueId leaf, Amounts ask, bool preemptible) const;
-  std::optional<QuotaRefusal> Refusal(const QueueTree& tree, QueueId leaf, Amounts ask,
-                                      bool preemptible) const;
+  std::optional<QuotaRefusal> Refusal(QueueId leaf, const Amounts& ask, bool preemptible) const;
+  std::optional<QuotaRefusal> Refusal(const QueueTree& tree, QueueId leaf, const Amounts& ask, bool preemptible) const;
 
   struct Check {
     enum class Answer : std::uint8_t {

@@ -122,6 +122,9 @@ class QueueTree {
   // `taken`: what a reclaim would take from each queue (and those above), counted as gone.
   std::optional<QuotaRefusal> Refusal(QueueId leaf, const Amounts& ask, bool preemptible,
                                       const IdVector<QueueId, Amounts>* taken = nullptr) const;
+  // The same, but for the cluster's own totals: whether hardware suffices is the state's to say.
+  std::optional<QuotaRefusal> RefusalByQueues(QueueId leaf, const Amounts& ask,
+                                              bool preemptible) const;
   // What no taking back can lift, neither reclaim nor preemption inside the queue: the refusal
   // if only work that is not preemptible were there. Cheap; ask it before looking for victims.
   std::optional<QuotaRefusal> FirmRefusal(QueueId leaf, const Amounts& ask, bool preemptible) const;
@@ -162,6 +165,7 @@ class QueueTree {
     Limits capacity;
     Amounts allocated, firm, pending;  // firm: by non-preemptible pods
     std::int64_t pending_jobs = 0;
+    std::int64_t pods = 0;  // charged; some hold nothing that counts
     Amounts child_claims, claim;
     std::uint64_t version = 0;
   };

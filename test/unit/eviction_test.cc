@@ -149,15 +149,9 @@ TEST(Eviction, AGangTakesTheRackThatCostsLeast) {
   auto engine = support::GangEngine(support::Racks(3, 2, 2));
   // Rack 1 is the cheapest as a whole; rack 0 and 2 have the cheapest single pods.
   std::uint64_t uid = 0;
-  for (const auto& [node, age] : std::vector<std::pair<std::string, int>>{
-           {"r0n0", 1}, {"r0n1", 900}, {"r1n0", 100}, {"r1n1", 100}, {"r2n0", 2}, {"r2n1", 800}}) {
-    PodObserved pod{Uid(++uid), 0, Ask(100, 2, 1000), 0, node, CardSet(3)};
-    ASSERT_TRUE(engine->Apply(pod, SimTime{}).has_value());
-    pod.uid = Uid(uid);
-    ASSERT_TRUE(engine->Apply(PodCheckpointed{Uid(uid)}, SimTime::Seconds(0)).has_value());
-    Allocation const* a = engine->Find(Uid(uid));
-    ASSERT_NE(a, nullptr);
-    static_cast<void>(age);
+  for (const char* node : {"r0n0", "r0n1", "r1n0", "r1n1", "r2n0", "r2n1"}) {
+    ASSERT_TRUE(engine->Apply(PodObserved{Uid(++uid), 0, Ask(100, 2, 1000), 0, node, CardSet(3)},
+                              SimTime{}).has_value());
   }
   for (const auto& [pod, at] : std::vector<std::pair<int, int>>{
            {2, 100}, {6, 200}, {3, 900}, {4, 900}, {5, 998}, {1, 999}}) {

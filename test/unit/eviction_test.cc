@@ -67,6 +67,30 @@ void SetQueue(Engine& engine, const std::string& name, std::int64_t guarantee,
   ASSERT_TRUE(engine.Apply(QueueSet{spec}, SimTime{}).has_value());
 }
 
+// A member that was made to leave has not finished: what is left is the gang's min, and stays.
+TEST(Eviction, AGangIsNotEvictedMemberByMemberBelowItsMin) {
+  auto engine = MakeEngine("binpack", {Node("n", 8000, 3)});
+  GangRequest gang = GangOf(*engine, 50, 3, 1, Priority(0));
+  gang.spec.tasks[0].min = 2;
+  ASSERT_TRUE(engine->PlaceGang(gang, SimTime{})->placed());
+  for (std::uint64_t uid = 1; uid <= 2; ++uid) {
+    const Request high = Of(*engine, uid, Ask(100, 1, 1000), Priority(10));
+    const EvictionPlan plan = engine->ProposeEviction(high, EvictionRules{}, kNow);
+    ASSERT_TRUE(plan.found) << plan.reason;
+    // The first takes the one that may go, the second must take the whole gang.
+    ASSERT_EQ(plan.victims.size(), uid);
+    const auto lease = engine->Nominate(high, plan, kNow);
+    ASSERT_TRUE(lease.has_value()) << lease.error().ToString();
+    for (const Victim& victim : plan.victims) {
+      ASSERT_TRUE(engine->Release(victim.uid, kNow).has_value());
+    }
+    ASSERT_TRUE(engine->Confirm(*lease, kNow).has_value());
+    const Gang* left = engine->FindGang(gang.uid);
+    ASSERT_TRUE(left == nullptr || left->held >= 2);
+  }
+  EXPECT_TRUE(engine->Audit().has_value());
+}
+
 TEST(Eviction, EqualPriorityAndWhoIsProtectedStay) {
   auto engine = MakeEngine("binpack", {Node("n", 8000, 4)});
   Standing firm = Priority(0);

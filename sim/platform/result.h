@@ -44,32 +44,33 @@ struct WorkloadResult {
   std::string name;
   std::string tenant;
   WorkClass work_class = WorkClass::kTraining;
-  std::int64_t submitted = 0;   // jobs, VMs, environments asked for, replicas wanted
-  std::int64_t started = 0;     // of these, at least once
-  std::int64_t completed = 0;   // jobs done; bursts done; VMs given back
-  std::int64_t infeasible = 0;  // refused: could never run anywhere it may
+  std::int64_t submitted = 0;      // jobs, VMs, environments asked for, replicas wanted
+  std::int64_t started = 0;        // of these, at least once
+  std::int64_t completed = 0;      // jobs done; bursts done; VMs given back
+  std::int64_t infeasible = 0;     // refused: could never run anywhere it may
+  std::int64_t abandoned = 0;      // bursts whose user left before they began, or gave back
   double completed_gpu_hours = 0;  // work finished, at full speed on the reference card
   double wanted_gpu_hours = 0;     // services: demand; others: work that was submitted
   double allocated_gpu_hours = 0;
   double served_gpu_hours = 0;
-  double lost_gpu_hours = 0;   // done since the last checkpoint, and lost
-  Percentiles wait_seconds;    // from submission (and again after each eviction) to work
-  Percentiles slowdown;        // run time / run time at full speed; bursts: response / length
+  double lost_gpu_hours = 0;  // done since the last checkpoint, and lost
+  Percentiles wait_seconds;   // from submission (and again after each eviction) to work
+  Percentiles slowdown;       // run time / run time at full speed; bursts: response / length
   double slow_share_pct = kNotMeasured;  // share slower than RuntimeSpec::slowdown_milli
   double overload_minutes = 0;           // slice-minutes slower than that
   double overload_compute_minutes = 0;   // of these, because others wanted the compute ...
   double overload_memory_minutes = 0;    // ... memory working sets above the card's ...
   double overload_host_minutes = 0;      // ... host CPU or memory
-  std::int64_t evictions = 0;  // by queue preemption and reclaim, ladder, maintenance, pools
+  std::int64_t evictions = 0;         // by queue preemption and reclaim, ladder, maintenance, pools
   std::int64_t ladder_evictions = 0;  // of these, by the colocation ladder
   std::int64_t failures = 0;          // ended by a node failure
   std::int64_t commits = 0;           // images committed (ladder and idle reclaim)
   std::int64_t restarts = 0;
-  std::int64_t reclaimed = 0;            // idle environments that were made to exit
-  double reclaimed_gpu_hours = 0;        // what they would have held until their user came back
-  std::int64_t returns = 0;              // users who came back to a reclaimed environment
-  double return_wait_minutes = 0;        // that they waited for it, together
-  double blocked_hours = 0;              // slice-hours in a ladder step, by step
+  std::int64_t reclaimed = 0;      // idle environments that were made to exit
+  double reclaimed_gpu_hours = 0;  // what they would have held until their user came back
+  std::int64_t returns = 0;        // users who came back to a reclaimed environment
+  double return_wait_minutes = 0;  // that they waited for it, together
+  double blocked_hours = 0;        // slice-hours in a ladder step, by step
   double throttled_hours = 0;
   double offloaded_hours = 0;
 };
@@ -82,8 +83,8 @@ struct ClusterResult {
   double capacity_gpu_hours = 0;
   double allocated_gpu_hours = 0;
   double served_gpu_hours = 0;
-  double cost = 0;             // over the measured time
-  double committed = 0;        // subscription fees that are due after it
+  double cost = 0;       // over the measured time
+  double committed = 0;  // subscription fees that are due after it
   double cost_per_month = kNotMeasured;
   double cost_per_allocated_hour = kNotMeasured;
   double cost_per_served_hour = kNotMeasured;
@@ -141,7 +142,8 @@ struct PlatformResult {
   std::vector<CardUsage> cards_used;  // by cluster, node, card
   PlatformSeries series;
   PoolResult pools;
-  double mean_waiting = 0;  // units that waited, time-weighted (Little's law: with wait_seconds)
+  double mean_waiting = 0;    // units without a place, time-weighted
+  double waited_hours = 0;    // that units waited for places, together (Little's law: the same)
   Digest128 demand_digest;    // of what was wanted: equal for all arms of one comparison
   Digest128 decision_digest;  // of what all engines decided, and of when
   WorkCounters work;

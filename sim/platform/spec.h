@@ -20,6 +20,7 @@
 #include "scheduler-core/engine/job_scheduler.h"
 #include "scheduler-core/queueing/queue_tree.h"
 #include "scheduler-core/workload/request.h"
+#include "sim/demand.h"
 #include "sim/workload.h"
 
 namespace basalt::sim {
@@ -27,7 +28,6 @@ namespace basalt::sim {
 inline constexpr std::int64_t kSecondUs = 1'000'000;
 inline constexpr std::int64_t kMinuteUs = 60 * kSecondUs;
 inline constexpr std::int64_t kHourUs = 60 * kMinuteUs;
-inline constexpr std::int64_t kDayUs = 24 * kHourUs;
 inline constexpr double kHoursPerMonth = 730;
 
 // A length of time, drawn anew each time.
@@ -50,10 +50,10 @@ enum class Billing : std::uint8_t {
 };
 struct PriceSpec {
   Billing billing = Billing::kOwned;
-  double card_hour = 0;               // kOwned, kOnDemand
-  double card_month = 0;              // kSubscription; a month is 730 hours
-  std::int32_t commitment_months = 1; // kSubscription: 1 monthly, 12 annual
-  bool whole_nodes = false;           // kOnDemand: a node is paid as a whole while it is used
+  double card_hour = 0;                // kOwned, kOnDemand
+  double card_month = 0;               // kSubscription; a month is 730 hours
+  std::int32_t commitment_months = 1;  // kSubscription: 1 monthly, 12 annual
+  bool whole_nodes = false;            // kOnDemand: a node is paid as a whole while it is used
 };
 
 // How slices of one card are kept apart.
@@ -70,11 +70,11 @@ struct NodeGroupSpec {
   MiB memory_mib = 0;      // host memory, physical
   std::int32_t cards = 0;  // of one node, 0..64
   std::string model;
-  MiB card_memory_mib = 0;       // physical; 0: unknown, then no memory rule holds
+  MiB card_memory_mib = 0;                // physical; 0: unknown, then no memory rule holds
   std::int32_t speed_milli = kWholeCard;  // a card's compute against the reference card's
   CardMode mode = CardMode::kShared;
-  Sharing sharing = Sharing::kSlices;  // of shared cards
-  std::int32_t slots = 0;              // share slots of a card; 0: as many as fit
+  Sharing sharing = Sharing::kSlices;        // of shared cards
+  std::int32_t slots = 0;                    // share slots of a card; 0: as many as fit
   std::int32_t memory_ratio_percent = 100;   // card memory handed out, 100..200
   std::int32_t compute_ratio_percent = 100;  // compute handed out, 100..200
   std::int32_t cpu_ratio_percent = 100;      // host CPU handed out
@@ -104,8 +104,8 @@ struct ClusterSpec {
 struct TenantSpec {
   std::string name;
   std::string department;
-  std::string queue;               // a leaf of the queue tree; empty: outside quotas
-  std::vector<std::string> skus;   // that it may use; empty: all. Offers with others are refused
+  std::string queue;              // a leaf of the queue tree; empty: outside quotas
+  std::vector<std::string> skus;  // that it may use; empty: all. Offers with others are refused
 };
 
 struct SkuSpec {
@@ -119,9 +119,10 @@ struct SkuSpec {
 // One way to run a pod of a workload; a workload names several when alternatives will do (a slice
 // in a container, or a whole card in a virtual machine).
 struct OfferSpec {
-  std::string sku;      // of PlatformSpec::skus; empty: `request`
-  RequestSpec request;  // RequestSpec::passthrough: a virtual machine
+  std::string sku;            // of PlatformSpec::skus; empty: `request`
+  RequestSpec request;        // RequestSpec::passthrough: a virtual machine
   std::int64_t start_us = 0;  // from having its place to working (image, boot, model)
+  std::int64_t after_us = 0;  // considered once the pod has waited this long
 };
 
 struct PlaceSpec {
@@ -147,6 +148,8 @@ struct WorkloadSpec {
   // Compute that a pod uses on each of its cards when it works, in milli of the reference card
   // (services) or of the card it is on (all others); 0: all of its slice.
   std::int32_t use_milli = 0;
+  bool compute_cap = true;  // false: may use more than its slice where the card has it (HAMi
+                            // without gpucores); Sharing::kTimeSlicing never caps
   // Physical card memory in use on each card: at peak, and when it does nothing. -1: all it has.
   MiB working_set_mib = -1;
   MiB idle_working_set_mib = -1;
@@ -182,7 +185,8 @@ struct SandboxSpec : WorkloadSpec {
   std::int32_t come_milli = kWholeCard;  // probability to come on a working day
   std::int32_t working_days = 5;         // of 7, from day 0
   DurationSpec burst{DurationSpec::Kind::kExponential, 10 * kMinuteUs, 1};  // at full speed
-  DurationSpec think{DurationSpec::Kind::kExponential, 20 * kMinuteUs, 1};  // from start to start
+  // From the end of a burst at full speed to the start of the next.
+  DurationSpec think{DurationSpec::Kind::kExponential, 20 * kMinuteUs, 1};
   // A user keeps coming for this long, then the environment is given back; 0: to the end. Then
   // another user takes over after `gap`.
   DurationSpec tenure;
@@ -243,10 +247,13 @@ struct LadderStep {
 };
 struct LadderSpec {
   std::vector<LadderStep> steps{{LadderAction::kBlocked, 0}};  // ascending by after_us
-  // High priority needs the card when it wants more than this of it, or when the working sets on
-  // the card exceed its memory.
+  // High priority needs the card when it wants more than this of it. (Its memory it has anyway:
+  // what exceeds the card slows the others.)
   std::int32_t trigger_milli = 100;
   std::int64_t quiet_us = 0;  // need ends when there was none for this long
+  // Who had to exit is queued again after this time, at least a second: the scheduler does not see
+  // the need, and would put it back at once.
+  std::int64_t backoff_us = 10 * kMinuteUs;
 };
 
 struct RuntimeSpec {
@@ -258,7 +265,7 @@ struct RuntimeSpec {
   // Working sets above physical memory: speed 1/(1 + beta (pressure - 1)), those who are not
   // guaranteed first (they carry all of it while the guaranteed fit).
   double memory_beta = 4;
-  double host_memory_beta = 4;  // host memory above physical, all pods of the node
+  double host_memory_beta = 4;         // host memory above physical, all pods of the node
   std::int32_t cpu_bound_milli = 500;  // share of the work that slows down with less CPU
   std::int32_t slowdown_milli = 1050;  // slower than this counts as overload
   LadderSpec ladder;

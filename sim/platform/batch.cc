@@ -46,13 +46,7 @@ void World::SetUpBatch() {
       continue;
     }
     sources_.push_back(std::move(source));
-    const auto index = static_cast<Index>(sources_.size() - 1);
-    if (work.work_class == WorkClass::kVm) {
-      for (std::int32_t i = 0; i < spec_.vms[work.number].at_start; ++i) {
-        VmArrives(sources_[index]);
-      }
-    }
-    PlanArrival(index);
+    PlanArrival(static_cast<Index>(sources_.size() - 1));
   }
 }
 
@@ -69,6 +63,10 @@ void World::PlanArrival(Index s) {
   const bool vm = work.work_class == WorkClass::kVm;
   const double per_hour =
       vm ? spec_.vms[work.number].vms_per_hour : spec_.training[work.number].jobs_per_hour;
+  if (vm && source.next < static_cast<std::size_t>(spec_.vms[work.number].at_start)) {
+    events_.Add(0, EventKind::kArrival, s);
+    return;
+  }
   if (per_hour <= 0) return;
   static const std::vector<std::int32_t> kEven;
   const std::vector<std::int32_t>& hours = vm ? kEven : spec_.training[work.number].hour_milli;

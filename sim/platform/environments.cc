@@ -125,7 +125,7 @@ void World::BurstDone(Index u) {
   WorkAccount& account = works_[unit.work].account;
   const Burst& burst = user.backlog.front();
   if (burst.measured) {
-    ++account.completed;
+    if (user.sandbox != nullptr) ++account.completed;
     account.slowdown.Add(static_cast<double>(now_ - burst.at) / burst.length);
   }
   account.completed_work += burst.length * WorkOf(unit);

@@ -116,8 +116,9 @@ void World::FillShares(const Card& card) {
   shares_.clear();
   for (const Index s : card.slices) {
     Slice& slice = slices_[s];
-    const Unit& unit = units_[slice.unit];
+    Unit& unit = units_[slice.unit];
     if (slice.ladder == LadderState::kReturning && slice.moved_at <= now_) {
+      BookUnit(unit);
       slice.ladder = LadderState::kFree;
     }
     const bool capped = sharing == Sharing::kPartitions ||

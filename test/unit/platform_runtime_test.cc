@@ -1,9 +1,9 @@
 // What slices of one card get: hand-computed.
-#include "sim/platform/runtime.h"
-
 #include <gtest/gtest.h>
 
 #include <vector>
+
+#include "sim/platform/runtime.h"
 
 namespace basalt::sim {
 namespace {

@@ -12,8 +12,9 @@ PlatformSpec TwoServices(bool together) {
   PlatformSpec spec = Platform(group, 24);
   spec.demand_step_us = kHourUs;
   ServiceSpec a = Service("a", Part(800), {1000, 250});
-  ServiceSpec b = Service("b", Part(800), together ? std::vector<std::int32_t>{1000, 250}
-                                                   : std::vector<std::int32_t>{250, 1000});
+  ServiceSpec b = Service(
+      "b", Part(800),
+      together ? std::vector<std::int32_t>{1000, 250} : std::vector<std::int32_t>{250, 1000});
   a.high = b.high = true;
   spec.services = {a, b};
   return spec;

@@ -2,4 +2,5 @@
 set(platform_unit ${CMAKE_CURRENT_LIST_DIR})
 basalt_test(platform_test
   SOURCES ${platform_unit}/platform_runtime_test.cc ${platform_unit}/platform_services_test.cc
-  LINK basalt_platform basalt_test_support)
+          ${platform_unit}/platform_batch_test.cc ${platform_unit}/platform_sandbox_test.cc
+  LINK basalt_platform basalt_test_sim_support)

@@ -8,6 +8,7 @@
 
 #include <cstdint>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "scheduler-core/base/result.h"
@@ -31,6 +32,7 @@ struct MigProfile {
   MilliGpu compute_milli = 0;  // of the card's seven (A30: four) compute slices, rounded down
   std::int32_t size = 0;
   std::vector<std::int32_t> starts;  // ascending
+  bool media = false;  // has the card's media engines ("+me"); a card has one such instance
   friend auto operator<=>(const MigProfile&, const MigProfile&) = default;
 };
 inline constexpr int kMaxMigSlots = 8;
@@ -50,12 +52,14 @@ struct CardRules {
   // What the whole card computes, in units that compare models (the catalog: dense FP16 TFLOPS).
   // 0: unknown, then requests in units do not land here.
   std::int32_t compute_units = 0;
-  MiB memory_unit_mib = 1;          // slices are rounded up to this
-  MilliGpu compute_unit_milli = 1;  // and to this
+  MiB memory_unit_mib = 1;  // slices are rounded up to this
+  // The parts that compute is cut in (Mthreads: 16 cores); k parts are 1000 k / parts milli,
+  // rounded down, so that all parts together are one card.
+  std::int32_t compute_parts = kWholeCard;
   std::vector<SliceTemplate> templates;  // ascending by memory; empty: any amount
-  bool equal_slices = false;  // all slices of a card have one size
+  bool equal_slices = false;             // all slices of a card have one size
   bool several_slices = true;  // a container may have slices on several cards; else whole ones
-  bool one_qos = false;       // a used card takes only slices of its QoS class
+  bool one_qos = false;        // a used card takes only slices of its QoS class
   std::vector<std::int32_t> counts;  // how many cards a container may have; empty: any number
   CardGrouping grouping = CardGrouping::kNone;
   std::int32_t group_size = 0;  // cards of a group, by index, where CardSpec::group is not given
@@ -77,6 +81,7 @@ struct CardAsk {
   std::int32_t percent = 0;  // of the card's physical memory; the larger of both holds
   std::int32_t units = 0;    // compute in CardRules::compute_units; then milli is 0
   bool whole = false;        // the card for itself
+  std::int32_t count = 1;    // on how many cards the container asks it
   friend auto operator<=>(const CardAsk&, const CardAsk&) = default;
 };
 
@@ -96,7 +101,8 @@ CardDemand DemandOn(const CardAsk& ask, const CardRules* rules, std::int32_t phy
                     std::int32_t total_memory, std::int32_t total_milli);
 
 // The MIG profile for the ask: the named one, else the smallest memory that suffices, then the
-// fewest slots; -1: none.
+// fewest slots; -1: none. A percentage is of the largest profile's memory. On a card that was cut
+// beforehand only its own profiles count.
 int MigProfileFor(const CardAsk& ask, const std::string& name, const CardRules& rules);
 
 // Bits of the slots that the profile takes from `start`.
@@ -106,12 +112,12 @@ inline std::uint32_t MigMask(const MigProfile& profile, std::int32_t start) {
 
 // Where to put one instance of the profile on a card whose `occupied` slots are taken: the start
 // that leaves the most (profile, start) pairs placeable, the highest start on ties; -1: none.
-// Leaving the most is what keeps every later request placeable as often as can be (CC of
-// algorithms in docs/devices.md).
+// Leaving the most is what keeps every later request placeable as often as can be (the
+// capability CC of the MIG literature; docs/devices.md).
 int BestMigStart(const CardRules& rules, int profile, std::uint32_t occupied);
 
-// A start for each profile of the list, together, so that all fit on the card; empty when no
-// arrangement does (exhaustive search).
+// A start for each profile of the list, together, so that all fit on the card: of all arrangements
+// one that leaves the most pairs placeable; empty when there is none (exhaustive search).
 std::vector<int> ArrangeMig(const CardRules& rules, const std::vector<int>& profiles,
                             std::uint32_t occupied);
 

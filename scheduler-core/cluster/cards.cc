@@ -12,19 +12,19 @@ std::string_view CardRuleName(CardRule rule) {
   return kNames[static_cast<std::size_t>(rule)];
 }
 
-CardSet PickWired(CardRule rule, const Shape& shape, CardSet left, const Machine& machine) {
+CardSet PickWired(CardRule rule, const CardWish& wish, CardSet left, const Machine& machine) {
   if (rule == CardRule::kPairSum) {
-    return topology::PairSumSet(machine.pair_scores, left, shape.gpus);
+    return topology::PairSumSet(machine.pair_scores, left, wish.gpus);
   }
   if (rule == CardRule::kGoAllocator) {
-    return topology::GoAllocatorSet(machine.pair_scores, left, shape.gpus);
+    return topology::GoAllocatorSet(machine.pair_scores, left, wish.gpus);
   }
-  if (shape.spec.min_bandwidth_mbps > 0) {
+  if (wish.min_bandwidth_mbps > 0) {
     const CardSet enough =
-        machine.type->KeepRemainder(left, shape.gpus, shape.spec.min_bandwidth_mbps);
+        machine.type->KeepRemainder(left, wish.gpus, wish.min_bandwidth_mbps);
     if (!enough.empty()) return enough;
   }
-  return machine.type->BestSet(left, shape.gpus);
+  return machine.type->BestSet(left, wish.gpus);
 }
 
 }  // namespace basalt

@@ -25,27 +25,37 @@ enum class CardRule : std::uint8_t {
 inline constexpr int kCardRules = 8;
 std::string_view CardRuleName(CardRule rule);
 
-// `count` cards of `left` by the rule, kEach as kBest; empty when there are too few. `free` and
+// What a set of cards is picked for: a pod, or one container of it.
+struct CardWish {
+  std::int32_t gpus = 0;
+  bool whole = false;
+  std::int32_t min_bandwidth_mbps = 0;
+};
+inline CardWish WishOf(const Shape& shape) {
+  return {shape.gpus, shape.whole, shape.spec.min_bandwidth_mbps};
+}
+
+// `wish.gpus` cards of `left` by the rule, kEach as kBest; empty when there are too few. `free` and
 // `memory` give a card's free milli and MiB; `machine` may be null. What a required bandwidth asks
 // is the caller's to check.
 template <class FreeOf, class MemoryOf>
-CardSet PickCards(CardRule rule, const Shape& shape, CardSet left, const Machine* machine,
+CardSet PickCards(CardRule rule, const CardWish& wish, CardSet left, const Machine* machine,
                   std::uint64_t seed, const FreeOf& free, const MemoryOf& memory);
 
 // The set for a rule that reads only which cards are free and how they are wired.
-CardSet PickWired(CardRule rule, const Shape& shape, CardSet left, const Machine& machine);
+CardSet PickWired(CardRule rule, const CardWish& wish, CardSet left, const Machine& machine);
 
 template <class FreeOf, class MemoryOf>
-CardSet PickCards(CardRule rule, const Shape& shape, CardSet left, const Machine* machine,
+CardSet PickCards(CardRule rule, const CardWish& wish, CardSet left, const Machine* machine,
                   std::uint64_t seed, const FreeOf& free, const MemoryOf& memory) {
-  if (left.size() < shape.gpus) return {};
+  if (left.size() < wish.gpus) return {};
   // A slice beside others is a question of sizes, not of wires.
-  if (rule >= CardRule::kTopology && machine != nullptr && (shape.whole || shape.gpus > 1)) {
-    return PickWired(rule, shape, left, *machine);
+  if (rule >= CardRule::kTopology && machine != nullptr && (wish.whole || wish.gpus > 1)) {
+    return PickWired(rule, wish, left, *machine);
   }
   Rng rng(seed, 1);
   CardSet chosen;
-  for (int k = 0; k < shape.gpus; ++k) {
+  for (int k = 0; k < wish.gpus; ++k) {
     int pick = -1;
     if (rule == CardRule::kRandom) {
       auto skip = rng.Below(static_cast<std::uint32_t>(left.size()));

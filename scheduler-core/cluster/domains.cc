@@ -151,7 +151,7 @@ int CopiesWhenEmpty(const ClusterState& state, const ShapeEntry& entry, NodeId n
   const Shape& shape = entry.shape;
   if (!entry.filter_decides || hot.complex || (shape.gpus == 1 && !shape.whole)) {
     NodeDraft draft;
-    draft.LoadEmpty(state, node);
+    draft.LoadEmpty(state, node, shape);
     return draft.CopiesBound(shape, kMostCopies);
   }
   const NodeCapacity& capacity = state.capacity(node);

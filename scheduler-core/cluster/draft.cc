@@ -24,9 +24,9 @@ std::int32_t SumOf(const std::array<std::int32_t, topology::kMaxNumaNodes>& amou
 }  // namespace
 
 std::int16_t UsableMilli(const CardState& card) {
+  const bool alone = card.mode == CardMode::kExclusive || card.mode == CardMode::kPassthrough;
   const bool takes_more =
-      card.healthy &&
-      (card.mode == CardMode::kShared || (card.mode == CardMode::kExclusive && card.slices == 0)) &&
+      CountsInTotals(card) && (!alone || card.slices == 0) &&
       (card.slots == 0 || card.slices < card.slots) && card.free_milli > 0;
   return takes_more ? static_cast<std::int16_t>(card.free_milli) : std::int16_t{0};
 }
@@ -41,6 +41,7 @@ void NodeDraft::Load(const ClusterState& state, NodeId node) {
   unlimited_pods_ = state.unlimited_pods(node);
   schedulable_ = hot.schedulable;
   complex_ = hot.complex;
+  planned_cards_ = hot.planned_cards;
   count_ = hot.cards;
   const auto free = state.CardFree(node);
   for (int i = 0; i < count_; ++i) {
@@ -55,7 +56,7 @@ void NodeDraft::Load(const ClusterState& state, NodeId node) {
   memory_free_ = numa_->memory_free;
 }
 
-void NodeDraft::LoadEmpty(const ClusterState& state, NodeId node) {
+void NodeDraft::LoadEmpty(const ClusterState& state, NodeId node, const Shape& shape) {
   Load(state, node);
   const NodeCapacity& capacity = state.capacity(node);
   cpu_ = capacity.cpu;
@@ -64,10 +65,7 @@ void NodeDraft::LoadEmpty(const ClusterState& state, NodeId node) {
   schedulable_ = true;
   for (int i = 0; i < count_; ++i) {
     CardState& card = cards_[static_cast<std::size_t>(i)];
-    card.healthy = true;
-    card.slices = 0;
-    card.free_milli = card.compute_total;
-    card.memory_free = card.memory_total;
+    card = state.EmptyCard(shape, card);
     free_[static_cast<std::size_t>(i)] = UsableMilli(card);
   }
   if (numa_ == nullptr) return;
@@ -83,9 +81,8 @@ void NodeDraft::LoadEmpty(const ClusterState& state, NodeId node) {
 bool NodeDraft::CardFits(const Shape& shape, int card) const {
   const auto c = static_cast<std::size_t>(card);
   if (free_[c] < std::max(shape.milli, 1)) return false;
-  if (!complex_ && shape.card_memory == 0) return true;  // no card's memory is known
-  if (cards_[c].memory_free < state_->CardMemoryNeed(shape, cards_[c])) return false;
-  return state_->ModelAllowed(shape, cards_[c]);
+  if (!complex_ && shape.plain) return true;
+  return state_->CardFits(shape, cards_[c], node_, card);
 }
 
 CardSet NodeDraft::FittingCards(const Shape& shape) const {
@@ -98,26 +95,27 @@ CardSet NodeDraft::FittingCards(const Shape& shape) const {
 
 bool NodeDraft::Fits(const Shape& shape) const {
   if (!schedulable_ || pods_ < 1 || cpu_ < shape.cpu || memory_ < shape.memory) return false;
-  if (shape.gpus > 0 && FittingCards(shape).size() < shape.gpus) return false;
+  if (shape.gpus > 0 && FittingCards(shape).size() < (ListsSlices(shape) ? 1 : shape.gpus)) {
+    return false;
+  }
   return !Planned(shape) || PlanCards(shape, CardRule::kFirst, 0).fits;
 }
 
-CardSet NodeDraft::Pick(const Shape& shape, int count, CardSet from, CardRule rule,
+CardSet NodeDraft::Pick(const CardWish& wish, CardSet from, CardRule rule,
                         std::uint64_t seed) const {
-  if (from.size() < count) return {};
+  if (from.size() < wish.gpus) return {};
   const Machine* machine = state_->machine(node_);
   const auto free = [this](int c) { return free_[static_cast<std::size_t>(c)]; };
   const auto memory = [this](int c) { return cards_[static_cast<std::size_t>(c)].memory_free; };
-  if (count == shape.gpus) return PickCards(rule, shape, from, machine, seed, free, memory);
-  Shape part = shape;  // one container's cards
-  part.gpus = count;
-  return PickCards(rule, part, from, machine, seed, free, memory);
+  return PickCards(rule, wish, from, machine, seed, free, memory);
 }
 
 CardPlan NodeDraft::PlanCards(const Shape& shape, CardRule rule, std::uint64_t seed) const {
   if (Planned(shape)) {
     CardPlan plan = PlanAligned(shape, rule, seed);
-    if (rule == CardRule::kFirst || shape.spec.containers.size() < 2) return plan;
+    if (rule == CardRule::kFirst || (shape.spec.containers.size() < 2 && !ListsSlices(shape))) {
+      return plan;
+    }
     // What one container takes may leave the next without. Whether a pod fits must not depend on
     // the rule, so the first cards decide.
     CardPlan first = PlanAligned(shape, CardRule::kFirst, 0);
@@ -128,7 +126,7 @@ CardPlan NodeDraft::PlanCards(const Shape& shape, CardRule rule, std::uint64_t s
     plan.fits = true;
     return plan;
   }
-  plan.cards = Pick(shape, shape.gpus, FittingCards(shape), rule, seed);
+  plan.cards = Pick(WishOf(shape), FittingCards(shape), rule, seed);
   plan.fits = plan.cards.size() == shape.gpus;
   return plan;
 }
@@ -144,17 +142,32 @@ bool NodeDraft::HasBandwidth(const Shape& shape) const {
 CardPlan NodeDraft::PlanAligned(const Shape& shape, CardRule rule, std::uint64_t seed) const {
   CardPlan plan;
   const CardSet fitting = FittingCards(shape);
-  if (fitting.size() < shape.gpus) return plan;
+  const bool lists = ListsSlices(shape);
+  if (fitting.size() < (lists ? 1 : shape.gpus)) return plan;
   const Machine* machine = state_->machine(node_);
   const bool needs_bandwidth = shape.spec.bandwidth_required && shape.gpus >= 2;
   if (needs_bandwidth && machine == nullptr) return plan;
   // Cards of `count` out of `from` that have the bandwidth together, if that is what is asked.
   const auto pick = [&](int count, CardSet from) {
-    CardSet set = Pick(shape, count, from, rule, seed);
+    CardSet set = Pick({count, shape.whole, shape.spec.min_bandwidth_mbps}, from, rule, seed);
     if (!needs_bandwidth || count < 2) return set;
     const std::int32_t need = shape.spec.min_bandwidth_mbps;
     if (!set.empty() && machine->type->Bandwidth(set) >= need) return set;
     return machine->type->KeepRemainder(from, count, need);
+  };
+  // All slices of the pod, in any of its cards.
+  const auto plan_slices = [&](NumaTake* take) {
+    std::vector<Want> wants;
+    for (std::size_t c = 0; c < shape.container_asks.size(); ++c) {
+      if (shape.container_asks[c].count == 0) continue;
+      wants.push_back({static_cast<int>(c), &shape.container_asks[c], fitting});
+    }
+    if (!shape.lists_slices()) wants.push_back({0, &shape.ask, fitting});
+    PlanSlices(shape, std::move(wants), rule, seed, take, &plan);
+    if (plan.fits && needs_bandwidth && machine->type->Bandwidth(plan.cards) <
+                                            shape.spec.min_bandwidth_mbps) {
+      plan.fits = false;
+    }
   };
   const topology::NumaPolicy policy =
       Stricter(shape.spec.numa, numa_ == nullptr ? topology::NumaPolicy::kNone : numa_->policy);
@@ -162,6 +175,11 @@ CardPlan NodeDraft::PlanAligned(const Shape& shape, CardRule rule, std::uint64_t
     // One NUMA node as far as anybody knows: every policy is met there. NICs are not known.
     if (shape.nics > 0) return plan;
     if (policy != topology::NumaPolicy::kNone && !state_->single_numa(node_)) return plan;
+    if (lists) {
+      NumaTake take;
+      plan_slices(&take);
+      return plan;
+    }
     plan.cards = pick(shape.gpus, fitting);
     plan.fits = plan.cards.size() == shape.gpus;
     return plan;
@@ -195,10 +213,18 @@ CardPlan NodeDraft::PlanAligned(const Shape& shape, CardRule rule, std::uint64_t
   if (policy == topology::NumaPolicy::kNone) {
     // Nothing is aligned, and CPU and memory float; NICs are taken from any NUMA node.
     if (std::popcount(nics_free_) < shape.nics) return plan;
+    NumaTake take;
+    if (lists) {
+      for (int k = 0; k < shape.nics; ++k) {
+        const std::uint32_t left = nics_free_ & ~take.nics;
+        take.nics |= left & (~left + 1);
+      }
+      plan_slices(&take);
+      return plan;
+    }
     plan.cards = pick(shape.gpus, fitting);
     plan.fits = plan.cards.size() == shape.gpus;
     if (plan.fits && shape.nics > 0) {
-      NumaTake take;
       for (int k = 0; k < shape.nics; ++k) {
         const std::uint32_t left = nics_free_ & ~take.nics;
         take.nics |= left & (~left + 1);
@@ -213,6 +239,7 @@ CardPlan NodeDraft::PlanAligned(const Shape& shape, CardRule rule, std::uint64_t
   // Each part takes its cards and NICs inside its NUMA nodes, as many of each as it was given.
   NumaTake take;
   CardSet left = fitting;
+  std::vector<Want> wants;
   const bool parts = numa.division.size() == shape.spec.containers.size();
   for (std::size_t p = 0; p < numa.division.size(); ++p) {
     const int gpus = parts ? shape.spec.containers[p].gpus : shape.gpus;
@@ -231,6 +258,20 @@ CardPlan NodeDraft::PlanAligned(const Shape& shape, CardRule rule, std::uint64_t
       }
     }
     if (gpus == 0) continue;
+    if (lists) {
+      const CardSet within = numa_->cards_known ? from : fitting;
+      if (!shape.lists_slices()) {
+        wants.push_back({static_cast<int>(p), &shape.ask, within});
+      } else if (parts) {
+        wants.push_back({static_cast<int>(p), &shape.container_asks[p], within});
+      } else {  // the pod as a whole was aligned
+        for (std::size_t c = 0; c < shape.container_asks.size(); ++c) {
+          if (shape.container_asks[c].count == 0) continue;
+          wants.push_back({static_cast<int>(c), &shape.container_asks[c], within});
+        }
+      }
+      continue;
+    }
     const CardSet set = pick(gpus, numa_->cards_known ? from : left);
     if (set.size() != gpus) return plan;
     plan.cards = CardSet(plan.cards.bits() | set.bits());
@@ -240,8 +281,13 @@ CardPlan NodeDraft::PlanAligned(const Shape& shape, CardRule rule, std::uint64_t
       SumOf(take.memory) != shape.memory) {
     return plan;
   }
+  if (lists && shape.gpus > 0) {
+    PlanSlices(shape, std::move(wants), rule, seed, &take, &plan);
+    if (!plan.fits) return plan;
+  }
   // The containers' cards have the bandwidth each; the pod's must have it together.
   if (needs_bandwidth && machine->type->Bandwidth(plan.cards) < shape.spec.min_bandwidth_mbps) {
+    plan.fits = false;
     return plan;
   }
   plan.fits = true;
@@ -253,13 +299,11 @@ void NodeDraft::Take(const Shape& shape, const CardPlan& plan) {
   cpu_ -= shape.cpu;
   memory_ -= shape.memory;
   if (!unlimited_pods_) --pods_;
-  for (const int i : plan.cards) {
-    CardState& card = cards_[static_cast<std::size_t>(i)];
-    card.free_milli -= shape.milli;
-    card.memory_free -= state_->CardMemoryNeed(shape, card);
-    ++card.slices;
-    free_[static_cast<std::size_t>(i)] = UsableMilli(card);
-  }
+  state_->ForEachSlice(shape, node_, plan.cards, plan.numa.get(), [&](const SliceTake& slice) {
+    const auto c = static_cast<std::size_t>(slice.card);
+    state_->ChargeSlice(cards_[c], slice, shape, +1);
+    free_[c] = UsableMilli(cards_[c]);
+  });
   if (plan.numa == nullptr || numa_ == nullptr) return;
   nics_free_ &= ~plan.numa->nics;
   for (std::size_t n = 0; n < cpu_free_.size(); ++n) {
@@ -271,13 +315,36 @@ void NodeDraft::Take(const Shape& shape, const CardPlan& plan) {
 std::int32_t NodeDraft::SlicesLeft(const Shape& shape, int index, std::int32_t limit) const {
   if (!CardFits(shape, index)) return 0;
   const CardState& card = cards_[static_cast<std::size_t>(index)];
-  std::int32_t n = shape.milli > 0 ? std::min(limit, card.free_milli / shape.milli) : limit;
-  if (const std::int32_t need = state_->CardMemoryNeed(shape, card); need > 0) {
-    n = std::min(n, card.memory_free / need);
+  if (card.mode == CardMode::kExclusive || card.mode == CardMode::kPassthrough) return 1;
+  const auto of = [&](const CardAsk& ask) {
+    SliceTake slice;
+    if (!state_->SliceOf(shape, ask, card, &slice)) return 0;
+    if (slice.whole) return 1;
+    std::int32_t n = slice.milli > 0 ? std::min(limit, card.free_milli / slice.milli) : limit;
+    if (slice.memory > 0) {
+      n = std::min(n, card.memory_free / slice.memory);
+      if (card.memory_total != card.memory_physical) {
+        if (shape.spec.service_class == ServiceClass::kGuaranteed) {
+          n = std::min(n, std::max(card.guaranteed_free, 0) / slice.memory);
+        }
+        if (shape.ratio_percent > 0) {
+          const std::int64_t most =
+              std::int64_t{card.memory_physical} * shape.ratio_percent / 100 -
+              (card.memory_total - card.memory_free);
+          n = static_cast<std::int32_t>(
+              std::min<std::int64_t>(n, std::max<std::int64_t>(most, 0) / slice.memory));
+        }
+      }
+    }
+    if (card.slots > 0) n = std::min(n, std::int32_t{card.slots} - card.slices);
+    return n;
+  };
+  if (!shape.lists_slices()) return of(shape.ask);
+  std::int32_t most = 0;
+  for (const CardAsk& ask : shape.container_asks) {
+    if (ask.count > 0) most = std::max(most, of(ask));
   }
-  if (card.mode == CardMode::kExclusive) n = std::min(n, 1);
-  if (card.slots > 0) n = std::min(n, std::int32_t{card.slots} - card.slices);
-  return n;
+  return most;
 }
 
 int NodeDraft::CopiesByCounting(const Shape& shape, int copies) const {
@@ -290,12 +357,17 @@ int NodeDraft::CopiesByCounting(const Shape& shape, int copies) const {
   std::array<std::int32_t, kMaxCardsPerNode> slices;
   int cards = 0;
   for (int i = 0; i < count_; ++i) {
-    const std::int32_t n = SlicesLeft(shape, i, copies);
+    const std::int32_t n =
+        SlicesLeft(shape, i, ListsSlices(shape) ? copies * shape.gpus : copies);
     if (n > 0) slices[static_cast<std::size_t>(cards++)] = n;
   }
+  const bool distinct = !ListsSlices(shape);  // else a pod may have several slices of a card
   const auto enough = [&](int pods) {
     std::int64_t sum = 0;
-    for (int i = 0; i < cards; ++i) sum += std::min(slices[static_cast<std::size_t>(i)], pods);
+    for (int i = 0; i < cards; ++i) {
+      const std::int32_t n = slices[static_cast<std::size_t>(i)];
+      sum += distinct ? std::min(n, pods) : n;
+    }
     return sum >= std::int64_t{pods} * shape.gpus;
   };
   int low = 0;
@@ -356,7 +428,9 @@ bool NodeDraft::SameCard(const NodeDraft& other, int mine, int others) const {
   const CardState& b = other.cards_[o];
   return free_[m] == other.free_[o] && a.free_milli == b.free_milli &&
          a.memory_free == b.memory_free && a.memory_total == b.memory_total &&
-         a.slices == b.slices && a.slots == b.slots && a.model == b.model && a.mode == b.mode;
+         a.slices == b.slices && a.slots == b.slots && a.model == b.model && a.mode == b.mode &&
+         a.memory_physical == b.memory_physical && a.guaranteed_free == b.guaranteed_free &&
+         a.mig == b.mig && a.qos == b.qos && (!planned_cards_ || a.group == b.group);
 }
 
 bool NodeDraft::SameAmounts(const NodeDraft& other) const {

@@ -17,7 +17,9 @@ namespace basalt {
 struct CardPlan {
   bool fits = false;
   CardSet cards;
-  std::shared_ptr<const NumaTake> numa;  // null: nothing is pinned
+  std::shared_ptr<const NumaTake> numa;  // null: nothing is pinned or listed
+  // The search for slices that fit together came to its end of steps: there may be some.
+  bool exhausted = false;
 };
 
 class NodeDraft {
@@ -25,7 +27,8 @@ class NodeDraft {
   // As it is now, or as if nothing ran there (then cordons and card health do not count: they may
   // come back). The state must outlive the draft.
   void Load(const ClusterState& state, NodeId node);
-  void LoadEmpty(const ClusterState& state, NodeId node);
+  // Modes that the shape cannot use may change, but for MIG.
+  void LoadEmpty(const ClusterState& state, NodeId node, const Shape& shape);
   NodeId node() const { return node_; }
 
   // The whole feasibility test of the shape, but for the node's class (labels, taints, models).
@@ -42,6 +45,9 @@ class NodeDraft {
   // For several cards a pod: a plan after which Copies is one less than before, whatever the card
   // rule would choose. Not for planned shapes.
   CardPlan PlanForCopies(const Shape& shape) const;
+
+  // The slices listed in the plan are free and are what the shape asks of these cards.
+  bool ListedFit(const Shape& shape, const CardPlan& plan) const;
 
   // For explanations: what alone would stop a planned shape.
   int FreeNics() const { return numa_ == nullptr ? 0 : std::popcount(nics_free_); }
@@ -66,8 +72,20 @@ class NodeDraft {
   bool Planned(const Shape& shape) const {
     return shape.planned || (numa_ != nullptr && numa_->policy != topology::NumaPolicy::kNone);
   }
-  CardSet Pick(const Shape& shape, int count, CardSet from, CardRule rule,
-               std::uint64_t seed) const;
+  CardSet Pick(const CardWish& wish, CardSet from, CardRule rule, std::uint64_t seed) const;
+  // The slices of one container, and the cards that its NUMA nodes allow.
+  struct Want {
+    int container = 0;
+    const CardAsk* ask = nullptr;
+    CardSet from;
+  };
+  // Slices for all of them together (draft_slices.cc).
+  void PlanSlices(const Shape& shape, std::vector<Want> wants, CardRule rule, std::uint64_t seed,
+                  NumaTake* take, CardPlan* plan) const;
+  bool ListsSlices(const Shape& shape) const {
+    return shape.lists_slices() || (shape.gpus > 0 && planned_cards_);
+  }
+  friend class SliceSearch;
   CardPlan PlanAligned(const Shape& shape, CardRule rule, std::uint64_t seed) const;
   void LoadAmounts(NodeId node);
 
@@ -78,6 +96,7 @@ class NodeDraft {
   std::int32_t pods_ = 0;
   bool schedulable_ = false;
   bool complex_ = false;
+  bool planned_cards_ = false;
   bool unlimited_pods_ = false;
   int count_ = 0;
   const NodeNuma* numa_ = nullptr;  // what is installed; null: nothing can be pinned

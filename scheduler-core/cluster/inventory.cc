@@ -32,6 +32,14 @@ Status ValidateNode(const NodeSpec& spec, const std::string& where) {
       return bad(fmt::format("card {}: memory_mib {} is outside 0..{}", i, card.memory_mib, kMax));
     }
     if (card.slots < 0) return bad(fmt::format("card {}: {} share slots", i, card.slots));
+    if (card.memory_ratio_percent < 100 || card.memory_ratio_percent > kMaxMemoryRatio ||
+        card.memory_mib * card.memory_ratio_percent / 100 > kMax) {
+      return bad(fmt::format("card {}: memory_ratio_percent {} is outside 100..{}, or too much", i,
+                             card.memory_ratio_percent, kMaxMemoryRatio));
+    }
+    if (card.group < -1 || card.group > 127) {
+      return bad(fmt::format("card {}: group {} is outside -1..127", i, card.group));
+    }
   }
   if (spec.machine.size() > kMaxMachineText) {
     return bad(fmt::format("machine description of {} bytes; at most {}", spec.machine.size(),

@@ -16,7 +16,8 @@
 
 namespace basalt {
 
-// How a card is handed out. `mig` and `passthrough` cards take no slices.
+// How a card is handed out: in slices, to one pod at a time, in MIG instances (by the rules of its
+// model; without rules it takes nothing), or whole to a virtual machine.
 enum class CardMode : std::uint8_t { kShared, kExclusive, kMig, kPassthrough };
 
 struct CardSpec {
@@ -28,8 +29,7 @@ struct CardSpec {
   std::int32_t numa = -1;  // NUMA node, -1 unknown
   CardMode mode = CardMode::kShared;
   // Memory that may be handed out, in percent of memory_mib, 100..200. Guaranteed requests together
-  // never get more than 100. Compute and slots are oversubscribed by their own numbers: of
-  // compute_milli above 1000 guaranteed requests get 1000.
+  // never get more than 100. Compute and slots are oversubscribed by their own numbers.
   std::int32_t memory_ratio_percent = 100;
   std::int32_t group = -1;  // module, HCCS network, link zone or wing; -1: CardRules::group_size
   friend auto operator<=>(const CardSpec&, const CardSpec&) = default;
@@ -58,6 +58,7 @@ struct NodeSpec {
 };
 
 inline constexpr std::size_t kMaxMachineText = 4096;
+inline constexpr std::size_t kMaxListedSlices = 4096;  // of one pod
 
 Status ValidateNode(const NodeSpec& spec, const std::string& where);
 

@@ -17,10 +17,6 @@ namespace {
 
 constexpr std::size_t kSmallestRing = 1024;
 
-bool UsableCard(const CardState& card) {
-  return card.healthy && (card.mode == CardMode::kShared || card.mode == CardMode::kExclusive);
-}
-
 }  // namespace
 
 ClusterState::ClusterState() : change_ring_(kSmallestRing) {}
@@ -102,8 +98,11 @@ Result<NodeId> ClusterState::AddNode(const NodeSpec& spec) {
     CardState card;
     card.compute_total = static_cast<std::int16_t>(card_spec.compute_milli);
     card.free_milli = card.compute_total;
-    card.memory_total = static_cast<std::int32_t>(card_spec.memory_mib);
+    card.memory_physical = static_cast<std::int32_t>(card_spec.memory_mib);
+    card.memory_total = static_cast<std::int32_t>(card_spec.memory_mib *
+                                                  card_spec.memory_ratio_percent / 100);
     card.memory_free = card.memory_total;
+    card.guaranteed_free = card.memory_physical;
     card.slots = static_cast<std::int16_t>(std::min(card_spec.slots, 32767));
     card.numa = static_cast<std::int16_t>(card_spec.numa);
     if (card.numa < 0 && machine != kNoMachine) {
@@ -111,6 +110,11 @@ Result<NodeId> ClusterState::AddNode(const NodeSpec& spec) {
     }
     card.model = static_cast<std::uint16_t>(InternModel(card_spec.model).value());
     card.mode = card_spec.mode;
+    const CardRules* rules = rules_[ModelId(std::uint32_t{card.model})].get();
+    card.group = static_cast<std::int8_t>(card_spec.group);
+    if (card.group < 0 && rules != nullptr && rules->group_size > 0) {
+      card.group = static_cast<std::int8_t>(static_cast<int>(i) / rules->group_size);
+    }
     cards_.push_back(card);
     card_free_.push_back(0);
     capacity.gpu_milli += card_spec.compute_milli;
@@ -193,7 +197,14 @@ NodeSpec ClusterState::SpecOf(NodeId node) const {
     const CardState& state = card(node, i);
     CardSpec card_spec;
     card_spec.model = models_[ModelId(std::uint32_t{state.model})];
-    card_spec.memory_mib = state.memory_total;
+    card_spec.memory_mib = state.memory_physical;
+    if (state.memory_physical > 0) {
+      // Rounded up: what it was made of gives the same total.
+      card_spec.memory_ratio_percent = static_cast<std::int32_t>(
+          (std::int64_t{state.memory_total} * 100 + state.memory_physical - 1) /
+          state.memory_physical);
+    }
+    card_spec.group = state.group;
     card_spec.compute_milli = state.compute_total;
     card_spec.slots = state.slots;
     card_spec.numa = state.numa;
@@ -216,8 +227,7 @@ NodeSpec ClusterState::SpecOf(NodeId node) const {
 int ClusterState::HandedOutCards(NodeId node) const {
   int count = 0;
   for (int i = 0; i < hot_[node].cards; ++i) {
-    const CardMode mode = card(node, i).mode;
-    count += mode == CardMode::kShared || mode == CardMode::kExclusive ? 1 : 0;
+    count += card(node, i).serves ? 1 : 0;
   }
   return count;
 }
@@ -312,7 +322,12 @@ ModelId ClusterState::InternModel(const std::string& name) {
   const ModelId known = FindModel(name);
   if (known.valid()) return known;
   model_totals_.push_back(ModelTotals{});
-  return models_.push_back(name);
+  rules_.push_back(nullptr);
+  const ModelId model = models_.push_back(name);
+  for (ShapeEntry& entry : shapes_) {
+    entry.shape.serving.push_back(ModelServes(entry.shape, model) ? 1 : 0);
+  }
+  return model;
 }
 
 ModelId ClusterState::FindModel(std::string_view name) const {
@@ -325,13 +340,11 @@ ModelId ClusterState::FindModel(std::string_view name) const {
 NodeClassId ClusterState::InternClass(NodeId node) {
   const NodeCold& cold = cold_[node];
   NodeClass node_class;
-  bool odd_compute = false;
   for (int i = 0; i < hot_[node].cards; ++i) {
     const CardState& state = card(node, i);
     node_class.card_models.emplace_back(std::uint32_t{state.model});
     node_class.mixed |= state.model != card(node, 0).model;
     node_class.has_memory |= state.memory_total > 0;
-    odd_compute |= state.compute_total != kWholeCard;
   }
   node_class.taints = cold.taints;
   for (const LabelRequirement& label : cold.labels) {
@@ -339,9 +352,7 @@ NodeClassId ClusterState::InternClass(NodeId node) {
       node_class.labels.push_back(label);
     }
   }
-  const bool aligned = numa(node) != nullptr && numa(node)->policy != topology::NumaPolicy::kNone;
-  hot_[node].complex = node_class.mixed || node_class.has_memory || odd_compute || aligned;
-  any_complex_ = any_complex_ || hot_[node].complex;
+  SetCardFlags(node);
   const auto it = class_ids_.find(node_class);
   if (it != class_ids_.end()) return it->second;
   const NodeClassId id = classes_.push_back(node_class);
@@ -353,7 +364,7 @@ NodeClassId ClusterState::InternClass(NodeId node) {
 }
 
 void ClusterState::AddClassOk(ShapeEntry& entry, const NodeClass& node_class) {
-  const bool ok = ComputeClassOk(entry.shape.spec, node_class);
+  const bool ok = ComputeClassOk(entry.shape, node_class);
   entry.every_class_ok = (entry.class_ok.empty() || entry.every_class_ok) && ok;
   entry.class_ok.push_back(ok ? 1 : 0);
 }
@@ -371,7 +382,8 @@ void ClusterState::ReclassifyAll() {
   ++structure_version_;
 }
 
-bool ClusterState::ComputeClassOk(const RequestSpec& spec, const NodeClass& node_class) const {
+bool ClusterState::ComputeClassOk(const Shape& shape, const NodeClass& node_class) const {
+  const RequestSpec& spec = shape.spec;
   for (const LabelRequirement& need : spec.node_selector) {
     if (!std::binary_search(node_class.labels.begin(), node_class.labels.end(), need)) return false;
   }
@@ -381,10 +393,11 @@ bool ClusterState::ComputeClassOk(const RequestSpec& spec, const NodeClass& node
       return false;
     }
   }
-  if (spec.gpus == 0 || spec.models.empty()) return true;
-  return std::any_of(node_class.card_models.begin(), node_class.card_models.end(), [&](ModelId m) {
-    return std::find(spec.models.begin(), spec.models.end(), models_[m]) != spec.models.end();
-  });
+  if (shape.gpus == 0) return true;
+  // A node without cards is no matter of models, unless some are asked for.
+  if (node_class.card_models.empty()) return spec.models.empty() && spec.vendors.empty();
+  return std::any_of(node_class.card_models.begin(), node_class.card_models.end(),
+                     [&](ModelId m) { return shape.serving[m.index()] != 0; });
 }
 
 ShapeId ClusterState::InternShape(const RequestSpec& spec) {
@@ -412,7 +425,36 @@ ShapeId ClusterState::InternShape(const RequestSpec& spec) {
   if (s.whole) s.card_memory_percent = 100;
   s.asks_card_memory = s.card_memory > 0 || s.card_memory_percent > 0;
   s.nics = spec.nics;
-  s.planned = spec.numa != topology::NumaPolicy::kNone || spec.nics > 0 || spec.bandwidth_required;
+  s.ask = CardAsk{s.milli, s.card_memory, s.card_memory_percent, spec.compute_units, s.whole, s.gpus};
+  s.milli_sum = s.gpus * s.milli;
+  std::int32_t least = kWholeCard;
+  for (const ContainerSpec& c : spec.containers) {
+    if (!c.asks_card()) continue;
+    s.container_asks.resize(spec.containers.size(), CardAsk{.count = 0});
+    CardAsk& ask = s.container_asks[static_cast<std::size_t>(&c - spec.containers.data())];
+    const bool whole = c.gpu_milli == kWholeCard;
+    ask = CardAsk{c.gpu_milli,     static_cast<std::int32_t>(c.gpu_memory_mib),
+                  whole ? 100 : c.gpu_memory_percent, c.compute_units, whole, c.gpus};
+    s.milli_sum += c.gpus * c.gpu_milli;
+    least = std::min(least, c.gpu_milli);
+    s.milli = least;  // the least that any slice needs: what coarse tests may go by
+    s.asks_card_memory = s.asks_card_memory || ask.memory > 0 || ask.percent > 0;
+  }
+  s.picks_uuids = !spec.use_uuids.empty() || !spec.nouse_uuids.empty();
+  s.plain = s.card_memory == 0 && spec.compute_units == 0 && s.container_asks.empty() &&
+            !s.picks_uuids && spec.mig_profile.empty() && !spec.passthrough;
+  s.ratio_percent = spec.memory_ratio_percent;
+  if (!spec.qos.empty()) {
+    const auto at = std::find(qos_names_.begin(), qos_names_.end(), spec.qos);
+    // More than 254 classes are one: nobody has so many, and a card's is a byte.
+    s.qos = static_cast<std::uint8_t>(std::min<std::ptrdiff_t>(at - qos_names_.begin() + 1, 255));
+    if (at == qos_names_.end()) qos_names_.push_back(spec.qos);
+  }
+  for (std::size_t m = 0; m < models_.size(); ++m) {
+    s.serving.push_back(ModelServes(s, ModelId(m)) ? 1 : 0);
+  }
+  s.planned = spec.numa != topology::NumaPolicy::kNone || spec.nics > 0 ||
+              spec.bandwidth_required || s.lists_slices();
   if (s.gpus == 0) {
     s.kind = kNoGpuKind;
   } else if (!s.whole && s.gpus == 1) {
@@ -428,7 +470,7 @@ ShapeId ClusterState::InternShape(const RequestSpec& spec) {
       s.gpus == 0 ? 0 : (s.whole ? kWholeCard * s.gpus : std::max(s.milli, 1));
   entry.need = FilterRow{s.cpu, s.memory, level, 0};
   entry.filter_decides =
-      !s.planned && s.card_memory == 0 && (s.gpus == 0 || s.whole || s.gpus == 1);
+      !s.planned && s.plain && (s.gpus == 0 || s.whole || s.gpus == 1);
   const ShapeId id = shapes_.push_back(std::move(entry));
   shape_ids_.emplace(spec, id);
   return id;
@@ -455,28 +497,6 @@ void ClusterState::CollectFeasible(ShapeId id, std::vector<NodeId>* nodes) const
   nodes->resize(count);
 }
 
-std::int32_t ClusterState::CardMemoryNeed(const Shape& s, const CardState& card) const {
-  const auto by_percent = static_cast<std::int32_t>(static_cast<std::int64_t>(card.memory_total) *
-                                                    s.card_memory_percent / 100);
-  return std::max(s.card_memory, by_percent);
-}
-
-bool ClusterState::CardFits(const Shape& s, NodeId node, int index) const {
-  const NodeHot& h = hot_[node];
-  const std::int16_t free = card_free_[h.first_card + static_cast<std::uint32_t>(index)];
-  const CardState& state = card(node, index);
-  // A request for memory only (0 milli) still needs a card that takes one more slice.
-  if (free < std::max(s.milli, 1)) return false;
-  if (!h.complex && s.card_memory == 0) return true;
-  return state.memory_free >= CardMemoryNeed(s, state) && ModelAllowed(s, state);
-}
-
-bool ClusterState::ModelAllowed(const Shape& s, const CardState& card) const {
-  if (s.spec.models.empty()) return true;
-  const std::string& model = models_[ModelId(std::uint32_t{card.model})];
-  return std::find(s.spec.models.begin(), s.spec.models.end(), model) != s.spec.models.end();
-}
-
 int ClusterState::CountFittingCards(const Shape& s, NodeId node) const {
   int count = 0;
   for (int i = 0; i < hot_[node].cards; ++i) count += CardFits(s, node, i) ? 1 : 0;
@@ -492,7 +512,10 @@ CardSet ClusterState::FittingCards(const Shape& s, NodeId node) const {
 }
 
 bool ClusterState::FitsCards(const Shape& shape, NodeId node) const {
-  if (shape.gpus > 0 && CountFittingCards(shape, node) < shape.gpus) return false;
+  if (shape.gpus > 0) {
+    const bool distinct = !shape.lists_slices() && !hot_[node].planned_cards;
+    if (CountFittingCards(shape, node) < (distinct ? shape.gpus : 1)) return false;
+  }
   if (!IsPlanned(shape, node)) return true;
   NodeDraft draft;
   draft.Load(*this, node);
@@ -509,10 +532,27 @@ bool ClusterState::CanRecord(ShapeId id, NodeId node, CardSet cards, const NumaT
   if (pods_[node].pods >= kMostPods) return false;
   for (const int i : cards) {
     if (i >= hot.cards) return false;
-    const CardState& c = card(node, i);
-    if (c.memory_free - std::int64_t{CardMemoryNeed(s, c)} < kFloor) return false;
   }
+  const bool listed = taken != nullptr && !taken->slices.empty();
+  if (!listed && s.lists_slices()) return false;  // then who knows what is where
+  CardSet named;
+  bool sound = !listed || taken->slices.size() <= kMaxListedSlices;
+  ForEachSlice(s, node, cards, taken, [&](const SliceTake& slice) {
+    if (slice.card < 0 || !cards.Has(slice.card)) {
+      sound = false;
+      return;
+    }
+    named.Add(slice.card);
+    const CardState& c = card(node, slice.card);
+    sound = sound && (!listed ? c.mode != CardMode::kMig || !c.serves : SliceRecordable(c, slice)) &&
+            c.memory_free - std::int64_t{slice.memory} >= kFloor &&
+            c.slices < kMostPods && c.free_milli - std::int64_t{slice.milli} >= kFloor;
+  });
+  if (!sound || named != cards) return false;
   if (taken == nullptr) return true;
+  if (taken->cpu == NumaTake{}.cpu && taken->memory == NumaTake{}.memory && taken->nics == 0) {
+    return true;
+  }
   const NodeNuma* part = numa(node);
   if (part == nullptr) return false;
   std::uint32_t nics = 0;
@@ -536,19 +576,15 @@ bool ClusterState::FitsEmpty(ShapeId id, NodeId node) const {
   if (shapes_[id].class_ok[hot_[node].node_class] == 0) return false;
   int fitting = 0;
   for (int i = 0; i < hot_[node].cards; ++i) {
-    const CardState& state = card(node, i);
-    fitting += ModelAllowed(s, state) &&
-                       (state.mode == CardMode::kShared || state.mode == CardMode::kExclusive) &&
-                       state.compute_total >= std::max(s.milli, 1) &&
-                       state.memory_total >= CardMemoryNeed(s, state)
-                   ? 1
-                   : 0;
+    fitting += CardFits(s, EmptyCard(s, card(node, i)), node, i) ? 1 : 0;
   }
-  if (fitting < s.gpus) return false;
+  const bool distinct = !s.lists_slices() && !hot_[node].planned_cards;
+  if (fitting < (distinct ? s.gpus : std::min(s.gpus, 1))) return false;
   if (!IsPlanned(s, node)) return true;
   NodeDraft draft;
-  draft.LoadEmpty(*this, node);
-  return draft.PlanCards(s, CardRule::kFirst, 0).fits;
+  draft.LoadEmpty(*this, node, s);
+  const CardPlan plan = draft.PlanCards(s, CardRule::kFirst, 0);
+  return plan.fits || plan.exhausted;  // what was not searched to its end may exist
 }
 
 void ClusterState::RebuildOrder() const {
@@ -577,7 +613,7 @@ void ClusterState::ContributeTotals(NodeId node, int sign) {
   totals_.cpu_free += sign * std::int64_t{hot.cpu_free};
   for (int i = 0; i < hot.cards; ++i) {
     const CardState& state = card(node, i);
-    if (!UsableCard(state)) continue;
+    if (!CountsInTotals(state)) continue;
     totals_.cards += sign;
     totals_.gpu_capacity += sign * std::int64_t{state.compute_total};
     totals_.gpu_free += sign * std::int64_t{state.free_milli};
@@ -638,19 +674,17 @@ void ClusterState::Apply(NodeId node, const Shape& shape, CardSet cards, int sig
     totals_.cpu_free -= sign * std::int64_t{shape.cpu};
     if (hot.cards > 0) totals_.idle_nodes += (on_node.pods == 0 ? 1 : 0) - (was_idle ? 1 : 0);
   }
-  for (const int i : cards) {
-    CardState& state = cards_[hot.first_card + static_cast<std::uint32_t>(i)];
+  ForEachSlice(shape, node, cards, pinned, [&](const SliceTake& slice) {
+    CardState& state = cards_[hot.first_card + static_cast<std::uint32_t>(slice.card)];
     const bool card_was_idle = state.slices == 0;
-    state.free_milli -= sign * shape.milli;
-    state.memory_free -= sign * CardMemoryNeed(shape, state);
-    state.slices = static_cast<std::int16_t>(state.slices + sign);
-    if (counted && UsableCard(state)) {
-      totals_.gpu_free -= sign * std::int64_t{shape.milli};
+    ChargeSlice(state, slice, shape, sign);
+    if (counted && CountsInTotals(state)) {
+      totals_.gpu_free -= sign * std::int64_t{slice.milli};
       model_totals_[ModelId(std::uint32_t{state.model})].gpu_free -=
-          sign * std::int64_t{shape.milli};
+          sign * std::int64_t{slice.milli};
       totals_.idle_cards += (state.slices == 0 ? 1 : 0) - (card_was_idle ? 1 : 0);
     }
-  }
+  });
   if (pinned != nullptr && numa_of_[node] != kNoNuma) {
     NodeNuma& numa = numa_[numa_of_[node]];
     for (std::size_t i = 0; i < pinned->cpu.size(); ++i) {
@@ -689,6 +723,13 @@ Digest128 ClusterState::ComputeDigest() const {
             std::int32_t{s.slices}, std::int32_t{s.slots}, s.healthy ? 1 : 0,
             static_cast<std::int32_t>(s.mode)}) {
         d.Add(v);
+      }
+      // What most cards do not have is left out, so that digests stay what they were.
+      if (s.memory_total != s.memory_physical || s.cordoned || s.mig != 0) {
+        d.Add(s.memory_physical);
+        d.Add(s.guaranteed_free);
+        d.Add(s.cordoned ? 1 : 0);
+        d.Add(s.mig);
       }
     }
     if (const Machine* wired = machine(node); wired != nullptr) d.Add(wired->type->text());

@@ -45,7 +45,8 @@ struct NodeHot {
   std::int16_t max_card_free = 0;  // largest CardFree, milli
   std::int16_t full_cards = 0;     // cards with at least 1000 milli free
   bool schedulable = false;        // in the cluster and not cordoned
-  bool complex = false;  // mixed models, card memory, or oversubscribed compute: look at each card
+  bool complex = false;  // mixed models, card memory, modes, model rules: look at each card
+  bool planned_cards = false;  // MIG instances or groups of cards: slices are planned (draft.h)
 };
 
 // The first test of feasibility, one 16-byte row a node so that it is one vector comparison: a node
@@ -69,17 +70,31 @@ inline bool Below(FilterRow row, FilterRow need) {
 // A card's columns that decisions rarely need. What they always need, the free milli, is a column
 // of its own (CardFree).
 struct CardState {
-  std::int32_t free_milli = 0;     // capacity - taken; CardFree is this, or 0 when unusable
-  std::int32_t memory_free = 0;    // MiB
-  std::int32_t memory_total = 0;   // MiB, 0 unknown
-  std::int16_t compute_total = 0;  // milli
-  std::int16_t slices = 0;         // allocations on the card
-  std::int16_t slots = 0;          // share slots, 0: no limit
+  std::int32_t free_milli = 0;       // capacity - taken; CardFree is this, or 0 when unusable
+  std::int32_t memory_free = 0;      // MiB
+  std::int32_t memory_total = 0;     // MiB that may be handed out; 0 unknown
+  std::int32_t memory_physical = 0;  // MiB; memory_total is more where it is oversubscribed
+  std::int32_t guaranteed_free = 0;  // MiB of the physical memory that no guaranteed slice has
+  std::int16_t compute_total = 0;    // milli
+  std::int16_t slices = 0;           // on the card
+  std::int16_t slots = 0;            // share slots, 0: no limit
   std::int16_t numa = -1;
   std::uint16_t model = 0;
+  std::int8_t group = -1;  // module, network, link zone or wing
+  std::uint8_t qos = 0;    // of the slices on it, where the model's rules ask for one
   CardMode mode = CardMode::kShared;
   bool healthy = true;
+  bool cordoned = false;  // takes nothing more (drained)
+  bool serves = true;     // false: MIG without rules
+  // MIG instances over each memory slot, four bits a slot, and with media engines as a ninth: two
+  // can only be an observation or a nomination.
+  std::uint64_t mig = 0;
 };
+static_assert(sizeof(CardState) <= 48);
+// The taken memory slots of a MIG card as bits; bit kMaxMigSlots: the media engines.
+std::uint32_t MigOccupied(const CardState& card);
+// It is handed out now or after what is on it has gone: neither broken nor drained.
+bool CountsInTotals(const CardState& card);
 
 struct NodeCapacity {
   std::int32_t cpu = 0;
@@ -161,6 +176,15 @@ class ClusterState {
   void RemoveNode(NodeId node);  // its allocations must be gone
   void SetCordoned(NodeId node, bool cordoned);
   void SetCardHealth(NodeId node, int card, bool healthy);
+  void SetCardCordoned(NodeId node, int card, bool cordoned);
+  // Errors: something is on the card; it has slices of another mode then.
+  Status SetCardMode(NodeId node, int card, CardMode mode);
+  // What a model allows. Before nodes with such cards come: an error when one is there already
+  // and the rules differ.
+  Status SetCardRules(const CardRules& rules);
+  const CardRules* RulesOf(ModelId model) const { return rules_[model].get(); }
+  // All rules that were set, by model id.
+  std::vector<CardRules> AllRules() const;
   NodeId FindNode(std::string_view name) const;  // invalid id when unknown
   NodeSpec SpecOf(NodeId node) const;
 
@@ -181,7 +205,7 @@ class ClusterState {
   const CardState& card(NodeId node, int card) const {
     return cards_[hot_[node].first_card + static_cast<std::uint32_t>(card)];
   }
-  // Cards that are handed out to pods at all (shared or exclusive), healthy or not.
+  // Cards that are handed out to pods at all, healthy or not.
   int HandedOutCards(NodeId node) const;
   std::string CardUuid(NodeId node, int card) const;
   // Pods of each workload kind on the node (kShareKind, whole-card kinds); CPU-only pods are not
@@ -257,15 +281,56 @@ class ClusterState {
   bool any_aligned() const { return aligned_nodes_ > 0; }  // some node has a NUMA policy
   // True when placing the shape on the node is planned (cluster/draft.h) and not card by card.
   bool IsPlanned(const Shape& shape, NodeId node) const {
-    return shape.planned || (aligned_nodes_ > 0 && numa(node) != nullptr &&
-                             numa(node)->policy != topology::NumaPolicy::kNone);
+    return shape.planned || (shape.gpus > 0 && hot_[node].planned_cards) ||
+           (aligned_nodes_ > 0 && numa(node) != nullptr &&
+            numa(node)->policy != topology::NumaPolicy::kNone);
   }
   // Every node that the shape fits, in rank order.
   void CollectFeasible(ShapeId id, std::vector<NodeId>* nodes) const;
+  // A slice of the shape fits the card: of the shape's own ask, or of some container's.
   bool CardFits(const Shape& s, NodeId node, int card) const;
+  // The same for a card as it may become (a draft's); `node` and `index` say which one it is.
+  bool CardFits(const Shape& s, const CardState& card, NodeId node, int index) const;
+  // What one slice of the ask takes of the card, whatever is on it now. False: the model cannot
+  // serve it (then the amounts are as asked). A MIG instance has no start yet.
+  bool SliceOf(const Shape& s, const CardAsk& ask, const CardState& card, SliceTake* take) const;
+  // What stops a slice of the ask on this card now, the first in this order.
+  enum class SliceVerdict : std::uint8_t {
+    kFits,
+    kUnusable,         // unhealthy, cordoned, taken exclusively, or of another pool or mode
+    kNotAllowed,       // model, vendor or UUID; or a size or number that the model does not have
+    kSlotsUsed,        // share slots
+    kComputeShort,
+    kMemoryShort,
+    kGuaranteedShort,  // enough memory, but only by oversubscription
+    kRuleForbids,      // another QoS class, another slice size, or no MIG slots in a row
+  };
+  static constexpr std::size_t kSliceVerdicts = 8;
+  SliceVerdict JudgeSlice(const Shape& s, const CardAsk& ask, const CardState& card,
+                          SliceTake* take) const;
+  bool UuidAllowed(const Shape& s, NodeId node, int card) const;
+  // The card as if nothing were on it, healthy, uncordoned; of the pool that the shape asks, since
+  // cards may be moved.
+  CardState EmptyCard(const Shape& s, const CardState& card) const;
+  // Puts a slice on the card, or takes it off (sign -1).
+  void ChargeSlice(CardState& card, const SliceTake& slice, const Shape& s, int sign) const;
+  // The slices that a pod of the shape has on these cards: those listed, else one a card.
+  template <class Fn>
+  void ForEachSlice(const Shape& s, NodeId node, CardSet cards, const NumaTake* listed,
+                    const Fn& fn) const {
+    if (listed != nullptr && !listed->slices.empty()) {
+      for (const SliceTake& slice : listed->slices) fn(slice);
+      return;
+    }
+    for (const int i : cards) {
+      SliceTake slice;
+      SliceOf(s, s.ask, card(node, i), &slice);
+      slice.card = static_cast<std::int8_t>(i);
+      fn(slice);
+    }
+  }
   int CountFittingCards(const Shape& s, NodeId node) const;
   CardSet FittingCards(const Shape& s, NodeId node) const;
-  bool ModelAllowed(const Shape& s, const CardState& card) const;
   // MiB that one slice of the shape takes on the card.
   std::int32_t CardMemoryNeed(const Shape& s, const CardState& card) const;
   // Observations may take more than there is, but not without end: false when taking this would run
@@ -338,8 +403,13 @@ class ClusterState {
   NodeClassId InternClass(NodeId node);
   void ReclassifyAll();
   void AddClassOk(ShapeEntry& entry, const NodeClass& node_class);
-  bool ComputeClassOk(const RequestSpec& spec, const NodeClass& node_class) const;
+  bool ComputeClassOk(const Shape& shape, const NodeClass& node_class) const;
   ModelId InternModel(const std::string& name);
+  bool ModelServes(const Shape& s, ModelId model) const;
+  static void Charge(CardState& card, const SliceTake& slice, const Shape& s, int sign);
+  // A listed slice names a profile and start that the card has, and runs no counter over.
+  bool SliceRecordable(const CardState& card, const SliceTake& slice) const;
+  void SetCardFlags(NodeId node);  // complex, planned_cards, CardState::serves
 
   IdVector<NodeId, NodeHot> hot_;
   IdVector<NodeId, FilterRow> filter_;
@@ -362,6 +432,8 @@ class ClusterState {
   std::int64_t next_rank_ = 0;
 
   IdVector<ModelId, std::string> models_;
+  IdVector<ModelId, std::shared_ptr<const CardRules>> rules_;
+  std::vector<std::string> qos_names_;  // a shape's qos is its index + 1
   IdVector<NodeClassId, NodeClass> classes_;
   std::map<NodeClass, NodeClassId> class_ids_;
   std::vector<std::string> used_label_keys_;  // sorted

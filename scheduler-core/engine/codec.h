@@ -59,7 +59,59 @@ class Writer {
       I64(c.memory_mib);
       I64(c.gpus);
       I64(c.nics);
+      I64(c.gpu_milli);
+      I64(c.gpu_memory_mib);
+      I64(c.gpu_memory_percent);
+      I64(c.compute_units);
     }
+    I64(s.compute_units);
+    Strings(s.vendors);
+    Strings(s.nouse_models);
+    Strings(s.use_uuids);
+    Strings(s.nouse_uuids);
+    U8(static_cast<std::uint8_t>(s.service_class));
+    I64(s.memory_ratio_percent);
+    Text(s.qos);
+    Text(s.mig_profile);
+    U8(s.passthrough ? 1 : 0);
+  }
+  void Rules(const CardRules& r) {
+    Text(r.model);
+    Text(r.vendor);
+    I64(r.compute_units);
+    I64(r.memory_unit_mib);
+    I64(r.compute_parts);
+    U32(static_cast<std::uint32_t>(r.templates.size()));
+    for (const SliceTemplate& t : r.templates) {
+      Text(t.name);
+      I64(t.memory_mib);
+      I64(t.compute_milli);
+    }
+    U8(r.equal_slices ? 1 : 0);
+    U8(r.several_slices ? 1 : 0);
+    U8(r.one_qos ? 1 : 0);
+    Integers(r.counts);
+    U8(static_cast<std::uint8_t>(r.grouping));
+    I64(r.group_size);
+    I64(r.mig_slots);
+    U32(static_cast<std::uint32_t>(r.mig.size()));
+    for (const MigProfile& p : r.mig) {
+      Text(p.name);
+      I64(p.memory_mib);
+      I64(p.compute_milli);
+      I64(p.size);
+      Integers(p.starts);
+      U8(p.media ? 1 : 0);
+    }
+    U32(static_cast<std::uint32_t>(r.mig_layout.size()));
+    for (const auto& [profile, start] : r.mig_layout) {
+      I64(profile);
+      I64(start);
+    }
+  }
+  void Integers(const std::vector<std::int32_t>& v) {
+    U32(static_cast<std::uint32_t>(v.size()));
+    for (const std::int32_t i : v) I64(i);
   }
   void Node(const NodeSpec& n) {
     Text(n.name);
@@ -79,6 +131,8 @@ class Writer {
       I64(c.slots);
       I64(c.numa);
       U8(static_cast<std::uint8_t>(c.mode));
+      I64(c.memory_ratio_percent);
+      I64(c.group);
     }
     Text(n.machine);
     Path(n.network);
@@ -132,6 +186,16 @@ class Writer {
     for (std::size_t i = 0; i < take->cpu.size(); ++i) {
       I64(take->cpu[i]);
       I64(take->memory[i]);
+    }
+    U32(static_cast<std::uint32_t>(take->slices.size()));
+    for (const SliceTake& s : take->slices) {
+      U8(static_cast<std::uint8_t>(s.card));
+      U8(static_cast<std::uint8_t>(s.container));
+      U8(static_cast<std::uint8_t>(s.mig_profile));
+      U8(static_cast<std::uint8_t>(s.mig_start));
+      I64(s.milli);
+      I64(s.memory);
+      U8(s.whole ? 1 : 0);
     }
   }
   std::string Take() { return std::move(out_); }
@@ -221,9 +285,68 @@ class Reader {
       c.memory_mib = I64();
       c.gpus = I32();
       c.nics = I32();
+      if (version_ >= 3) {
+        c.gpu_milli = I32();
+        c.gpu_memory_mib = I64();
+        c.gpu_memory_percent = I32();
+        c.compute_units = I32();
+      }
       s.containers.push_back(c);
     }
+    if (version_ < 3) return s;
+    s.compute_units = I32();
+    s.vendors = Strings();
+    s.nouse_models = Strings();
+    s.use_uuids = Strings();
+    s.nouse_uuids = Strings();
+    s.service_class = Enum(ServiceClass::kBestEffort);
+    s.memory_ratio_percent = I32();
+    s.qos = Text();
+    s.mig_profile = Text();
+    s.passthrough = U8() != 0;
     return s;
+  }
+  CardRules Rules() {
+    CardRules r;
+    r.model = Text();
+    r.vendor = Text();
+    r.compute_units = I32();
+    r.memory_unit_mib = I64();
+    r.compute_parts = I32();
+    for (std::uint32_t k = Count(); k > 0 && ok_; --k) {
+      SliceTemplate t;
+      t.name = Text();
+      t.memory_mib = I64();
+      t.compute_milli = I32();
+      r.templates.push_back(std::move(t));
+    }
+    r.equal_slices = U8() != 0;
+    r.several_slices = U8() != 0;
+    r.one_qos = U8() != 0;
+    r.counts = Integers();
+    r.grouping = Enum(CardGrouping::kWings);
+    r.group_size = I32();
+    r.mig_slots = I32();
+    for (std::uint32_t k = Count(); k > 0 && ok_; --k) {
+      MigProfile p;
+      p.name = Text();
+      p.memory_mib = I64();
+      p.compute_milli = I32();
+      p.size = I32();
+      p.starts = Integers();
+      p.media = U8() != 0;
+      r.mig.push_back(std::move(p));
+    }
+    for (std::uint32_t k = Count(); k > 0 && ok_; --k) {
+      const std::int32_t profile = I32();
+      r.mig_layout.emplace_back(profile, I32());
+    }
+    return r;
+  }
+  std::vector<std::int32_t> Integers() {
+    std::vector<std::int32_t> out;
+    for (std::uint32_t n = Count(); n > 0 && ok_; --n) out.push_back(I32());
+    return out;
   }
   NodeSpec Node() {
     NodeSpec n;
@@ -244,6 +367,10 @@ class Reader {
       c.slots = I32();
       c.numa = I32();
       c.mode = Enum(CardMode::kPassthrough);
+      if (version_ >= 3) {
+        c.memory_ratio_percent = I32();
+        c.group = I32();
+      }
       n.cards.push_back(std::move(c));
     }
     if (version_ < 2) return n;
@@ -310,6 +437,19 @@ class Reader {
     for (std::size_t i = 0; i < take.cpu.size(); ++i) {
       take.cpu[i] = I32();
       take.memory[i] = I32();
+    }
+    for (std::uint32_t k = version_ >= 3 ? Count() : 0; k > 0 && ok_; --k) {
+      SliceTake s;
+      s.card = static_cast<std::int8_t>(U8());
+      s.container = static_cast<std::int8_t>(U8());
+      s.mig_profile = static_cast<std::int8_t>(U8());
+      s.mig_start = static_cast<std::int8_t>(U8());
+      const std::int32_t milli = I32();
+      if (milli < 0 || milli > 2 * kWholeCard) ok_ = false;
+      s.milli = static_cast<std::int16_t>(milli);
+      s.memory = I32();
+      s.whole = U8() != 0;
+      take.slices.push_back(s);
     }
     return std::make_shared<const NumaTake>(take);
   }

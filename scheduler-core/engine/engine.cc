@@ -60,6 +60,15 @@ Result<ShapeId> Engine::InternShape(const RequestSpec& spec) {
   return state_.InternShape(spec);
 }
 
+Result<NodeId> Engine::NodeWithCard(const std::string& name, int card) const {
+  const NodeId node = state_.FindNode(name);
+  if (!node.valid()) return Fail("node " + name, "is not in the cluster");
+  if (card < 0 || card >= state_.hot(node).cards) {
+    return Fail("node " + name, fmt::format("has no card {}", card));
+  }
+  return node;
+}
+
 Status Engine::Apply(const Event& event, SimTime now) {
   now = Forward(now);
   const auto unknown = [](const std::string& node) {
@@ -82,12 +91,19 @@ Status Engine::Apply(const Event& event, SimTime now) {
     if (!node.valid()) return unknown(cordoned->node);
     state_.SetCordoned(node, cordoned->cordoned);
   } else if (const auto* health = std::get_if<CardHealthChanged>(&event)) {
-    const NodeId node = state_.FindNode(health->node);
-    if (!node.valid()) return unknown(health->node);
-    if (health->card < 0 || health->card >= state_.hot(node).cards) {
-      return Fail("node " + health->node, fmt::format("has no card {}", health->card));
-    }
-    state_.SetCardHealth(node, health->card, health->healthy);
+    const Result<NodeId> node = NodeWithCard(health->node, health->card);
+    if (!node) return tl::unexpected<Error>(node.error());
+    state_.SetCardHealth(*node, health->card, health->healthy);
+  } else if (const auto* card = std::get_if<CardCordoned>(&event)) {
+    const Result<NodeId> node = NodeWithCard(card->node, card->card);
+    if (!node) return tl::unexpected<Error>(node.error());
+    state_.SetCardCordoned(*node, card->card, card->cordoned);
+  } else if (const auto* changed = std::get_if<CardModeChanged>(&event)) {
+    const Result<NodeId> node = NodeWithCard(changed->node, changed->card);
+    if (!node) return tl::unexpected<Error>(node.error());
+    if (Status ok = state_.SetCardMode(*node, changed->card, changed->mode); !ok) return ok;
+  } else if (const auto* rules = std::get_if<CardRulesSet>(&event)) {
+    if (Status ok = state_.SetCardRules(rules->rules); !ok) return ok;
   } else if (const auto* observed = std::get_if<PodObserved>(&event)) {
     const NodeId node = state_.FindNode(observed->node);
     if (!node.valid()) return unknown(observed->node);
@@ -95,7 +111,8 @@ Status Engine::Apply(const Event& event, SimTime now) {
     if (!shape) return tl::unexpected<Error>(shape.error());
     if (!state_.CanRecord(*shape, node, observed->cards, observed->numa.get())) {
       return Fail("pod " + UidText(observed->uid),
-                  "names a card that the node does not have, or takes absurdly more than there is");
+                  "names a card that the node does not have, takes absurdly more than there is, "
+                  "or does not say which slices it has where they differ or are MIG instances");
     }
     Allocation was;  // what the pod held before: its place in a gang stays
     if (const auto it = by_uid_.find(observed->uid); it != by_uid_.end()) {
@@ -238,9 +255,20 @@ bool Engine::StillFits(ShapeId shape_id, const Placement& placement) const {
   const Shape& shape = state_.shape(shape_id);
   const NodeId node = placement.node;
   bool fits = node.valid() && node.index() < state_.node_slots() && state_.exists(node) &&
-              state_.generation(node) == placement.generation && state_.Fits(shape_id, node) &&
-              placement.cards.size() == shape.gpus;
+              state_.generation(node) == placement.generation && state_.Fits(shape_id, node);
   if (!fits) return false;
+  const bool listed = placement.numa != nullptr && !placement.numa->slices.empty();
+  if (listed || shape.lists_slices()) {
+    NodeDraft draft;
+    draft.Load(state_, node);
+    CardPlan plan;
+    plan.cards = placement.cards;
+    plan.numa = placement.numa;
+    if (!draft.ListedFit(shape, plan)) return false;
+  } else if (placement.cards.size() != shape.gpus ||
+             (shape.gpus > 0 && state_.hot(node).planned_cards)) {
+    return false;
+  }
   for (const int card : placement.cards) {
     fits = fits && card < state_.hot(node).cards && state_.CardFits(shape, node, card);
   }
@@ -254,7 +282,8 @@ bool Engine::StillFits(ShapeId shape_id, const Placement& placement) const {
     return shape.nics == 0 && (numa == nullptr || (shape.spec.numa == topology::NumaPolicy::kNone &&
                                                    numa->policy == topology::NumaPolicy::kNone));
   }
-  if (numa == nullptr || (placement.numa->nics & ~numa->nics_free) != 0) return false;
+  if (numa == nullptr) return listed && placement.numa->nics == 0;
+  if ((placement.numa->nics & ~numa->nics_free) != 0) return false;
   for (std::size_t i = 0; i < placement.numa->cpu.size(); ++i) {
     fits = fits && placement.numa->cpu[i] <= std::max(numa->cpu_free[i], 0) &&
            placement.numa->memory[i] <= std::max(numa->memory_free[i], 0);
@@ -286,7 +315,8 @@ Outcome Engine::Propose(const Request& request, SimTime now) {
     state_.PrefetchForTake(best.node);
     outcome.kind = OutcomeKind::kPlaced;
     outcome.placement = MakePlacement(context, best);
-    BASALT_CHECK(outcome.placement.cards.size() == context.shape.gpus);
+    BASALT_CHECK(outcome.placement.cards.size() == context.shape.gpus ||
+                 (outcome.placement.numa != nullptr && !outcome.placement.numa->slices.empty()));
   } else {
     outcome.kind = PossibleWhenEmpty(request.shape) ? OutcomeKind::kWait : OutcomeKind::kInfeasible;
   }
@@ -505,10 +535,14 @@ Status Engine::AuditNode(NodeId node) const {
   std::int64_t memory = state_.capacity(node).memory;
   std::vector<std::int64_t> milli;
   std::vector<std::int64_t> card_memory;
+  std::vector<std::int64_t> guaranteed;
+  std::vector<CardState> mig(static_cast<std::size_t>(hot.cards));
   std::vector<int> slices(static_cast<std::size_t>(hot.cards), 0);
   for (int i = 0; i < hot.cards; ++i) {
     milli.push_back(state_.card(node, i).compute_total);
     card_memory.push_back(state_.card(node, i).memory_total);
+    guaranteed.push_back(state_.card(node, i).memory_physical);
+    mig[static_cast<std::size_t>(i)].model = state_.card(node, i).model;
   }
   NumaTake pinned;
   for (const std::uint32_t slot : on_node_[node]) {
@@ -523,12 +557,16 @@ Status Engine::AuditNode(NodeId node) const {
     }
     cpu -= shape.cpu;
     memory -= shape.memory;
-    for (const int card : a.cards) {
-      const auto c = static_cast<std::size_t>(card);
-      milli[c] -= shape.milli;
-      card_memory[c] -= state_.CardMemoryNeed(shape, state_.card(node, card));
+    state_.ForEachSlice(shape, node, a.cards, a.numa.get(), [&](const SliceTake& slice) {
+      const auto c = static_cast<std::size_t>(slice.card);
+      milli[c] -= slice.milli;
+      card_memory[c] -= slice.memory;
+      if (shape.spec.service_class == ServiceClass::kGuaranteed) {
+        guaranteed[c] -= std::min(slice.memory, state_.card(node, slice.card).memory_physical);
+      }
       ++slices[c];
-    }
+      state_.ChargeSlice(mig[c], slice, shape, +1);
+    });
   }
   const auto differs = [&](std::string_view what, std::int64_t expected, std::int64_t is) {
     return Fail("node " + state_.name(node),
@@ -559,6 +597,13 @@ Status Engine::AuditNode(NodeId node) const {
     if (card_memory[c] != card.memory_free) {
       return differs(fmt::format("card {} free MiB", i), card_memory[c], card.memory_free);
     }
+    if (guaranteed[c] != card.guaranteed_free) {
+      return differs(fmt::format("card {} MiB for guaranteed pods", i), guaranteed[c],
+                     card.guaranteed_free);
+    }
+    if (mig[c].mig != card.mig) {
+      return differs(fmt::format("card {} MIG slots", i), MigOccupied(mig[c]), MigOccupied(card));
+    }
     if (slices[c] != card.slices) {
       return differs(fmt::format("card {} slices", i), slices[c], card.slices);
     }
@@ -577,9 +622,7 @@ Status Engine::Audit() const {
     sum.cpu_free += state_.hot(node).cpu_free;
     for (int c = 0; c < state_.hot(node).cards; ++c) {
       const CardState& card = state_.card(node, c);
-      const bool usable =
-          card.healthy && (card.mode == CardMode::kShared || card.mode == CardMode::kExclusive);
-      if (!usable) continue;
+      if (!CountsInTotals(card)) continue;
       ++sum.cards;
       sum.gpu_free += card.free_milli;
       sum.idle_cards += card.slices == 0 ? 1 : 0;

@@ -168,6 +168,7 @@ class Engine {
 
  private:
   Engine(ConfiguredPolicy policy, EngineOptions options);
+  Result<NodeId> NodeWithCard(const std::string& name, int card) const;
   PlacementContext MakeContext(const Request& request);
   BestNode FindBest(const PlacementContext& context);
   BestNode ScanEveryNode(const PlacementContext& context);

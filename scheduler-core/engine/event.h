@@ -28,6 +28,23 @@ struct CardHealthChanged {
   int card = 0;
   bool healthy = false;
 };
+// A card that is drained: it takes nothing more, what is on it stays.
+struct CardCordoned {
+  std::string node;
+  int card = 0;
+  bool cordoned = true;
+};
+// A card that is handed out another way from now on (moved between pools, MIG on or off). Nothing
+// may be on it.
+struct CardModeChanged {
+  std::string node;
+  int card = 0;
+  CardMode mode = CardMode::kShared;
+};
+// What a model of cards allows. Before nodes with such cards.
+struct CardRulesSet {
+  CardRules rules;
+};
 // A pod that somebody else bound: taken as it is, fitting or not.
 struct PodObserved {
   PodUid uid;
@@ -44,6 +61,7 @@ struct PodGone {
 };
 
 using Event =
-    std::variant<NodeAdded, NodeRemoved, NodeCordoned, CardHealthChanged, PodObserved, PodGone>;
+    std::variant<NodeAdded, NodeRemoved, NodeCordoned, CardHealthChanged, PodObserved, PodGone,
+                 CardCordoned, CardModeChanged, CardRulesSet>;
 
 }  // namespace basalt

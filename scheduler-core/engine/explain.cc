@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <array>
 #include <limits>
+#include <utility>
 
 #include "scheduler-core/cluster/draft.h"
 #include "scheduler-core/engine/engine.h"
@@ -20,16 +21,69 @@ std::string Grouped(std::int64_t value) {
   return digits;
 }
 
-std::string AllowedModels(const RequestSpec& spec) {
+std::string NotAllowed(const Shape& shape) {
+  const RequestSpec& spec = shape.spec;
   std::string text;
   for (const std::string& model : spec.models) text += (text.empty() ? "" : " or ") + model;
-  return text;
+  for (const std::string& vendor : spec.vendors) {
+    text += (&vendor != spec.vendors.data() ? " or " : text.empty() ? "" : " of ") + vendor;
+  }
+  if (!text.empty()) return "no " + text + " card";
+  return "no card whose model, UUID or slices the request may have";
 }
 
 struct Verdict {
   Reason reason;
   std::int64_t short_by = 0;
 };
+
+// What stops `count` slices of the ask on the node's cards: the first dimension, in the order of
+// the verdicts, in which fewer than `count` cards suffice.
+Reason JudgeAsk(const ClusterState& state, const Shape& shape, const CardAsk& ask, int count,
+                NodeId node, bool empty) {
+  using SliceVerdict = ClusterState::SliceVerdict;
+  std::array<int, ClusterState::kSliceVerdicts> stopped{};
+  const int cards = state.hot(node).cards;
+  for (int i = 0; i < cards; ++i) {
+    const CardState& now = state.card(node, i);
+    SliceTake take;
+    SliceVerdict verdict =
+        state.JudgeSlice(shape, ask, empty ? state.EmptyCard(shape, now) : now, &take);
+    if (!state.UuidAllowed(shape, node, i)) verdict = SliceVerdict::kNotAllowed;
+    ++stopped[static_cast<std::size_t>(verdict)];
+  }
+  static constexpr std::array<std::pair<SliceVerdict, Reason>, 7> kOrder = {{
+      {SliceVerdict::kUnusable, Reason::kNoCardFree},
+      {SliceVerdict::kNotAllowed, Reason::kModelNotAllowed},
+      {SliceVerdict::kSlotsUsed, Reason::kSlotsUsed},
+      {SliceVerdict::kComputeShort, Reason::kNoCardFree},
+      {SliceVerdict::kMemoryShort, Reason::kCardMemoryShort},
+      {SliceVerdict::kGuaranteedShort, Reason::kGuaranteedShort},
+      {SliceVerdict::kRuleForbids, Reason::kCardRule},
+  }};
+  int left = cards;
+  for (const auto& [verdict, reason] : kOrder) {
+    left -= stopped[static_cast<std::size_t>(verdict)];
+    if (left < count) return reason;
+  }
+  return Reason::kFits;
+}
+
+Reason JudgeCards(const ClusterState& state, const Shape& shape, NodeId node, bool empty) {
+  if (shape.gpus == 0) return Reason::kFits;
+  if (!shape.lists_slices()) {
+    // MIG instances of one pod may be on one card; of groups, the plan knows the number.
+    const int count = state.hot(node).planned_cards ? 1 : shape.gpus;
+    return JudgeAsk(state, shape, shape.ask, count, node, empty);
+  }
+  for (const CardAsk& ask : shape.container_asks) {
+    if (ask.count == 0) continue;
+    const int count = state.hot(node).planned_cards ? 1 : ask.count;
+    const Reason reason = JudgeAsk(state, shape, ask, count, node, empty);
+    if (reason != Reason::kFits) return reason;
+  }
+  return Reason::kFits;
+}
 
 // `empty`: judge the node as if nothing ran on it.
 Verdict Judge(const ClusterState& state, ShapeId id, NodeId node, bool empty) {
@@ -50,30 +104,8 @@ Verdict Judge(const ClusterState& state, ShapeId id, NodeId node, bool empty) {
     }
     return {other ? Reason::kLabelOrTaint : Reason::kModelNotAllowed};
   }
-  if (shape.gpus > 0) {
-    int compute_ok = 0;
-    int both_ok = 0;
-    for (int i = 0; i < hot.cards; ++i) {
-      const CardState& card = state.card(node, i);
-      const std::string& model = state.model_name(ModelId(std::uint32_t{card.model}));
-      if (!shape.spec.models.empty() &&
-          std::find(shape.spec.models.begin(), shape.spec.models.end(), model) ==
-              shape.spec.models.end()) {
-        continue;
-      }
-      const std::int32_t milli =
-          empty ? (card.mode == CardMode::kShared || card.mode == CardMode::kExclusive
-                       ? card.compute_total
-                       : 0)
-                : state.CardFree(node)[static_cast<std::size_t>(i)];
-      if (milli < std::max(shape.milli, 1)) continue;
-      ++compute_ok;
-      const bool memory_ok = empty ? card.memory_total >= state.CardMemoryNeed(shape, card)
-                                   : state.CardFits(shape, node, i);  // what decisions ask
-      if (memory_ok) ++both_ok;
-    }
-    if (compute_ok < shape.gpus) return {Reason::kNoCardFree};
-    if (both_ok < shape.gpus) return {Reason::kCardMemoryShort};
+  if (const Reason reason = JudgeCards(state, shape, node, empty); reason != Reason::kFits) {
+    return {reason};
   }
   const std::int64_t cpu = empty ? cap.cpu : hot.cpu_free;
   const std::int64_t memory = empty ? cap.memory : hot.memory_free;
@@ -83,12 +115,18 @@ Verdict Judge(const ClusterState& state, ShapeId id, NodeId node, bool empty) {
   if (!state.IsPlanned(shape, node)) return {Reason::kFits};
   NodeDraft draft;
   if (empty) {
-    draft.LoadEmpty(state, node);
+    draft.LoadEmpty(state, node, shape);
   } else {
     draft.Load(state, node);
   }
   if (draft.PlanCards(shape, CardRule::kFirst, 0).fits) return {Reason::kFits};
   if (draft.FreeNics() < shape.nics) return {Reason::kNicShort};
+  const bool aligned =
+      shape.spec.numa != topology::NumaPolicy::kNone ||
+      (state.numa(node) != nullptr && state.numa(node)->policy != topology::NumaPolicy::kNone);
+  if (!aligned && (shape.lists_slices() || (shape.gpus > 0 && hot.planned_cards))) {
+    return {Reason::kSlicesApart};
+  }
   // Without its alignment the bandwidth is what is left to blame.
   if (shape.spec.bandwidth_required && !draft.HasBandwidth(shape)) return {Reason::kBandwidthShort};
   return {Reason::kNumaNotAligned};
@@ -104,9 +142,13 @@ std::string Text(const ReasonCount& count, const Shape& shape) {
     case Reason::kLabelOrTaint:
       return nodes + "node selector or taint does not match";
     case Reason::kModelNotAllowed:
-      return nodes + "no " + AllowedModels(shape.spec) + " card";
+      return nodes + NotAllowed(shape);
+    case Reason::kSlotsUsed:
+      return nodes + "share slots used up on cards that would serve";
     case Reason::kNoCardFree:
-      if (shape.milli == 0) return nodes + "no card that takes one more slice";
+      if (shape.milli == 0 || shape.lists_slices()) {
+        return nodes + "no card that takes one more slice";
+      }
       if (shape.gpus == 1) {
         return nodes + (shape.whole ? "no whole card free"
                                     : fmt::format("no card with {} milli free", shape.milli));
@@ -114,6 +156,12 @@ std::string Text(const ReasonCount& count, const Shape& shape) {
       return nodes + fmt::format("fewer than {} cards with {} milli free", shape.gpus, shape.milli);
     case Reason::kCardMemoryShort:
       return nodes + "card memory short on the cards with enough compute";
+    case Reason::kGuaranteedShort:
+      return nodes + "memory of the cards is free only by oversubscription, and the pod is guaranteed";
+    case Reason::kCardRule:
+      return nodes + "the cards' slices are of another QoS class or size, or no MIG slots in a row";
+    case Reason::kSlicesApart:
+      return nodes + "each slice fits a card, but not all of them together";
     case Reason::kCpuShort:
       return nodes + fmt::format("CPU short by {} milli or more", Grouped(count.least_short));
     case Reason::kMemoryShort:
@@ -140,9 +188,10 @@ std::string_view OutcomeKindName(OutcomeKind kind) {
 
 std::string_view ReasonKey(Reason reason) {
   static constexpr std::array<std::string_view, kReasons> kKeys = {
-      "fits",      "cordoned",          "label_or_taint", "model_not_allowed",
-      "no_card",   "card_memory_short", "cpu_short",      "memory_short",
-      "pod_limit", "numa_not_aligned",  "nic_short",      "bandwidth_short"};
+      "fits",          "cordoned",  "label_or_taint",    "model_not_allowed",
+      "slots_used",    "no_card",   "card_memory_short", "guaranteed_memory_short",
+      "card_rule",     "cpu_short", "memory_short",      "pod_limit",
+      "numa_not_aligned", "nic_short", "bandwidth_short", "slices_apart"};
   return kKeys[static_cast<std::size_t>(reason)];
 }
 

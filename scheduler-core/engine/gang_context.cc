@@ -140,7 +140,7 @@ void PlanPods(const ClusterState& state, const Shape& shape, std::int32_t count,
   if (count > 1 && problem.card_rule >= CardRule::kTopology && machine != nullptr && shape.whole &&
       !planned) {
     const CardSet fitting = draft->FittingCards(shape);
-    Shape all = shape;
+    CardWish all = WishOf(shape);
     all.gpus *= count;
     if (fitting.size() >= all.gpus) {
       together = PickWired(problem.card_rule, all, fitting, *machine);
@@ -152,7 +152,7 @@ void PlanPods(const ClusterState& state, const Shape& shape, std::int32_t count,
   for (std::int32_t i = 0; i < count; ++i) {
     CardPlan plan;
     if (shape.gpus > 0 && together.size() >= shape.gpus) {
-      plan.cards = PickWired(problem.card_rule, shape, together, *machine);
+      plan.cards = PickWired(problem.card_rule, WishOf(shape), together, *machine);
       plan.fits = plan.cards.size() == shape.gpus;
       together = CardSet(together.bits() & ~plan.cards.bits());
     } else {

@@ -16,6 +16,15 @@ constexpr std::uint32_t kMaxFrame = 64U << 20;
 
 std::uint64_t Checksum(std::string_view payload) { return DigestOf(payload).lo; }
 
+// The word after the version, so that a damaged version is not taken for another one. Versions
+// before 3 had 0 there.
+std::uint32_t VersionCheck(std::uint32_t version) {
+  if (version < 3) return 0;
+  Writer w;
+  w.U32(version);
+  return static_cast<std::uint32_t>(Checksum(w.Take()));
+}
+
 enum Tag : std::uint8_t {
   kPolicy = 1,
   kShape,
@@ -34,6 +43,9 @@ enum Tag : std::uint8_t {
   kGangDecision,
   kGangConfirmed,
   kGangReleased,
+  kCardCordoned = 40,
+  kCardMode,
+  kCardRules,
 };
 
 struct EncodeBody {
@@ -72,6 +84,22 @@ struct EncodeBody {
     w.Text(e.node);
     w.I64(e.card);
     w.U8(e.healthy ? 1 : 0);
+  }
+  void operator()(const CardCordoned& e) const {
+    w.U8(kCardCordoned);
+    w.Text(e.node);
+    w.I64(e.card);
+    w.U8(e.cordoned ? 1 : 0);
+  }
+  void operator()(const CardModeChanged& e) const {
+    w.U8(kCardMode);
+    w.Text(e.node);
+    w.I64(e.card);
+    w.U8(static_cast<std::uint8_t>(e.mode));
+  }
+  void operator()(const CardRulesSet& e) const {
+    w.U8(kCardRules);
+    w.Rules(e.rules);
   }
   void operator()(const PodObserved& e) const {
     w.U8(kPodObserved);
@@ -182,6 +210,25 @@ bool DecodeRecord(std::string_view payload, std::uint32_t version, JournalRecord
       record.body = EventRecord{std::move(e)};
       break;
     }
+    case kCardCordoned: {
+      CardCordoned e;
+      e.node = r.Text();
+      e.card = r.I32();
+      e.cordoned = r.U8() != 0;
+      record.body = EventRecord{std::move(e)};
+      break;
+    }
+    case kCardMode: {
+      CardModeChanged e;
+      e.node = r.Text();
+      e.card = r.I32();
+      e.mode = r.Enum(CardMode::kPassthrough);
+      record.body = EventRecord{std::move(e)};
+      break;
+    }
+    case kCardRules:
+      record.body = EventRecord{CardRulesSet{r.Rules()}};
+      break;
     case kPodObserved: {
       PodObserved e;
       e.uid = r.Uid();
@@ -280,7 +327,7 @@ bool DecodeRecord(std::string_view payload, std::uint32_t version, JournalRecord
 JournalBuffer::JournalBuffer() {
   Writer w;
   w.U32(kCodecVersion);
-  w.U32(0);
+  w.U32(VersionCheck(kCodecVersion));
   bytes_ = std::string(kJournalMagic) + w.Take();
 }
 
@@ -307,6 +354,7 @@ Result<JournalContents> ReadJournal(std::string_view bytes) {
     return Fail("journal", fmt::format("format version {}; this build reads up to {}", version,
                                        kCodecVersion));
   }
+  if (header.U32() != VersionCheck(version)) return Fail("journal", "the header is damaged");
   JournalContents out;
   std::size_t at = 16;
   out.valid_bytes = at;
@@ -346,12 +394,16 @@ std::string EncodeSnapshot(const SnapshotContents& contents) {
   Writer w;
   w.U64(contents.next_epoch);
   w.I64(contents.now.us);
+  w.U32(static_cast<std::uint32_t>(contents.rules.size()));
+  for (const CardRules& rules : contents.rules) w.Rules(rules);
   w.U32(static_cast<std::uint32_t>(contents.nodes.size()));
   for (const SnapshotNode& node : contents.nodes) {
     w.Node(node.spec);
     w.U8(node.cordoned ? 1 : 0);
     w.U32(static_cast<std::uint32_t>(node.unhealthy_cards.size()));
     for (const std::uint8_t c : node.unhealthy_cards) w.U8(c);
+    w.U32(static_cast<std::uint32_t>(node.cordoned_cards.size()));
+    for (const std::uint8_t c : node.cordoned_cards) w.U8(c);
   }
   w.U32(static_cast<std::uint32_t>(contents.shapes.size()));
   for (const RequestSpec& spec : contents.shapes) w.Spec(spec);
@@ -383,7 +435,7 @@ std::string EncodeSnapshot(const SnapshotContents& contents) {
   const std::string body = w.Take();
   Writer header;
   header.U32(kCodecVersion);
-  header.U32(0);
+  header.U32(VersionCheck(kCodecVersion));
   header.U64(Checksum(body));
   return std::string(kSnapshotMagic) + header.Take() + body;
 }
@@ -398,7 +450,7 @@ Result<SnapshotContents> DecodeSnapshot(std::string_view bytes) {
     return Fail("snapshot", fmt::format("format version {}; this build reads up to {}", version,
                                         kCodecVersion));
   }
-  header.U32();
+  if (header.U32() != VersionCheck(version)) return Fail("snapshot", "the header is damaged");
   if (header.U64() != Checksum(bytes.substr(24))) {
     return Fail("snapshot", "checksum does not match: the file is damaged");
   }
@@ -406,11 +458,17 @@ Result<SnapshotContents> DecodeSnapshot(std::string_view bytes) {
   SnapshotContents out;
   out.next_epoch = r.U64();
   out.now = SimTime{r.I64()};
+  for (std::uint32_t n = version >= 3 ? r.Count() : 0; n > 0 && r.ok(); --n) {
+    out.rules.push_back(r.Rules());
+  }
   for (std::uint32_t n = r.Count(); n > 0 && r.ok(); --n) {
     SnapshotNode node;
     node.spec = r.Node();
     node.cordoned = r.U8() != 0;
     for (std::uint32_t c = r.Count(); c > 0 && r.ok(); --c) node.unhealthy_cards.push_back(r.U8());
+    for (std::uint32_t c = version >= 3 ? r.Count() : 0; c > 0 && r.ok(); --c) {
+      node.cordoned_cards.push_back(r.U8());
+    }
     out.nodes.push_back(std::move(node));
   }
   for (std::uint32_t n = r.Count(); n > 0 && r.ok(); --n) out.shapes.push_back(r.Spec());

@@ -23,7 +23,7 @@
 
 namespace basalt {
 
-inline constexpr std::uint32_t kCodecVersion = 2;
+inline constexpr std::uint32_t kCodecVersion = 3;
 
 // Written first: what decided what follows. With the events after it, it is all a replay needs.
 struct PolicyRecord {
@@ -162,8 +162,10 @@ struct SnapshotNode {
   NodeSpec spec;
   bool cordoned = false;
   std::vector<std::uint8_t> unhealthy_cards;
+  std::vector<std::uint8_t> cordoned_cards;
 };
 struct SnapshotContents {
+  std::vector<CardRules> rules;
   std::vector<SnapshotNode> nodes;
   std::vector<RequestSpec> shapes;
   std::vector<SnapshotAllocation> allocations;

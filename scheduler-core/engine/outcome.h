@@ -71,17 +71,21 @@ enum class Reason : std::uint8_t {
   kFits,  // it does take it
   kCordoned,
   kLabelOrTaint,  // node selector or an untolerated taint
-  kModelNotAllowed,
+  kModelNotAllowed,  // model, vendor or UUID, or a slice that the models there do not have
+  kSlotsUsed,        // share slots of the cards
   kNoCardFree,       // no (or not enough) cards with the compute asked
   kCardMemoryShort,  // compute would fit, memory on the cards does not
+  kGuaranteedShort,  // memory would fit, but only by oversubscription
+  kCardRule,         // QoS class, slice size or MIG slots of what is on the cards
   kCpuShort,
   kMemoryShort,
   kPodLimit,
   kNumaNotAligned,  // amounts suffice, but not on NUMA nodes that the policy admits
   kNicShort,
   kBandwidthShort,  // enough cards, but no set of them with the bandwidth required
+  kSlicesApart,     // each slice would fit, but not all together
 };
-inline constexpr std::size_t kReasons = 12;
+inline constexpr std::size_t kReasons = 16;
 std::string_view ReasonKey(Reason reason);
 
 struct ReasonCount {

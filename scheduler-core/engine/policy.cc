@@ -15,7 +15,7 @@ CardSet ProposeOne(const PlacementContext& context, NodeId node, CardRule rule) 
   }
   const auto free = state.CardFree(node);
   return PickCards(
-      rule, shape, state.FittingCards(shape, node), state.machine(node), context.seed,
+      rule, WishOf(shape), state.FittingCards(shape, node), state.machine(node), context.seed,
       [free](int c) { return free[static_cast<std::size_t>(c)]; },
       [&](int c) { return state.card(node, c).memory_free; });
 }

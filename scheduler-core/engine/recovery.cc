@@ -20,6 +20,7 @@ std::string Engine::Snapshot() const {
   SnapshotContents contents;
   contents.next_epoch = next_epoch_;
   contents.now = now_;
+  contents.rules = state_.AllRules();
   for (std::size_t s = 0; s < state_.shape_count(); ++s) {
     contents.shapes.push_back(state_.shape(ShapeId(s)).spec);
   }
@@ -30,6 +31,9 @@ std::string Engine::Snapshot() const {
     for (int c = 0; c < state_.hot(node).cards; ++c) {
       if (!state_.card(node, c).healthy) {
         saved.unhealthy_cards.push_back(static_cast<std::uint8_t>(c));
+      }
+      if (state_.card(node, c).cordoned) {
+        saved.cordoned_cards.push_back(static_cast<std::uint8_t>(c));
       }
     }
     contents.nodes.push_back(std::move(saved));
@@ -66,6 +70,11 @@ Result<std::unique_ptr<Engine>> Engine::Restore(std::string_view snapshot, Confi
   Result<std::unique_ptr<Engine>> made = Create(std::move(policy), std::move(options));
   if (!made) return made;
   Engine& engine = **made;
+  for (const CardRules& rules : contents->rules) {
+    if (Status ok = engine.Apply(CardRulesSet{rules}, SimTime{}); !ok) {
+      return tl::unexpected<Error>(ok.error());
+    }
+  }
   for (const SnapshotNode& node : contents->nodes) {
     if (Status ok = engine.Apply(NodeAdded{node.spec}, SimTime{}); !ok) {
       return tl::unexpected<Error>(ok.error());
@@ -76,6 +85,12 @@ Result<std::unique_ptr<Engine>> Engine::Restore(std::string_view snapshot, Confi
         return Fail("snapshot", "an unhealthy card that the node does not have");
       }
       engine.state_.SetCardHealth(id, card, false);
+    }
+    for (const std::uint8_t card : node.cordoned_cards) {
+      if (card >= engine.state_.hot(id).cards) {
+        return Fail("snapshot", "a drained card that the node does not have");
+      }
+      engine.state_.SetCardCordoned(id, card, true);
     }
     if (node.cordoned) engine.state_.SetCordoned(id, true);
   }

@@ -87,6 +87,7 @@ struct RequestSpec {
 // a million cores, or a petabyte. Sums of free amounts then fit 32 bits with room to go negative.
 inline constexpr std::int64_t kMaxAmount = 1'000'000'000;
 inline constexpr int kMaxNicsPerNode = 32;
+inline constexpr int kMaxMemoryRatio = 200;  // percent of a card's memory that may be handed out
 inline constexpr std::size_t kMaxContainers = 64;
 
 // Refuses what no cluster could mean: negative amounts, milli out of range, more than 64 cards,
@@ -116,8 +117,16 @@ struct Shape {
   bool planned = false;
   CardAsk ask;  // of each card, where containers do not ask by themselves
   std::vector<CardAsk> container_asks;  // by container; empty: all slices are `ask`
-  bool picks_cards = false;  // vendors, models to avoid or UUIDs: each card is looked at
-  std::int32_t total_milli() const { return gpus * milli; }
+  bool picks_uuids = false;
+  // Free compute is all that counts on a node whose cards are plain (NodeHot::complex is false).
+  bool plain = true;
+  std::int32_t ratio_percent = 0;     // RequestSpec::memory_ratio_percent
+  std::uint8_t qos = 0;               // 0: none
+  std::int32_t milli_sum = 0;         // over all slices
+  std::vector<std::uint8_t> serving;  // by ModelId: models that the request may have
+  std::int32_t total_milli() const { return milli_sum; }
+  // The pod's slices are planned together, and listed in what it takes.
+  bool lists_slices() const { return !container_asks.empty(); }
 };
 
 // "2 x 1000m T4|A10, 12 CPU, 48 GiB": what messages and reports call a shape.

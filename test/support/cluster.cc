@@ -124,9 +124,10 @@ std::string CheckDerived(const ClusterState& state) {
     for (int c = 0; c < hot.cards; ++c) {
       const CardState& card = state.card(node, c);
       const bool usable =
-          card.healthy && card.mode != CardMode::kMig && card.mode != CardMode::kPassthrough;
+          card.healthy && !card.cordoned && (card.mode != CardMode::kMig || card.serves);
       bool takes_more = usable && card.free_milli > 0;
-      if (card.mode == CardMode::kExclusive && card.slices != 0) takes_more = false;
+      const bool alone = card.mode == CardMode::kExclusive || card.mode == CardMode::kPassthrough;
+      if (alone && card.slices != 0) takes_more = false;
       if (card.slots > 0 && card.slices >= card.slots) takes_more = false;
       const std::int64_t free = takes_more ? card.free_milli : 0;
       if (free != state.CardFree(node)[static_cast<std::size_t>(c)]) {

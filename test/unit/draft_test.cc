@@ -207,7 +207,7 @@ TEST(Draft, EmptyIsAsIfNothingRanAndNothingWasBroken) {
   NodeDraft now;
   now.Load(state, a);
   NodeDraft empty;
-  empty.LoadEmpty(state, a);
+  empty.LoadEmpty(state, a, state.shape(request.shape));
   EXPECT_EQ(now.Copies(state.shape(request.shape), 99), 0);
   EXPECT_EQ(empty.Copies(state.shape(request.shape), 99), 4);
 }

@@ -55,7 +55,7 @@ struct Card {
   Index node = kNone;
   std::int32_t number = 0;
   bool passthrough = false;
-  CardMove move = CardMove::kNo;
+  CardMove move = CardMove::kNo;  // to the other mode
   std::int64_t move_since = 0;
   std::vector<Index> slices;
   bool dirty = false;

@@ -52,7 +52,7 @@ Status World::SetUp() {
   SetUpServices();
   SetUpUsers();
   SetUpBatch();
-  SetUpPools();
+  if (Status ok = SetUpPools(); !ok) return ok;
   for (Index i = 0; i < spec_.maintenance.size(); ++i) {
     const MaintenanceSpec& work = spec_.maintenance[i];
     const bool known = std::any_of(groups_.begin(), groups_.end(), [&](const Group& group) {

@@ -174,8 +174,9 @@ class World {
   double WiringStretch(Index unit);
 
   // --- pools ---
-  void SetUpPools();
+  Status SetUpPools();
   void DecidePools();
+  void DecidePool(Index cluster);
   void MoveCard(Index card);
   void CardEmptied(Index card);
   void CardDrained(Index card);
@@ -221,8 +222,7 @@ class World {
   std::int64_t totals_at_ = 0;
   SeriesBook series_;
   PoolResult pool_result_;
-  std::vector<Index> pool_groups_;
-  std::int64_t moving_ = 0, moving_to_passthrough_ = 0;
+  std::vector<std::vector<Index>> pool_groups_;  // by cluster
 
   std::vector<Index> dirty_cards_, dirty_nodes_, dirty_units_, dirty_services_;
   std::vector<Index> want_pass_;

@@ -139,10 +139,10 @@ void World::Ready(Index u) {
   Unit& unit = units_[u];
   WorkAccount& account = works_[unit.work].account;
   unit.phase = Phase::kRunning;
-  if (unit.measured) {
+  if (unit.queued >= measured_from_) {
     account.waits.push_back(static_cast<double>(now_ - unit.queued) / 1e6);
-    if (!unit.placed_before) ++account.started;
   }
+  if (unit.measured && !unit.placed_before) ++account.started;
   if (unit.placed_before) ++account.restarts;
   unit.placed_before = true;
   if (unit.began_at < 0) unit.began_at = now_;

@@ -4,8 +4,8 @@
 //
 // The rule, every decide_every_us and in each cluster: what waits for one mode and does not fit its
 // free cards takes as many cards of the other mode as it lacks, those first that have the least on
-// them, within the limits of PoolSpec. Only one mode can lack cards while the other has free ones,
-// so the pools do not swing unless the demand does; when both lack, nothing moves.
+// them, within the limits of PoolSpec. When both modes lack cards, nothing moves. A card that is
+// still not empty at the next decision is chosen again or kept: another may have become empty.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -53,6 +53,14 @@ void World::DecidePools() {
 
 void World::DecidePool(Index c) {
   const PoolSpec& pools = spec_.pools;
+  for (const Index g : pool_groups_[c]) {
+    const Group& group = groups_[g];
+    const Index first = group.spec->count > 0 ? nodes_[group.first_node].first_card : 0;
+    const Index end = first + static_cast<Index>(group.spec->count * group.spec->cards);
+    for (Index card = first; card < end; ++card) {
+      if (cards_[card].move == CardMove::kEmptying) KeepCard(card);
+    }
+  }
   std::int64_t all = 0, moving = 0, passthrough = 0;  // cards; moving ones count where they go
   std::int64_t free_passthrough = 0, free_milli = 0, coming = 0, coming_milli = 0;
   struct Candidate {
@@ -134,6 +142,18 @@ void World::MoveCard(Index c) {
       TellToLeave(slices_[s].unit, Leave::kEvicted);
     }
   }
+}
+
+void World::KeepCard(Index c) {
+  Card& card = cards_[c];
+  const Node& node = nodes_[card.node];
+  pool_result_.emptying_hours += static_cast<double>(now_ - card.move_since) / 3.6e9;
+  card.move = CardMove::kNo;
+  (card.passthrough ? passthrough_ : shared_) += 1;
+  BASALT_CHECK(
+      Apply(clusters_[node.cluster], CardCordoned{node.name, card.number, false}).has_value());
+  ++clusters_[node.cluster].freed;
+  WantPass(node.cluster);
 }
 
 void World::CardEmptied(Index c) {

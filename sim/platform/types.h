@@ -153,6 +153,7 @@ struct Unit {
   std::uint32_t version = 0;   // of its completion
   std::int64_t submitted = 0;  // first
   std::int64_t queued = 0;     // this time
+  std::int64_t waits_since = 0;  // in a queue
   std::int64_t need_at = -1;   // its user has waited for it since, after a reclaim
   std::int64_t ready_at = 0;
   std::int64_t began_at = -1;  // worked first

@@ -287,7 +287,6 @@ void World::WarmupEnd() {
   for (Cluster& cluster : clusters_) cluster.overflowed_in = 0;
   pool_result_ = PoolResult{};
   waited_us_ = 0;
-  waited_ = 0;
   down_us_ = 0;
 }
 

@@ -94,6 +94,7 @@ class World {
   void GivePlaces(Index unit);
   void LoseWork(Unit& unit);
   void CountWaiting(const Unit& unit, int sign);
+  void BeginWaiting(Unit& unit);
   void StopWaiting(const Unit& unit);
   PodUid JobUid(Index unit) const;
   PodUid MemberUid(Index unit, std::int32_t member) const;
@@ -178,6 +179,7 @@ class World {
   void DecidePools();
   void DecidePool(Index cluster);
   void MoveCard(Index card);
+  void KeepCard(Index card);
   void CardEmptied(Index card);
   void CardDrained(Index card);
 
@@ -217,7 +219,6 @@ class World {
   std::int64_t down_cards_ = 0;
   double cost_rate_ = 0;  // per hour
   double waited_us_ = 0;  // of units that stopped waiting
-  std::int64_t waited_ = 0;
   double down_us_ = 0;
   std::int64_t totals_at_ = 0;
   SeriesBook series_;

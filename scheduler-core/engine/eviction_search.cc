@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <queue>
+#include <tuple>
 #include <utility>
 
 #include "scheduler-core/base/check.h"
@@ -19,6 +20,8 @@ constexpr std::int64_t kLongest = 100LL * 366 * 86'400 * 1'000'000;
 constexpr std::size_t kMostExact = 12;            // candidates of a node that are searched exactly
 constexpr std::uint64_t kMostExactSteps = 20'000;  // of one request
 constexpr std::size_t kMostPriorities = 16;       // beyond this the lowest is found by halving
+// Candidates x nodes up to which a gang's victims are looked for in more than one way.
+constexpr std::size_t kSmall = 4096;
 
 std::int64_t Saturated(Wide v) {
   constexpr std::int64_t kMost = std::numeric_limits<std::int64_t>::max();
@@ -189,7 +192,7 @@ bool EvictionSearch::KeepsGuarantees(const Candidate& c, const Amounts& held) co
 
 bool EvictionSearch::RulesAllow(Candidate& c) {
   const Allocation& a = *c.pod;
-  if (a.standing->priority > limit_) return false;
+  if (frozen_ || a.standing->priority > limit_) return false;
   const QueueTree& tree = engine_.queues();
   if (inside_.valid() && !(a.queue.valid() && tree.IsUnder(a.queue, inside_))) return false;
   if (c.budget >= 0 && budgets_[static_cast<std::size_t>(c.budget)] <= 0 && !break_budgets_) {
@@ -263,6 +266,7 @@ bool EvictionSearch::Admit(std::uint32_t index, NodeId local) {
     }
     group.cost.gangs = 1;
     group.broken_gang = c.gang;
+    gang->broken = true;
   }
   std::size_t gone = 0;
   for (const std::uint32_t member : group.members) {
@@ -284,6 +288,7 @@ void EvictionSearch::UndoTo(const Mark& mark) {
     Group& group = groups_.back();
     if (!group.returned) {
       for (const std::uint32_t member : group.members) Evicted(candidates_[member], -1);
+      SetBroken(group, false);
     }
     groups_.pop_back();
   }
@@ -298,13 +303,26 @@ void EvictionSearch::ComeBack(Group& group, NodeId local) {
       tx_.Take(c.pod->node, c.pod->shape, c.pod->cards, c.pod->numa);
     }
   }
+  SetBroken(group, false);
   group.returned = true;
 }
 
 void EvictionSearch::LeaveAgain(Group& group, const Mark& before) {
   tx_.Rollback(before.log);
   for (const std::uint32_t member : group.members) Evicted(candidates_[member], +1);
+  SetBroken(group, true);
   group.returned = false;
+}
+
+bool EvictionSearch::MayComeBack(const Group& group) const {
+  if (group.returned) return false;
+  const std::int32_t gang = candidates_[group.members.front()].gang;
+  return gang < 0 || group.broken_gang >= 0 || !gangs_[static_cast<std::size_t>(gang)].broken;
+}
+
+void EvictionSearch::SetBroken(const Group& group, bool broken) {
+  if (group.broken_gang < 0) return;
+  gangs_[static_cast<std::size_t>(group.broken_gang)].broken = broken;
 }
 
 EvictionCost EvictionSearch::Total() const {
@@ -374,6 +392,7 @@ std::optional<EvictionSearch::Offer> EvictionSearch::Evaluate(ShapeId shape, Nod
   for (std::size_t i = chosen; i-- > 0;) {
     const Mark here = Now();
     Group& group = groups_[start.groups + i];
+    if (!MayComeBack(group)) continue;
     ComeBack(group, node);
     if (CopiesOn(shape, node, most) >= offer.places) continue;
     LeaveAgain(group, here);
@@ -511,7 +530,7 @@ bool EvictionSearch::PlaceMany(std::size_t task, ShapeId shape, std::int32_t nee
     }
     if (!TakePlaces(task, shape, node, offer->places)) return false;
     need -= offer->places;
-    if (best_ && Total() >= best_->cost) return false;
+    if (!frozen_ && best_ && Total() >= best_->cost) return false;
     heap.push({EvictionCost{}, 1, top.order});
     for (std::size_t g = before; g < groups_.size(); ++g) {
       if (groups_[g].broken_gang < 0) continue;  // its members have left other nodes, too
@@ -660,7 +679,7 @@ bool EvictionSearch::MakeQuota(const Ask& ask) {
 void EvictionSearch::Reprieve(const Ask& ask) {
   for (std::size_t g = groups_.size(); g-- > 0;) {
     Group& group = groups_[g];
-    if (group.returned) continue;
+    if (!MayComeBack(group)) continue;
     const Mark here = Now();
     bool fits = true;
     for (const std::uint32_t member : group.members) {
@@ -754,8 +773,64 @@ bool EvictionSearch::Try(const Ask& ask, std::int32_t priority, bool break_budge
     found = Settled(ask);
   }
   if (found) Keep();
+  std::vector<std::uint32_t> victims;
+  for (const Group& group : groups_) {
+    if (!group.returned && !group.members.empty()) victims.push_back(group.members.front());
+  }
   UndoTo(start);
+  if (gang_ == nullptr || candidates_.size() * state_.order().size() > kSmall) return found;
+  if (found) Shrink(ask, std::move(victims), start);
+  if (mode == Mode::kRoom) TryGreed(ask, start);
   return found;
+}
+
+bool EvictionSearch::Refit(const Ask& ask, const std::vector<std::uint32_t>& victims,
+                           const Mark& start) {
+  UndoTo(start);
+  for (const std::uint32_t index : victims) {
+    if (!candidates_[index].evicted && !Admit(index, NodeId())) return false;
+  }
+  frozen_ = true;
+  const bool fits = FindPlaces(ask);
+  frozen_ = false;
+  return fits && !QuotaRefusalNow(ask);
+}
+
+void EvictionSearch::Shrink(const Ask& ask, std::vector<std::uint32_t> victims,
+                            const Mark& start) {
+  for (std::size_t i = victims.size(); i-- > 0;) {
+    std::vector<std::uint32_t> fewer = victims;
+    fewer.erase(fewer.begin() + static_cast<std::ptrdiff_t>(i));
+    if (Refit(ask, fewer, start)) victims = std::move(fewer);
+  }
+  if (Refit(ask, victims, start) && Settled(ask)) Keep();
+  UndoTo(start);
+}
+
+// As kube-scheduler, over all nodes: the cheapest first until it fits, and what was not needed back.
+void EvictionSearch::TryGreed(const Ask& ask, const Mark& start) {
+  std::vector<std::uint32_t> order(candidates_.size());
+  for (std::uint32_t i = 0; i < order.size(); ++i) order[i] = i;
+  std::sort(order.begin(), order.end(), [this](std::uint32_t x, std::uint32_t y) {
+    const Candidate& a = candidates_[x];
+    const Candidate& b = candidates_[y];
+    const std::int32_t p = a.pod->standing->priority;
+    const std::int32_t q = b.pod->standing->priority;
+    return std::tie(p, a.lost, a.pod->uid) < std::tie(q, b.lost, b.pod->uid);
+  });
+  std::vector<std::uint32_t> victims;
+  for (const std::uint32_t index : order) {
+    UndoTo(start);
+    for (const std::uint32_t before : victims) {
+      if (!candidates_[before].evicted) BASALT_CHECK(Admit(before, NodeId()));
+    }
+    if (candidates_[index].evicted || !Admit(index, NodeId())) continue;
+    victims.push_back(index);
+    if (!Refit(ask, victims, start)) continue;
+    Shrink(ask, std::move(victims), start);
+    break;
+  }
+  UndoTo(start);
 }
 
 void EvictionSearch::Solve(const Ask& ask) {

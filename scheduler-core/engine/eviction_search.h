@@ -11,6 +11,8 @@
 //     it may be the next. A single pod's node with few candidates is searched exactly.
 //  4. Reprieve: in reverse order, whoever fits back beside the places is no victim. So no proper
 //     subset of the victims would do for these places.
+//  5. Gangs on small clusters: also whether fewer victims would do with other places, and what
+//     plain greed over all nodes finds; the cheapest counts.
 // Whether something fits is always the state's own answer.
 #pragma once
 
@@ -69,6 +71,7 @@ class EvictionSearch {
     const Gang* gang = nullptr;
     std::vector<std::uint32_t> members;  // candidates
     std::vector<std::int32_t> spare;     // by task: how many may go before the gang breaks
+    bool broken = false;                 // all have gone
   };
   // Candidates that left in one step: one pod, or all that is left of a gang.
   struct Group {
@@ -125,9 +128,12 @@ class EvictionSearch {
   // Evicts the candidate, and its gang where it breaks. `local`: gives back only what is there.
   bool Admit(std::uint32_t candidate, NodeId local);
   void Leave(Candidate& c, Group* group, bool give);
+  // Who went before its gang broke comes back after the gang only.
+  bool MayComeBack(const Group& group) const;
   void ComeBack(Group& group, NodeId local);
   // Takes back ComeBack, with the state as it was before.
   void LeaveAgain(Group& group, const Mark& before);
+  void SetBroken(const Group& group, bool broken);
   void Evicted(Candidate& c, int sign);
   EvictionCost Total() const;
 
@@ -149,6 +155,10 @@ class EvictionSearch {
   std::optional<QuotaRefusal> QuotaRefusalNow(const Ask& ask) const;
   Amounts Wanted(const Ask& ask) const;
   void Reprieve(const Ask& ask);
+  // Places with these victims (one of each group, in order) and nobody else.
+  bool Refit(const Ask& ask, const std::vector<std::uint32_t>& victims, const Mark& start);
+  void Shrink(const Ask& ask, std::vector<std::uint32_t> victims, const Mark& start);
+  void TryGreed(const Ask& ask, const Mark& start);
   bool Settled(const Ask& ask) const;
   bool UnderRatio(const Ask& ask, QueueId victim) const;
   void Keep();
@@ -181,6 +191,7 @@ class EvictionSearch {
   QueueId inside_;                 // victims only from below here; invalid: from anywhere
   std::int32_t limit_ = 0;         // the highest priority of a victim
   bool break_budgets_ = false;
+  bool frozen_ = false;  // nobody may be evicted any more
   std::uint64_t exact_steps_ = 0;
 
   // The gang; null for a pod.

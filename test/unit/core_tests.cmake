@@ -54,6 +54,13 @@ basalt_test(gang_oracle_test
 basalt_test(job_scheduler_test
   SOURCES ${core_unit}/job_scheduler_test.cc ${core_unit}/job_scheduler_oracle_test.cc
   LINK basalt_test_support)
+basalt_test(eviction_test
+  SOURCES ${core_unit}/eviction_test.cc ${core_unit}/quotas_test.cc
+          ${core_unit}/eviction_journal_test.cc
+  LINK basalt_test_support)
+basalt_test(eviction_oracle_test
+  SOURCES ${core_unit}/eviction_oracle_test.cc
+  LINK basalt_test_support)
 basalt_test(gang_threads_test
   SOURCES ${core_unit}/gang_threads_test.cc
   LINK basalt_test_support Threads::Threads

@@ -74,7 +74,8 @@ std::int64_t WaterFill(std::int64_t amount, std::span<const FillItem> items,
   std::int64_t left = amount;
   for (const std::uint32_t i : open) {
     const Wide exact = Times(items[i].weight, amount);
-    const auto part = static_cast<std::int64_t>(exact / weight);
+    const auto narrow = static_cast<std::int64_t>(exact);  // 128-bit division is dear
+    const auto part = narrow == exact ? narrow / weight : static_cast<std::int64_t>(exact / weight);
     out[i] += part;
     left -= part;
     parts.push_back({i, exact - Times(part, weight)});

@@ -30,73 +30,115 @@ void FairShares::Divide(const QueueTree& tree, const DivisionOptions& options,
   BASALT_CHECK(options.usage_factor_milli >= 0 && options.usage_factor_milli <= 100'000);
   BASALT_CHECK(options.usage_factor_milli == 0 || usage != nullptr);
   shares_.resize(tree.slots());
-  request_.resize(tree.slots(), 0);
-  given_.resize(tree.slots(), 0);
   for (Amounts& share : shares_) share.Clear();
   if (options.rule == ShareRule::kDominant) return DivideByDominance(tree);
+  Gather(tree);
   for (std::size_t r = 0; r < tree.resources().size(); ++r) {
     DivideResource(tree, options, usage, ResourceId(r));
+  }
+  for (std::size_t i = 0; i < rows_.size(); ++i) {
+    for (std::size_t r = tree.resources().size(); r-- > 0;) {  // the last first: one allocation
+      const std::int64_t given = given_[r * rows_.size() + i];
+      if (given != 0) shares_[rows_[i].queue].Set(ResourceId(r), given);
+    }
+  }
+}
+
+// Level by level, so that the children of one queue stand together, by priority; and for each
+// resource the claims of all queues in that order. One walk over the queues instead of one for each
+// resource: they are large and lie apart.
+void FairShares::Gather(const QueueTree& tree) {
+  rows_.clear();
+  rows_.push_back({QueueTree::kRoot, 0, 0, 0});
+  for (std::size_t i = 0; i < rows_.size(); ++i) {
+    const std::vector<QueueId>& children = tree.children(rows_[i].queue);
+    rows_[i].begin = static_cast<std::uint32_t>(rows_.size());
+    rows_[i].end = static_cast<std::uint32_t>(rows_.size() + children.size());
+    for (const QueueId child : children) {
+      rows_.push_back({child, static_cast<std::uint32_t>(i), 0, 0});
+    }
+    std::stable_sort(rows_.begin() + rows_[i].begin, rows_.end(), [&](const Row& a, const Row& b) {
+      return tree.spec(a.queue).priority > tree.spec(b.queue).priority;
+    });
+  }
+  const std::size_t resources = tree.resources().size();
+  claims_.resize(rows_.size() * resources);
+  given_.assign(rows_.size() * resources, 0);
+  for (std::size_t i = 0; i < rows_.size(); ++i) {
+    const QueueId queue = rows_[i].queue;
+    const QueueSpec& spec = tree.spec(queue);
+    const bool leaf = tree.IsLeaf(queue);
+    for (std::size_t k = 0; k < resources; ++k) {
+      const ResourceId r(k);
+      ShareClaim& claim = claims_[k * rows_.size() + i];
+      claim = {tree.guarantee(queue)[r],
+               tree.deserved(queue)[r],
+               0,
+               spec.weight,
+               spec.weight,
+               spec.priority};
+      if (leaf) {
+        const std::int64_t request = tree.allocated(queue)[r] + tree.pending(queue)[r];
+        claim.limit = std::min(request, tree.capacity(queue)[r]);
+      }
+    }
   }
 }
 
 void FairShares::DivideResource(const QueueTree& tree, const DivisionOptions& options,
                                 const DecayedUsage* usage, ResourceId r) {
-  const std::vector<QueueId>& order = tree.order();
-  for (const QueueId queue : order) request_[queue] = 0;
-  for (std::size_t i = order.size(); i-- > 0;) {  // children first
-    const QueueId queue = order[i];
-    if (tree.IsLeaf(queue)) request_[queue] = tree.allocated(queue)[r] + tree.pending(queue)[r];
-    request_[queue] = std::min(request_[queue], tree.capacity(queue)[r]);
-    if (queue != QueueTree::kRoot) request_[tree.parent(queue)] += request_[queue];
-  }
-  if (request_[QueueTree::kRoot] == 0) return;
-  given_[QueueTree::kRoot] = request_[QueueTree::kRoot];
-  for (const QueueId queue : order) {
-    if (given_[queue] != 0) shares_[queue].Set(r, given_[queue]);
-    const std::vector<QueueId>& children = tree.children(queue);
-    if (children.empty()) continue;
-    claims_.clear();
-    std::int64_t wanted = 0;
-    for (const QueueId child : children) {
-      const std::int64_t weight = tree.spec(child).weight;
-      claims_.push_back({tree.guarantee(child)[r], tree.deserved(child)[r], request_[child], weight,
-                         weight, tree.spec(child).priority});
-      wanted += request_[child];
+  const std::span<ShareClaim> claims(&claims_[r.index() * rows_.size()], rows_.size());
+  const std::span<std::int64_t> given(&given_[r.index() * rows_.size()], rows_.size());
+  for (std::size_t i = rows_.size(); i-- > 0;) {  // children first
+    if (rows_[i].begin < rows_[i].end) {
+      claims[i].limit = std::min(claims[i].limit, tree.capacity(rows_[i].queue)[r]);
     }
-    if (wanted <= given_[queue]) {
+    if (i > 0) claims[rows_[i].parent].limit += claims[i].limit;
+  }
+  given[0] = claims[0].limit;
+  for (std::size_t i = 0; i < rows_.size(); ++i) {
+    const std::size_t count = rows_[i].end - rows_[i].begin;
+    if (count == 0 || given[i] == 0) continue;
+    const std::span<ShareClaim> children = claims.subspan(rows_[i].begin, count);
+    const std::span<std::int64_t> out = given.subspan(rows_[i].begin, count);
+    std::int64_t wanted = 0;
+    for (const ShareClaim& child : children) wanted += child.limit;
+    if (wanted <= given[i]) {
       // Nothing to divide, except that weight 0 never borrows.
-      for (std::size_t i = 0; i < children.size(); ++i) {
-        const ShareClaim& c = claims_[i];
-        given_[children[i]] = c.weight > 0 ? c.limit : std::min(c.limit, c.deserved);
+      for (std::size_t k = 0; k < count; ++k) {
+        const ShareClaim& c = children[k];
+        out[k] = c.weight > 0 ? c.limit : std::min(c.limit, c.deserved);
       }
       continue;
     }
-    if (options.usage_factor_milli > 0) WeighByUsage(tree, options, *usage, queue, r);
-    out_.assign(children.size(), 0);
-    DivideAmount(given_[queue], claims_, out_, &scratch_);
-    for (std::size_t i = 0; i < children.size(); ++i) given_[children[i]] = out_[i];
+    if (options.usage_factor_milli > 0) {
+      WeighByUsage(tree, options, *usage, rows_[i].begin, children, r);
+    }
+    DivideAmount(given[i], children, out, &scratch_);
   }
 }
 
 void FairShares::WeighByUsage(const QueueTree& tree, const DivisionOptions& options,
-                              const DecayedUsage& usage, QueueId parent, ResourceId r) {
+                              const DecayedUsage& usage, std::size_t first_row,
+                              std::span<ShareClaim> children, ResourceId r) const {
   const std::int64_t total = tree.total()[r];
   if (total == Limits::kNone || total <= 0) return;
-  const std::vector<QueueId>& children = tree.children(parent);
-  std::map<std::int32_t, std::int64_t> weights;  // by priority
   const auto wants = [](const ShareClaim& c) { return c.limit > c.deserved && c.weight > 0; };
-  for (const ShareClaim& claim : claims_) {
-    if (wants(claim)) weights[claim.priority] += claim.weight;
-  }
-  for (std::size_t i = 0; i < children.size(); ++i) {
-    ShareClaim& claim = claims_[i];
-    if (!wants(claim)) continue;
-    const std::int64_t normal = claim.weight * kWeightOne / weights[claim.priority];
-    const auto used = static_cast<std::int64_t>(static_cast<Wide>(usage.usage(children[i], r)) *
-                                                kWeightOne / total);
-    const std::int64_t bonus = static_cast<std::int64_t>(
-        static_cast<Wide>(options.usage_factor_milli) * (normal - used) / 1000);
-    claim.weight = std::max<std::int64_t>(0, normal + bonus);
+  for (std::size_t begin = 0, end = 0; begin < children.size(); begin = end) {
+    std::int64_t weights = 0;  // of one priority
+    for (; end < children.size() && children[end].priority == children[begin].priority; ++end) {
+      if (wants(children[end])) weights += children[end].weight;
+    }
+    for (std::size_t i = begin; i < end; ++i) {
+      ShareClaim& claim = children[i];
+      if (!wants(claim)) continue;
+      const std::int64_t normal = claim.weight * kWeightOne / weights;
+      const auto used = static_cast<std::int64_t>(
+          static_cast<Wide>(usage.usage(rows_[first_row + i].queue, r)) * kWeightOne / total);
+      const auto bonus = static_cast<std::int64_t>(static_cast<Wide>(options.usage_factor_milli) *
+                                                   (normal - used) / 1000);
+      claim.weight = std::max<std::int64_t>(0, normal + bonus);
+    }
   }
 }
 

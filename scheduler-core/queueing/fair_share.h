@@ -2,12 +2,14 @@
 //
 // The division goes top-down: the root's share is the cluster's total; each queue's share is
 // divided over its children, who never get more than they request (allocated + pending) or their
-// capacities allow. Sources: KAI Scheduler's proportion plugin (deserved first, then by priority
+// capacities allow. Units that do not divide go by largest remainder, then priority, then stored
+// order. Sources: KAI Scheduler's proportion plugin (deserved first, then by priority
 // and weight, time-based fairness), DRF (NSDI'11).
 #pragma once
 
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "scheduler-core/queueing/division.h"
@@ -44,16 +46,23 @@ class FairShares {
   const Amounts& share(QueueId queue) const { return shares_[queue]; }
 
  private:
+  struct Row {
+    QueueId queue;
+    std::uint32_t parent;      // row
+    std::uint32_t begin, end;  // rows of its children
+  };
+  void Gather(const QueueTree& tree);
   void DivideResource(const QueueTree& tree, const DivisionOptions& options,
                       const DecayedUsage* usage, ResourceId resource);
   void WeighByUsage(const QueueTree& tree, const DivisionOptions& options,
-                    const DecayedUsage& usage, QueueId parent, ResourceId resource);
+                    const DecayedUsage& usage, std::size_t first_row,
+                    std::span<ShareClaim> children, ResourceId resource) const;
   void DivideByDominance(const QueueTree& tree);
 
   IdVector<QueueId, Amounts> shares_;
-  IdVector<QueueId, std::int64_t> request_, given_;  // of one resource
-  std::vector<ShareClaim> claims_;
-  std::vector<std::int64_t> out_;
+  std::vector<Row> rows_;
+  std::vector<ShareClaim> claims_;   // by resource, by row
+  std::vector<std::int64_t> given_;  // the same
   FillScratch scratch_;
 };
 

@@ -140,10 +140,7 @@ void ReclaimPlan::GiveBack(QueueId victim, const Amounts& held) {
 bool ReclaimPlan::Settled() const {
   for (std::size_t i = 0; i + 1 < path_.size(); ++i) {
     const QueueId meeting = path_[i + 1];
-    const std::vector<QueueId>& siblings = tree_.children(meeting);
-    const bool gave = std::any_of(siblings.begin(), siblings.end(), [&](QueueId sibling) {
-      return sibling != path_[i] && !taken_[sibling].IsZero();
-    });
+    const bool gave = taken_[meeting] != taken_[path_[i]];  // somebody beside the path
     if (gave && !LevelUnder(meeting)) return false;
   }
   return !tree_.Refusal(ask_.queue, ask_.request, ask_.preemptible, &taken_);

@@ -103,7 +103,10 @@ void AddExplain(CLI::App* app, Context* context);
 void AddSnapshot(CLI::App* app, Context* context);
 void AddBench(CLI::App* app, Context* context);
 void AddReport(CLI::App* app, Context* context);
+void AddReportUsage(CLI::App* report, Context* context);
+void AddPlan(CLI::App* app, Context* context);
 void AddTopo(CLI::App* app, Context* context);
+void AddDevices(CLI::App* app, Context* context);
 void AddTopoCompare(CLI::App* topo, Context* context);
 void AddTopoNetwork(CLI::App* topo, Context* context);
 

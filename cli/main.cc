@@ -42,8 +42,10 @@ int main(int argc, char** argv) {
   AddExplain(app.add_subcommand("explain", "why a request is placed where, or not"), &context);
   AddSnapshot(app.add_subcommand("snapshot", "make, show and recover engine states"), &context);
   AddBench(app.add_subcommand("bench", "gate a change on decisions and work"), &context);
-  AddReport(app.add_subcommand("report", "an HTML report from saved runs"), &context);
+  AddReport(app.add_subcommand("report", "an HTML report from saved runs; measured use"), &context);
+  AddPlan(app.add_subcommand("plan", "how far one may oversubscribe"), &context);
   AddTopo(app.add_subcommand("topo", "machines: drawing, bandwidth, card choice"), &context);
+  AddDevices(app.add_subcommand("devices", "card models; what a pod becomes on each"), &context);
 
   if (argc > 1 && argv[1][0] != '-') {
     const std::string_view name(argv[1]);

@@ -1,4 +1,5 @@
-// `basalt report`: the HTML page from data that `basalt sim --report FILE.json` saved.
+// `basalt report`: the HTML page from data that `basalt sim --report FILE.json` saved, and
+// `basalt report usage` (cli/report_usage.cc).
 #include "cli/common.h"
 #include "report/html.h"
 
@@ -10,11 +11,14 @@ void AddReport(CLI::App* app, Context* context) {
     std::string out;
   };
   auto o = std::make_shared<Options>();
-  app->add_option("data", o->data, "saved by basalt sim --report FILE.json")
-      ->required()
-      ->type_name("FILE");
-  app->add_option("--out", o->out, "page to write")->required()->type_name("FILE");
-  app->callback([o, context] {
+  app->add_option("data", o->data, "saved by basalt sim --report FILE.json")->type_name("FILE");
+  app->add_option("--out", o->out, "page to write")->type_name("FILE");
+  AddReportUsage(app->add_subcommand("usage", "allocated against used"), context);
+  app->callback([app, o, context] {
+    // Both are required, but not by the subcommand.
+    if (!app->get_subcommands().empty()) return;
+    if (o->data.empty()) throw CLI::RequiredError("data");
+    if (o->out.empty()) throw CLI::RequiredError("--out");
     const auto text = ReadFile(o->data, std::size_t{1} << 30);
     if (!text) return context->BadInput(text.error());
     const auto json = nlohmann::json::parse(*text, nullptr, false);

@@ -100,12 +100,14 @@ void AddTrace(CLI::App* app, Context* context) {
   auto i = std::make_shared<ImportOptions>();
   std::string formats;
   for (const trace::Importer& importer : trace::Importers()) {
-    formats += fmt::format("{}{} ({})", formats.empty() ? "" : "; ", importer.name, importer.files);
+    formats += fmt::format("{}{}: {} ({})", formats.empty() ? "" : "; ", importer.name,
+                           importer.help, importer.files);
   }
   import->add_option("--format", i->format, formats)->capture_default_str();
-  import->add_option("--nodes", i->files.nodes, "node list")->type_name("FILE");
-  import->add_option("--pods", i->files.pods, "pod or job list")->type_name("FILE");
-  import->add_option("--dir", i->files.directory, "canonical trace")->type_name("DIR");
+  for (const trace::FileOption& option : trace::kFileOptions) {
+    import->add_option(std::string(option.name), i->files.*option.value, std::string(option.help))
+        ->type_name(option.name == "--dir" ? "DIR" : "FILE");
+  }
   AddTarget(import, &i->target);
   import->callback([i, context] {
     const auto trace = trace::Import(i->format, i->files);

@@ -6,7 +6,7 @@ if(DEFINED ENV{BASALT_SHARED})
   list(APPEND cli_environment BASALT_SHARED=$ENV{BASALT_SHARED})
 endif()
 
-foreach(name streams formats sim gangs bad_input scenario state trace bench_report topo)
+foreach(name streams formats sim gangs bad_input scenario state trace import bench_report topo devices usage)
   add_test(NAME cli_${name} COMMAND Python3::Interpreter ${cli_dir}/${name}_test.py)
   set_tests_properties(cli_${name} PROPERTIES LABELS cli TIMEOUT 300
                        ENVIRONMENT "${cli_environment}")

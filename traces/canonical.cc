@@ -30,6 +30,7 @@ struct ColumnLister {
   }
   void Time(std::string_view name, const std::int64_t&) { Add(name, Cell::kUnknown); }
   void Share(std::string_view name, const std::int32_t&) { Add(name, Cell::kUnknown); }
+  void Millionths(std::string_view name, const std::int64_t&) { Add(name, Cell::kMust); }
 };
 
 template <class Row>
@@ -71,6 +72,9 @@ struct RowReader {
     const std::size_t c = column++;
     if (!reader.Field(c).empty()) good &= reader.Share(c, &thousandths);
   }
+  void Millionths(std::string_view, std::int64_t& value) {
+    good &= reader.Millionths(column++, &value);
+  }
 };
 
 struct RowWriter {
@@ -98,6 +102,10 @@ struct RowWriter {
     Separate();
     // A second is a million; so is a whole.
     if (thousandths >= 0) AppendSeconds(&out, std::int64_t{thousandths} * 1000);
+  }
+  void Millionths(std::string_view, const std::int64_t& value) {
+    Separate();
+    AppendSeconds(&out, value);
   }
 };
 
@@ -142,7 +150,7 @@ std::string FormatRows(const std::vector<Row>& rows) {
 }
 
 // The one file of a table in the directory; empty when there is none or there are two.
-std::string TableFile(const fs::path& directory, const std::string& table,
+std::string TableFile(const fs::path& directory, const std::string& table, bool required,
                       Diagnostics* diagnostics) {
   const fs::path plain = directory / (table + ".csv");
   const fs::path packed = directory / (table + ".csv.gz");
@@ -154,6 +162,7 @@ std::string TableFile(const fs::path& directory, const std::string& table,
     return {};
   }
   if (!has_plain && !has_packed) {
+    if (!required) return {};
     diagnostics->Add(plain.string(),
                      "there is no such file; a trace has manifest.json, nodes.csv, "
                      "jobs.csv and tasks.csv");
@@ -165,7 +174,9 @@ std::string TableFile(const fs::path& directory, const std::string& table,
 // Tables under names that the format does not know are spelling mistakes, or data that would be
 // ignored without a word.
 void CheckFileNames(const fs::path& directory, Diagnostics* diagnostics) {
-  constexpr std::array<std::string_view, 3> kTables = {"nodes.csv", "jobs.csv", "tasks.csv"};
+  constexpr std::array<std::string_view, 7> kTables = {"nodes.csv",      "jobs.csv",  "tasks.csv",
+                                                       "placements.csv", "usage.csv", "queues.csv",
+                                                       "capacity.csv"};
   std::error_code error;
   std::vector<std::string> strangers;
   for (fs::directory_iterator it(directory, error), end; !error && it != end; it.increment(error)) {
@@ -214,9 +225,40 @@ std::vector<Task> ParseTasks(const std::string& name, std::string_view text,
   return ParseRows<Task>(name, text, diagnostics, places, 0, CheckTask);
 }
 
+std::vector<Placement> ParsePlacements(const std::string& name, std::string_view text,
+                                       Diagnostics* diagnostics, std::vector<RowPlace>* places) {
+  return ParseRows<Placement>(name, text, diagnostics, places, 0, CheckPlacement);
+}
+
+std::vector<Usage> ParseUsage(const std::string& name, std::string_view text,
+                              Diagnostics* diagnostics, std::vector<RowPlace>* places) {
+  return ParseRows<Usage>(name, text, diagnostics, places, 0, CheckUsage);
+}
+
+std::vector<Queue> ParseQueues(const std::string& name, std::string_view text,
+                               Diagnostics* diagnostics, std::vector<RowPlace>* places) {
+  return ParseRows<Queue>(name, text, diagnostics, places, 0, CheckQueue);
+}
+
+std::vector<Capacity> ParseCapacity(const std::string& name, std::string_view text,
+                                    Diagnostics* diagnostics, std::vector<RowPlace>* places) {
+  return ParseRows<Capacity>(name, text, diagnostics, places, 1, CheckCapacity);
+}
+
 std::string FormatNodes(const std::vector<Node>& nodes) { return FormatRows(nodes); }
 std::string FormatJobs(const std::vector<Job>& jobs) { return FormatRows(jobs); }
 std::string FormatTasks(const std::vector<Task>& tasks) { return FormatRows(tasks); }
+std::string FormatPlacements(const std::vector<Placement>& placements) {
+  return FormatRows(placements);
+}
+std::string FormatUsage(const std::vector<Usage>& usage) { return FormatRows(usage); }
+std::string FormatQueues(const std::vector<Queue>& queues) { return FormatRows(queues); }
+std::string FormatCapacity(const std::vector<Capacity>& capacity) { return FormatRows(capacity); }
+
+Counts CountRows(const Trace& trace) {
+  return {{trace.nodes.size(), trace.jobs.size(), trace.tasks.size(), trace.placements.size(),
+           trace.usage.size(), trace.queues.size(), trace.capacity.size()}};
+}
 
 Trace ReadTrace(const std::string& directory, Diagnostics* diagnostics) {
   Trace trace;
@@ -238,27 +280,34 @@ Trace ReadTrace(const std::string& directory, Diagnostics* diagnostics) {
     diagnostics->Add(text.error());
   }
   CheckFileNames(root, diagnostics);
-  const std::array<std::string, 3> paths = {TableFile(root, "nodes", diagnostics),
-                                            TableFile(root, "jobs", diagnostics),
-                                            TableFile(root, "tasks", diagnostics)};
-  std::array<std::vector<RowPlace>, 3> places;
-  trace.nodes = ReadTable<Node>(paths[0], diagnostics, &places[0], ParseNodes);
-  trace.jobs = ReadTable<Job>(paths[1], diagnostics, &places[1], ParseJobs);
-  trace.tasks = ReadTable<Task>(paths[2], diagnostics, &places[2], ParseTasks);
+  std::array<std::string, kTableNames.size()> paths;
+  for (std::size_t t = 0; t < paths.size(); ++t) {
+    paths[t] = TableFile(root, std::string(kTableNames[t]), t < kRequiredTables, diagnostics);
+  }
+  std::array<std::vector<RowPlace>, kTableNames.size()> places;
+  const auto read = [&]<class Row>(Table table, std::vector<Row>* rows, auto parse) {
+    const auto t = static_cast<std::size_t>(table);
+    *rows = ReadTable<Row>(paths[t], diagnostics, &places[t], parse);
+  };
+  read(Table::kNodes, &trace.nodes, ParseNodes);
+  read(Table::kJobs, &trace.jobs, ParseJobs);
+  read(Table::kTasks, &trace.tasks, ParseTasks);
+  read(Table::kPlacements, &trace.placements, ParsePlacements);
+  read(Table::kUsage, &trace.usage, ParseUsage);
+  read(Table::kQueues, &trace.queues, ParseQueues);
+  read(Table::kCapacity, &trace.capacity, ParseCapacity);
   // A row that was skipped would be missed here again under another name.
   if (!diagnostics->ok()) return trace;
 
-  const Counts found{trace.nodes.size(), trace.jobs.size(), trace.tasks.size()};
-  const auto compare = [&](const char* table, std::size_t said, std::size_t is) {
-    if (said == is) return;
-    diagnostics->Add(manifest_path, "counts." + std::string(table) + " is " + std::to_string(said) +
-                                        " but the file has " + std::to_string(is) +
-                                        (is == 1 ? " row" : " rows") +
+  const Counts found = CountRows(trace);
+  for (std::size_t t = 0; t < kTableNames.size(); ++t) {
+    const std::size_t is = found.rows[t];
+    if (counts.rows[t] == is) continue;
+    diagnostics->Add(manifest_path, "counts." + std::string(kTableNames[t]) + " is " +
+                                        std::to_string(counts.rows[t]) + " but the file has " +
+                                        std::to_string(is) + (is == 1 ? " row" : " rows") +
                                         "; was the file cut or edited?");
-  };
-  compare("nodes", counts.nodes, found.nodes);
-  compare("jobs", counts.jobs, found.jobs);
-  compare("tasks", counts.tasks, found.tasks);
+  }
   CheckReferences(
       trace,
       [&](Table table, std::size_t row) {

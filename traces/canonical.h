@@ -1,8 +1,10 @@
-// The canonical trace on disk, "gputrace/1": a directory with manifest.json, nodes.csv, jobs.csv
-// and tasks.csv (the last three may be .csv.gz). docs/traces.md has every column. Reading what was
+// The canonical trace on disk, "gputrace/1": a directory with manifest.json, nodes.csv, jobs.csv,
+// tasks.csv and, where there is something in them, placements.csv, usage.csv, queues.csv and
+// capacity.csv (tables may be .csv.gz). docs/traces.md has every column. Reading what was
 // written gives the same Trace, field by field, for every trace that is valid (check.h).
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <string>
 #include <string_view>
@@ -42,8 +44,20 @@ std::vector<Job> ParseJobs(const std::string& name, std::string_view text, Diagn
 std::vector<Task> ParseTasks(const std::string& name, std::string_view text,
                              Diagnostics* diagnostics, std::vector<RowPlace>* places = nullptr);
 
+std::vector<Placement> ParsePlacements(const std::string& name, std::string_view text,
+                                       Diagnostics* diagnostics,
+                                       std::vector<RowPlace>* places = nullptr);
+std::vector<Usage> ParseUsage(const std::string& name, std::string_view text,
+                              Diagnostics* diagnostics, std::vector<RowPlace>* places = nullptr);
+std::vector<Queue> ParseQueues(const std::string& name, std::string_view text,
+                               Diagnostics* diagnostics, std::vector<RowPlace>* places = nullptr);
+std::vector<Capacity> ParseCapacity(const std::string& name, std::string_view text,
+                                    Diagnostics* diagnostics,
+                                    std::vector<RowPlace>* places = nullptr);
+
+// Rows of each table, in the order of kTableNames (check.h).
 struct Counts {
-  std::size_t nodes = 0, jobs = 0, tasks = 0;
+  std::array<std::size_t, 7> rows{};
   friend bool operator==(const Counts&, const Counts&) = default;
 };
 Manifest ParseManifest(const std::string& name, std::string_view text, Diagnostics* diagnostics,
@@ -52,6 +66,11 @@ Manifest ParseManifest(const std::string& name, std::string_view text, Diagnosti
 std::string FormatNodes(const std::vector<Node>& nodes);
 std::string FormatJobs(const std::vector<Job>& jobs);
 std::string FormatTasks(const std::vector<Task>& tasks);
+std::string FormatPlacements(const std::vector<Placement>& placements);
+std::string FormatUsage(const std::vector<Usage>& usage);
+std::string FormatQueues(const std::vector<Queue>& queues);
+std::string FormatCapacity(const std::vector<Capacity>& capacity);
+Counts CountRows(const Trace& trace);
 std::string FormatManifest(const Manifest& manifest, const Counts& counts);
 
 }  // namespace basalt::trace

@@ -61,9 +61,13 @@ Status WriteFile(const std::string& path, std::string_view text) {
 // Whether the target may be replaced: it does not exist, is empty, or `overwrite` is given and it
 // holds a trace and nothing else.
 Status CheckTarget(const fs::path& target, const WriteOptions& options) {
-  constexpr std::array<std::string_view, 7> kOurs = {"manifest.json", "nodes.csv",   "nodes.csv.gz",
-                                                     "jobs.csv",      "jobs.csv.gz", "tasks.csv",
-                                                     "tasks.csv.gz"};
+  const auto ours = [](std::string_view name) {
+    if (name == "manifest.json") return true;
+    if (name.ends_with(".gz")) name.remove_suffix(3);
+    if (!name.ends_with(".csv")) return false;
+    name.remove_suffix(4);
+    return std::ranges::find(kTableNames, name) != kTableNames.end();
+  };
   std::error_code error;
   const fs::file_status status = fs::status(target, error);
   if (status.type() == fs::file_type::not_found) return {};
@@ -75,7 +79,7 @@ Status CheckTarget(const fs::path& target, const WriteOptions& options) {
   for (fs::directory_iterator it(target, error), end; !error && it != end; it.increment(error)) {
     empty = false;
     const std::string name = it->path().filename().string();
-    if (std::ranges::find(kOurs, name) == kOurs.end() && (stranger.empty() || name < stranger)) {
+    if (!ours(name) && (stranger.empty() || name < stranger)) {
       stranger = name;
     }
   }
@@ -99,8 +103,7 @@ Status WriteTrace(const Trace& trace, const std::string& directory, const WriteO
   }
   const Diagnostics faults = Validate(trace);
   if (!faults.ok()) return tl::unexpected(faults.ToError());
-  const std::string manifest =
-      FormatManifest(trace.manifest, {trace.nodes.size(), trace.jobs.size(), trace.tasks.size()});
+  const std::string manifest = FormatManifest(trace.manifest, CountRows(trace));
   if (manifest.size() > kMaxManifestBytes) {
     return Fail("manifest", "is larger than 16 MiB; shorten the notes");
   }
@@ -121,11 +124,18 @@ Status WriteTrace(const Trace& trace, const std::string& directory, const WriteO
     return Fail(pattern, "cannot be created: " + SystemMessage(errno));
   }
   Scratch scratch(pattern);
-  const std::array<std::pair<const char*, std::string>, 4> files = {
-      {{"manifest.json", manifest},
-       {"nodes.csv", FormatNodes(trace.nodes)},
-       {"jobs.csv", FormatJobs(trace.jobs)},
-       {"tasks.csv", FormatTasks(trace.tasks)}}};
+  std::vector<std::pair<const char*, std::string>> files = {
+      {"manifest.json", manifest},
+      {"nodes.csv", FormatNodes(trace.nodes)},
+      {"jobs.csv", FormatJobs(trace.jobs)},
+      {"tasks.csv", FormatTasks(trace.tasks)}};
+  // A table that the source does not have is not there, rather than there and empty.
+  if (!trace.placements.empty()) {
+    files.emplace_back("placements.csv", FormatPlacements(trace.placements));
+  }
+  if (!trace.usage.empty()) files.emplace_back("usage.csv", FormatUsage(trace.usage));
+  if (!trace.queues.empty()) files.emplace_back("queues.csv", FormatQueues(trace.queues));
+  if (!trace.capacity.empty()) files.emplace_back("capacity.csv", FormatCapacity(trace.capacity));
   for (const auto& [name, text] : files) {
     if (Status written = WriteFile(scratch.path() + '/' + name, text); !written) return written;
   }

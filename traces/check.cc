@@ -112,8 +112,8 @@ bool IsInstant(std::string_view text) {
 }
 
 std::string RowLabel(Table table, std::size_t row) {
-  constexpr std::array<std::string_view, 3> kNames = {"nodes", "jobs", "tasks"};
-  return std::string(kNames[static_cast<std::size_t>(table)]) + '[' + std::to_string(row) + ']';
+  return std::string(kTableNames[static_cast<std::size_t>(table)]) + '[' + std::to_string(row) +
+         ']';
 }
 
 }  // namespace
@@ -150,6 +150,7 @@ void CheckNode(const Node& node, const FieldReport& report) {
   rules.Ordered("available_until_s", node.available_from_us, node.available_until_us,
                 "available_from_s");
   rules.Json("labels", node.labels);
+  rules.Json("extra", node.extra);
 }
 
 void CheckJob(const Job& job, const FieldReport& report) {
@@ -214,6 +215,73 @@ void CheckTask(const Task& task, const FieldReport& report) {
   rules.OneOf("colocate", task.colocate, {"none", "node", "nvlink", "numa", "rack"});
   rules.OneOf("split", task.split, {"exact", "assumed"});
   rules.Json("extra", task.extra);
+}
+
+void CheckPlacement(const Placement& placement, const FieldReport& report) {
+  Rules rules(report);
+  rules.Id("job_id", placement.job_id);
+  rules.Id("task", placement.task);
+  rules.Range("replica", placement.replica, 0, kMaxReplicas);
+  rules.Range("attempt", placement.attempt, 0, kMaxReplicas);
+  rules.Name("node_id", placement.node_id);
+  rules.Name("gpu_ids", placement.gpu_ids);
+  if (!placement.gpu_ids.empty() &&
+      (placement.gpu_ids.front() == ';' || placement.gpu_ids.back() == ';' ||
+       placement.gpu_ids.find(";;") != std::string::npos)) {
+    rules.Report("gpu_ids",
+                 "has an empty name in " + Quoted(placement.gpu_ids) + "; write cards as 0;1;2");
+  }
+  rules.Time("start_s", placement.start_us);
+  rules.Time("end_s", placement.end_us);
+  rules.Ordered("end_s", placement.start_us, placement.end_us, "start_s");
+  rules.Name("outcome", placement.outcome);
+}
+
+void CheckUsage(const Usage& usage, const FieldReport& report) {
+  Rules rules(report);
+  rules.Name("job_id", usage.job_id);
+  rules.Name("task", usage.task);
+  rules.Name("node_id", usage.node_id);
+  if (usage.job_id.empty() && usage.node_id.empty()) {
+    rules.Report("job_id", "and node_id are both empty; say what was measured");
+  }
+  if (usage.job_id.empty() && !usage.task.empty()) {
+    rules.Report("task", "is there without a job_id; name the job or drop the task");
+  }
+  rules.RangeOrUnknown("replica", usage.replica, 0, kMaxReplicas);
+  rules.Name("gpu_id", usage.gpu_id);
+  rules.Time("time_s", usage.time_us);
+  rules.Id("metric", usage.metric);
+  if (!std::ranges::all_of(usage.metric, [](char c) {
+        return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '_';
+      })) {
+    rules.Report("metric", Quoted(usage.metric) +
+                               " is not a name; write small letters, digits and _, such as "
+                               "gpu_util_pct");
+  }
+  rules.Range("value", usage.value_micro, 0, kMaxTimeUs);
+}
+
+void CheckQueue(const Queue& queue, const FieldReport& report) {
+  Rules rules(report);
+  rules.Id("name", queue.name);
+  rules.Name("parent", queue.parent);
+  if (queue.parent == queue.name && !queue.name.empty()) {
+    rules.Report("parent", "is the queue itself; name another or none");
+  }
+  rules.RangeOrUnknown("weight", queue.weight, 0, kMaxAmount);
+  rules.Json("guarantee", queue.guarantee);
+  rules.Json("deserved", queue.deserved);
+  rules.Json("capacity", queue.capacity);
+  rules.Json("extra", queue.extra);
+}
+
+void CheckCapacity(const Capacity& capacity, const FieldReport& report) {
+  Rules rules(report);
+  rules.Time("time_s", capacity.time_us);
+  rules.Id("pool", capacity.pool);
+  rules.Name("model", capacity.model);
+  rules.Range("gpu_count", capacity.gpu_count, 0, kMaxAmount);
 }
 
 void CheckManifest(const Manifest& manifest, const FieldReport& report) {
@@ -284,6 +352,46 @@ void CheckReferences(const Trace& trace, const RowName& name, const RowReport& r
                  name(Table::kTasks, it->second));
     }
   }
+  // Whether the job and its task exist; an empty task is any.
+  const auto refer = [&](Table table, std::size_t row, const std::string& id,
+                         const std::string& task) {
+    const auto job = jobs.find(id);
+    if (job == jobs.end()) {
+      report(table, row, "job_id",
+             "there is no job " + Quoted(id) + "; add it to the jobs or correct the id");
+      return;
+    }
+    const std::size_t first = first_task[job->second];
+    if (task.empty() || (first != kNone && trace.tasks[first].task == task) ||
+        tasks.contains(std::pair(job->second, std::string_view(task)))) {
+      return;
+    }
+    report(table, row, "task",
+           "job " + Quoted(id) + " has no task " + Quoted(task) + "; correct the name");
+  };
+  for (std::size_t i = 0; i < trace.placements.size(); ++i) {
+    refer(Table::kPlacements, i, trace.placements[i].job_id, trace.placements[i].task);
+  }
+  for (std::size_t i = 0; i < trace.usage.size(); ++i) {
+    const Usage& usage = trace.usage[i];
+    if (!usage.job_id.empty()) refer(Table::kUsage, i, usage.job_id, usage.task);
+  }
+  RowById queues;
+  for (std::size_t i = 0; i < trace.queues.size(); ++i) {
+    const auto [it, added] = queues.emplace(trace.queues[i].name, i);
+    if (!added) {
+      report(Table::kQueues, i, "name",
+             Quoted(trace.queues[i].name) + " is already the name of " +
+                 name(Table::kQueues, it->second) + "; names must be unique");
+    }
+  }
+  for (std::size_t i = 0; i < trace.queues.size(); ++i) {
+    const std::string& parent = trace.queues[i].parent;
+    if (!parent.empty() && !queues.contains(parent)) {
+      report(Table::kQueues, i, "parent",
+             "there is no queue " + Quoted(parent) + "; add it or correct the name");
+    }
+  }
   for (std::size_t i = 0; i < trace.jobs.size(); ++i) {
     // A repeated job was reported above and its tasks count for the first one.
     if (first_task[i] != kNone || jobs.at(trace.jobs[i].id) != i) continue;
@@ -306,6 +414,10 @@ Diagnostics Validate(const Trace& trace) {
   rows(trace.nodes, Table::kNodes, CheckNode);
   rows(trace.jobs, Table::kJobs, CheckJob);
   rows(trace.tasks, Table::kTasks, CheckTask);
+  rows(trace.placements, Table::kPlacements, CheckPlacement);
+  rows(trace.usage, Table::kUsage, CheckUsage);
+  rows(trace.queues, Table::kQueues, CheckQueue);
+  rows(trace.capacity, Table::kCapacity, CheckCapacity);
   CheckReferences(trace, RowLabel,
                   [&](Table table, std::size_t row, std::string_view field, std::string message) {
                     out.Add(field.empty() ? "trace" : RowLabel(table, row), std::move(message));

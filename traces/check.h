@@ -5,10 +5,12 @@
 // The rules: ids are not empty, unique, UTF-8 without NUL; amounts are within limits.h; a node
 // without cards names no model; a task has gpu_milli 0 exactly when gpu_num is 0; intervals do not
 // end before they start; closed vocabularies hold; a node's domains are tiers by name, each once,
-// and agree with its rack; every task's job exists and every job has a
-// task; there is at least one node or job.
+// and agree with its rack; every task's job exists and every job has a task; placements and usage
+// are of tasks that exist; a queue's parent is a queue; there is at least one node or job.
 #pragma once
 
+#include <array>
+#include <cstddef>
 #include <functional>
 #include <string>
 #include <string_view>
@@ -25,10 +27,18 @@ using FieldReport = std::function<void(std::string_view field, std::string messa
 void CheckNode(const Node& node, const FieldReport& report);
 void CheckJob(const Job& job, const FieldReport& report);
 void CheckTask(const Task& task, const FieldReport& report);
+void CheckPlacement(const Placement& placement, const FieldReport& report);
+void CheckUsage(const Usage& usage, const FieldReport& report);
+void CheckQueue(const Queue& queue, const FieldReport& report);
+void CheckCapacity(const Capacity& capacity, const FieldReport& report);
 void CheckManifest(const Manifest& manifest, const FieldReport& report);
 
 // The rules between rows. `row` is the index of the offender in its table.
-enum class Table { kNodes, kJobs, kTasks };
+enum class Table { kNodes, kJobs, kTasks, kPlacements, kUsage, kQueues, kCapacity };
+inline constexpr std::array<std::string_view, 7> kTableNames = {
+    "nodes", "jobs", "tasks", "placements", "usage", "queues", "capacity"};
+inline constexpr std::size_t kRequiredTables = 3;  // the first ones; the others may be absent
+
 using RowReport =
     std::function<void(Table table, std::size_t row, std::string_view field, std::string message)>;
 // Where a row was, for messages that name an earlier one: "line 7".

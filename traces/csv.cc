@@ -177,6 +177,21 @@ bool CsvReader::ReadHeader() {
   return diagnostics_->total == before;
 }
 
+bool CsvReader::ReadWithoutHeader() {
+  if (!CheckText(name_, &text_, diagnostics_)) return false;
+  width_ = columns_.size();
+  for (std::size_t c = 0; c < width_; ++c) place_[c] = static_cast<std::ptrdiff_t>(c);
+  // Nothing is reported yet: what is wrong with the first line, Next() will say.
+  Diagnostics unheard;
+  CsvReader ahead(name_, text_, columns_, &unheard);
+  if (ahead.Scan() != Record::kGood || ahead.cells_.size() != width_) return true;
+  for (std::size_t c = 0; c < width_; ++c) {
+    if (ahead.Value(ahead.cells_[c]) != columns_[c].name) return true;
+  }
+  Scan();
+  return true;
+}
+
 void CsvReader::MapColumns() {
   width_ = cells_.size();
   std::vector<std::string_view> known;
@@ -365,6 +380,17 @@ bool CsvReader::Share(std::size_t column, std::int32_t* thousandths) {
   Report(column, std::string(columns_[column].name) + ' ' + Quoted(text) +
                      " is not a part of one; write 0..1 with at most three digits after the point, "
                      "such as 0.25");
+  return false;
+}
+
+bool CsvReader::Millionths(std::size_t column, std::int64_t* millionths) {
+  // Of a time or not, the digits are the same.
+  if (ParseSeconds(Field(column), /*negative=*/false, millionths) == NumberFault::kNone) {
+    return true;
+  }
+  Report(column, std::string(columns_[column].name) + ' ' + Quoted(Field(column)) +
+                     " is not a number from 0 to 10^12 with at most six digits after the point; "
+                     "write one, such as 12.5");
   return false;
 }
 

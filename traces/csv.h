@@ -35,6 +35,9 @@ class CsvReader {
 
   // Checks the text and reads the header. False when nothing after it can be understood.
   bool ReadHeader();
+  // The same for text without a header, as some sources publish: its fields are `columns`, all of
+  // them and in their order. A first line that is the header is skipped.
+  bool ReadWithoutHeader();
   // Moves to the next well-formed record. False at the end.
   bool Next();
 
@@ -51,6 +54,8 @@ class CsvReader {
   bool Seconds(std::size_t column, bool negative, std::int64_t* microseconds);
   // A decimal part of one, 0..1 in steps of 0.001.
   bool Share(std::size_t column, std::int32_t* thousandths);
+  // A decimal from 0 with at most six digits after the point, as millionths; at most kMaxAmount.
+  bool Millionths(std::size_t column, std::int64_t* millionths);
 
   std::size_t line() const { return line_; }  // where the current record starts
   std::size_t ColumnOf(std::size_t column) const;

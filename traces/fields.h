@@ -1,6 +1,6 @@
 // The columns of the canonical files, each table's said once and in file order. A visitor reads,
 // writes or lists them: Text(name, string&), Number(name, integer&, Cell), Time(name, int64&),
-// Share(name, int32& thousandths).
+// Share(name, int32& thousandths), Millionths(name, int64&).
 // Internal to the canonical reader and writer.
 #pragma once
 
@@ -38,6 +38,7 @@ void VisitFields(AnyNode& node, Visitor& v) {
   v.Time("available_from_s", node.available_from_us);
   v.Time("available_until_s", node.available_until_us);
   v.Text("labels", node.labels);
+  v.Text("extra", node.extra);
 }
 
 template <class AnyJob, class Visitor>
@@ -88,6 +89,54 @@ void VisitFields(AnyTask& task, Visitor& v) {
   v.Text("colocate", task.colocate);
   v.Text("split", task.split);
   v.Text("extra", task.extra);
+}
+
+template <class AnyPlacement, class Visitor>
+  requires std::same_as<std::remove_const_t<AnyPlacement>, Placement>
+void VisitFields(AnyPlacement& placement, Visitor& v) {
+  v.Text("job_id", placement.job_id, Cell::kMust);
+  v.Text("task", placement.task, Cell::kMust);
+  v.Number("replica", placement.replica, Cell::kMust);
+  v.Number("attempt", placement.attempt, Cell::kUsual);
+  v.Text("node_id", placement.node_id);
+  v.Text("gpu_ids", placement.gpu_ids);
+  v.Time("start_s", placement.start_us);
+  v.Time("end_s", placement.end_us);
+  v.Text("outcome", placement.outcome);
+}
+
+template <class AnyUsage, class Visitor>
+  requires std::same_as<std::remove_const_t<AnyUsage>, Usage>
+void VisitFields(AnyUsage& usage, Visitor& v) {
+  v.Text("job_id", usage.job_id);
+  v.Text("task", usage.task);
+  v.Number("replica", usage.replica, Cell::kUnknown);
+  v.Text("node_id", usage.node_id);
+  v.Text("gpu_id", usage.gpu_id);
+  v.Time("time_s", usage.time_us);
+  v.Text("metric", usage.metric, Cell::kMust);
+  v.Millionths("value", usage.value_micro);
+}
+
+template <class AnyQueue, class Visitor>
+  requires std::same_as<std::remove_const_t<AnyQueue>, Queue>
+void VisitFields(AnyQueue& queue, Visitor& v) {
+  v.Text("name", queue.name, Cell::kMust);
+  v.Text("parent", queue.parent);
+  v.Number("weight", queue.weight, Cell::kUnknown);
+  v.Text("guarantee", queue.guarantee);
+  v.Text("deserved", queue.deserved);
+  v.Text("capacity", queue.capacity);
+  v.Text("extra", queue.extra);
+}
+
+template <class AnyCapacity, class Visitor>
+  requires std::same_as<std::remove_const_t<AnyCapacity>, Capacity>
+void VisitFields(AnyCapacity& capacity, Visitor& v) {
+  v.Time("time_s", capacity.time_us);
+  v.Text("pool", capacity.pool, Cell::kMust);
+  v.Text("model", capacity.model);
+  v.Number("gpu_count", capacity.gpu_count, Cell::kMust);
 }
 
 }  // namespace basalt::trace

@@ -149,11 +149,11 @@ Manifest ParseManifest(const std::string& name, std::string_view text, Diagnosti
   if (said == root.end() || !said->is_object()) {
     reader.Report("counts", "must be an object with nodes, jobs and tasks");
   } else {
-    constexpr std::array<std::string_view, 3> kCountKeys = {"nodes", "jobs", "tasks"};
-    reader.CheckKeys(*said, "counts", kCountKeys);
-    counts->nodes = reader.Count(*said, "nodes");
-    counts->jobs = reader.Count(*said, "jobs");
-    counts->tasks = reader.Count(*said, "tasks");
+    reader.CheckKeys(*said, "counts", kTableNames);
+    for (std::size_t t = 0; t < kTableNames.size(); ++t) {
+      if (t >= kRequiredTables && !said->contains(kTableNames[t])) continue;
+      counts->rows[t] = reader.Count(*said, std::string(kTableNames[t]).c_str());
+    }
   }
   CheckManifest(manifest, [&](std::string_view field, std::string message) {
     reader.Report(field, std::move(message));
@@ -176,7 +176,12 @@ std::string FormatManifest(const Manifest& manifest, const Counts& counts) {
   }
   root["importer"] = manifest.importer;
   root["notes"] = manifest.notes;
-  root["counts"] = {{"nodes", counts.nodes}, {"jobs", counts.jobs}, {"tasks", counts.tasks}};
+  root["counts"] = nlohmann::ordered_json::object();
+  for (std::size_t t = 0; t < kTableNames.size(); ++t) {
+    if (t < kRequiredTables || counts.rows[t] > 0) {
+      root["counts"][std::string(kTableNames[t])] = counts.rows[t];
+    }
+  }
   // Valid traces hold only UTF-8; replacing keeps this function free of exceptions all the same.
   return root.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace) + '\n';
 }

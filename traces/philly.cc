@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <chrono>
 #include <limits>
 #include <utility>
 
@@ -11,6 +10,7 @@
 #include "traces/draws.h"
 #include "traces/limits.h"
 #include "traces/text.h"
+#include "traces/wall_clock.h"
 
 namespace basalt::trace {
 namespace {
@@ -22,23 +22,6 @@ constexpr std::int64_t kSecond = 1'000'000;  // microseconds
 enum Column : std::size_t { kTimestamp, kDuration, kNumGpus, kGpuTime, kCluster };
 constexpr std::array<CsvColumn, 5> kColumns = {
     {{"timestamp"}, {"duration"}, {"num_gpus"}, {"gpu_time"}, {"cluster"}}};
-
-// "2017-10-09 07:01:55" as seconds since 1970 of the same clock; false when it is no such time.
-bool ParseWallClock(std::string_view text, std::int64_t* seconds) {
-  constexpr std::string_view kShape = "dddd-dd-dd dd:dd:dd";
-  if (text.size() != kShape.size()) return false;
-  for (std::size_t i = 0; i < kShape.size(); ++i) {
-    if (kShape[i] == 'd' ? text[i] < '0' || text[i] > '9' : text[i] != kShape[i]) return false;
-  }
-  const auto two = [&](std::size_t at) { return (text[at] - '0') * 10 + (text[at + 1] - '0'); };
-  const std::chrono::year_month_day day(std::chrono::year(two(0) * 100 + two(2)),
-                                        std::chrono::month(static_cast<unsigned>(two(5))),
-                                        std::chrono::day(static_cast<unsigned>(two(8))));
-  if (!day.ok() || two(11) > 23 || two(14) > 59 || two(17) > 59) return false;
-  *seconds = std::chrono::sys_days(day).time_since_epoch().count() * std::int64_t{86'400} +
-             two(11) * 3600 + two(14) * 60 + two(17);
-  return true;
-}
 
 // Duration, GPUs and their product; false when one of them is wrong, which is reported.
 bool ReadSize(CsvReader& reader, Job* job, std::int64_t* gpus) {

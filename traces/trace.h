@@ -1,6 +1,7 @@
 // The canonical trace: what every importer produces, the simulator replays and `basalt trace`
-// reads, writes and checks. On disk it is a directory with manifest.json, nodes.csv, jobs.csv and
-// tasks.csv (docs/traces.md); in memory it is this. Units are in the field names; times are
+// reads, writes and checks. On disk it is a directory with manifest.json, nodes.csv, jobs.csv,
+// tasks.csv and, where the source knows them, placements.csv, usage.csv, queues.csv and
+// capacity.csv (docs/traces.md); in memory it is this. Units are in the field names; times are
 // microseconds since the manifest's time_zero; an unknown time is kUnknownTime, 0 is a value.
 // Importers do not invent: what a source does not say stays unknown (empty, or -1 for amounts).
 #pragma once
@@ -35,6 +36,7 @@ struct Node {
   std::int64_t available_from_us = kUnknownTime;
   std::int64_t available_until_us = kUnknownTime;
   std::string labels;  // a JSON object, or empty
+  std::string extra;   // likewise: what the source says beyond the columns
   friend bool operator==(const Node&, const Node&) = default;
 };
 
@@ -76,6 +78,47 @@ struct Task {
   friend bool operator==(const Task&, const Task&) = default;
 };
 
+// One replica of a task in one place: an attempt to run it, or where it is in a snapshot.
+struct Placement {
+  std::string job_id, task;  // of a Task
+  std::int32_t replica = 0;  // 0-based; where the source has more than the task says, above it
+  std::int32_t attempt = 0;  // 0-based
+  std::string node_id;       // empty: unknown; need not be in the node list, which may be partial
+  std::string gpu_ids;       // "0;1;2", names as the source has them; empty: unknown or none
+  std::int64_t start_us = kUnknownTime, end_us = kUnknownTime;
+  std::string outcome;  // the source's own word
+  friend bool operator==(const Placement&, const Placement&) = default;
+};
+
+// One measurement. Allocation is a task's request, usage is what was measured: never the same.
+struct Usage {
+  std::string job_id, task;   // task empty: of the whole job; both empty: of the node
+  std::int32_t replica = -1;  // -1: unknown, or all
+  std::string node_id, gpu_id;
+  std::int64_t time_us = kUnknownTime;  // unknown: of the whole run
+  std::string metric;                   // with its unit: gpu_util_pct, gpu_mem_mib, ...
+  std::int64_t value_micro = 0;         // millionths of the unit
+  friend bool operator==(const Usage&, const Usage&) = default;
+};
+
+// A queue of the source's scheduler. Amounts stay in the source's words: which resources there are
+// is its business.
+struct Queue {
+  std::string name, parent;                   // empty parent: the root
+  std::int64_t weight = -1;                   // -1 unknown
+  std::string guarantee, deserved, capacity;  // JSON objects, resource -> quantity; empty: unknown
+  std::string extra;
+  friend bool operator==(const Queue&, const Queue&) = default;
+};
+
+// How many cards a pool had from a time on, until its next row.
+struct Capacity {
+  std::int64_t time_us = kUnknownTime;
+  std::string pool, model;
+  std::int64_t gpu_count = 0;
+  friend bool operator==(const Capacity&, const Capacity&) = default;
+};
+
 struct SourceFile {
   std::string name;    // as given by the user, without its folder
   std::string sha256;  // of the bytes as read (before decompression)
@@ -96,6 +139,10 @@ struct Trace {
   std::vector<Node> nodes;
   std::vector<Job> jobs;
   std::vector<Task> tasks;  // in file order; the tasks of one job need not be adjacent
+  std::vector<Placement> placements;
+  std::vector<Usage> usage;
+  std::vector<Queue> queues;
+  std::vector<Capacity> capacity;
   friend bool operator==(const Trace&, const Trace&) = default;
 };
 

@@ -175,6 +175,12 @@ Status ValidateCardRules(const CardRules& rules, const std::string& where) {
     return Fail(where, fmt::format("a memory unit of {} MiB is outside 1..{}",
                                    rules.memory_unit_mib, kMaxMemory));
   }
+  for (std::size_t i = 0; i < rules.memory_sizes.size(); ++i) {
+    if (rules.memory_sizes[i] < 1 || rules.memory_sizes[i] > kMaxMemory ||
+        (i > 0 && rules.memory_sizes[i] <= rules.memory_sizes[i - 1])) {
+      return Fail(where, fmt::format("memory sizes must ascend within 1..{}", kMaxMemory));
+    }
+  }
   if (rules.compute_parts < 1 || rules.compute_parts > kWholeCard) {
     return Fail(where, fmt::format("{} compute parts are outside 1..1000", rules.compute_parts));
   }
@@ -218,6 +224,7 @@ CardDemand DemandOn(const CardAsk& ask, const CardRules* rules, std::int32_t phy
         if (t.memory_mib < memory || t.compute_milli < milli || t.memory_mib > total_memory) {
           continue;
         }
+        if (t.compute_milli == kWholeCard) return whole;
         demand.slice_template = static_cast<std::int8_t>(i);
         demand.milli = static_cast<std::int16_t>(t.compute_milli);
         demand.memory = static_cast<std::int32_t>(t.memory_mib);
@@ -227,7 +234,11 @@ CardDemand DemandOn(const CardAsk& ask, const CardRules* rules, std::int32_t phy
       return memory <= physical_memory && milli <= total_milli ? whole : CardDemand{};
     }
     const std::int64_t unit = rules->memory_unit_mib;
-    const std::int64_t rounded = CeilDiv(memory, unit) * unit;
+    std::int64_t rounded = CeilDiv(memory, unit) * unit;
+    if (memory > 0 && !rules->memory_sizes.empty()) {
+      const auto size = std::ranges::lower_bound(rules->memory_sizes, rounded);
+      rounded = size == rules->memory_sizes.end() ? total_memory : *size;
+    }
     memory = memory <= total_memory ? std::min<std::int64_t>(rounded, total_memory) : memory;
     milli = milli <= total_milli
                 ? std::min<std::int64_t>(RoundUpToParts(milli, rules->compute_parts), total_milli)

@@ -17,7 +17,8 @@
 namespace basalt {
 
 // A slice that the vendor cuts (Ascend vNPU, Kunlun vXPU, Enflame DRS): a request takes the
-// smallest that has its memory and its compute, and is charged all of it.
+// smallest that has its memory and its compute, and is charged all of it. One with all of the
+// compute is the whole card.
 struct SliceTemplate {
   std::string name;
   MiB memory_mib = 0;
@@ -31,7 +32,7 @@ struct MigProfile {
   MiB memory_mib = 0;
   MilliGpu compute_milli = 0;  // of the card's seven (A30: four) compute slices, rounded down
   std::int32_t size = 0;
-  std::vector<std::int32_t> starts;  // ascending
+  std::vector<std::int32_t> starts = {};  // ascending
   bool media = false;  // has the card's media engines ("+me"); a card has one such instance
   friend auto operator<=>(const MigProfile&, const MigProfile&) = default;
 };
@@ -52,22 +53,23 @@ struct CardRules {
   // What the whole card computes, in units that compare models (the catalog: dense FP16 TFLOPS).
   // 0: unknown, then requests in units do not land here.
   std::int32_t compute_units = 0;
-  MiB memory_unit_mib = 1;  // slices are rounded up to this
+  MiB memory_unit_mib = 1;             // slices are rounded up to this
+  std::vector<MiB> memory_sizes = {};  // slices have one of these, ascending; empty: any
   // The parts that compute is cut in (Mthreads: 16 cores); k parts are 1000 k / parts milli,
   // rounded down, so that all parts together are one card.
   std::int32_t compute_parts = kWholeCard;
-  std::vector<SliceTemplate> templates;  // ascending by memory; empty: any amount
-  bool equal_slices = false;             // all slices of a card have one size
+  std::vector<SliceTemplate> templates = {};  // ascending by memory; empty: any amount
+  bool equal_slices = false;                  // all slices of a card have one size
   bool several_slices = true;  // a container may have slices on several cards; else whole ones
   bool one_qos = false;        // a used card takes only slices of its QoS class
-  std::vector<std::int32_t> counts;  // how many cards a container may have; empty: any number
+  std::vector<std::int32_t> counts = {};  // how many cards a container may have; empty: any number
   CardGrouping grouping = CardGrouping::kNone;
   std::int32_t group_size = 0;  // cards of a group, by index, where CardSpec::group is not given
   std::int32_t mig_slots = 0;   // memory slots of a card in MIG mode; 0: no MIG
-  std::vector<MigProfile> mig;
+  std::vector<MigProfile> mig = {};
   // An instance of each of these only, as the card was cut beforehand (profile index, start);
   // empty: the card is cut as requests come (dynamic).
-  std::vector<std::pair<std::int32_t, std::int32_t>> mig_layout;
+  std::vector<std::pair<std::int32_t, std::int32_t>> mig_layout = {};
   friend auto operator<=>(const CardRules&, const CardRules&) = default;
 };
 // Errors name the rule: amounts out of range, templates out of order, a profile that leaves the

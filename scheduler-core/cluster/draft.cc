@@ -25,9 +25,8 @@ std::int32_t SumOf(const std::array<std::int32_t, topology::kMaxNumaNodes>& amou
 
 std::int16_t UsableMilli(const CardState& card) {
   const bool alone = card.mode == CardMode::kExclusive || card.mode == CardMode::kPassthrough;
-  const bool takes_more =
-      CountsInTotals(card) && (!alone || card.slices == 0) &&
-      (card.slots == 0 || card.slices < card.slots) && card.free_milli > 0;
+  const bool takes_more = CountsInTotals(card) && (!alone || card.slices == 0) &&
+                          (card.slots == 0 || card.slices < card.slots) && card.free_milli > 0;
   return takes_more ? static_cast<std::int16_t>(card.free_milli) : std::int16_t{0};
 }
 
@@ -164,8 +163,8 @@ CardPlan NodeDraft::PlanAligned(const Shape& shape, CardRule rule, std::uint64_t
     }
     if (!shape.lists_slices()) wants.push_back({0, &shape.ask, fitting});
     PlanSlices(shape, std::move(wants), rule, seed, take, &plan);
-    if (plan.fits && needs_bandwidth && machine->type->Bandwidth(plan.cards) <
-                                            shape.spec.min_bandwidth_mbps) {
+    if (plan.fits && needs_bandwidth &&
+        machine->type->Bandwidth(plan.cards) < shape.spec.min_bandwidth_mbps) {
       plan.fits = false;
     }
   };
@@ -328,9 +327,8 @@ std::int32_t NodeDraft::SlicesLeft(const Shape& shape, int index, std::int32_t l
           n = std::min(n, std::max(card.guaranteed_free, 0) / slice.memory);
         }
         if (shape.ratio_percent > 0) {
-          const std::int64_t most =
-              std::int64_t{card.memory_physical} * shape.ratio_percent / 100 -
-              (card.memory_total - card.memory_free);
+          const std::int64_t most = std::int64_t{card.memory_physical} * shape.ratio_percent / 100 -
+                                    (card.memory_total - card.memory_free);
           n = static_cast<std::int32_t>(
               std::min<std::int64_t>(n, std::max<std::int64_t>(most, 0) / slice.memory));
         }
@@ -357,8 +355,7 @@ int NodeDraft::CopiesByCounting(const Shape& shape, int copies) const {
   std::array<std::int32_t, kMaxCardsPerNode> slices;
   int cards = 0;
   for (int i = 0; i < count_; ++i) {
-    const std::int32_t n =
-        SlicesLeft(shape, i, ListsSlices(shape) ? copies * shape.gpus : copies);
+    const std::int32_t n = SlicesLeft(shape, i, ListsSlices(shape) ? copies * shape.gpus : copies);
     if (n > 0) slices[static_cast<std::size_t>(cards++)] = n;
   }
   const bool distinct = !ListsSlices(shape);  // else a pod may have several slices of a card

@@ -70,7 +70,8 @@ class NodeDraft {
   // Pods of the shape that could have a slice of the card, at most `limit`.
   std::int32_t SlicesLeft(const Shape& shape, int card, std::int32_t limit) const;
   bool Planned(const Shape& shape) const {
-    return shape.planned || (numa_ != nullptr && numa_->policy != topology::NumaPolicy::kNone);
+    return shape.planned || ListsSlices(shape) ||
+           (numa_ != nullptr && numa_->policy != topology::NumaPolicy::kNone);
   }
   CardSet Pick(const CardWish& wish, CardSet from, CardRule rule, std::uint64_t seed) const;
   // The slices of one container, and the cards that its NUMA nodes allow.

@@ -176,10 +176,9 @@ class SliceSearch {
         if (!set.empty()) return set;
         continue;
       }
-      const CardSet set =
-          ChooseGrouped(*rules, wish.gpus, of_model, [this](int card) {
-            return int{cards_[static_cast<std::size_t>(card)].group};
-          });
+      const CardSet set = ChooseGrouped(*rules, wish.gpus, of_model, [this](int card) {
+        return int{cards_[static_cast<std::size_t>(card)].group};
+      });
       if (!set.empty()) return set;
     }
     return Pick(wish, loose);
@@ -359,8 +358,7 @@ bool NodeDraft::ListedFit(const Shape& shape, const CardPlan& plan) const {
       return false;
     }
     if (slice.mig_profile >= 0) {
-      const CardRules& rules =
-          *state_->RulesOf(ModelId(std::uint32_t{trial.cards_[c].model}));
+      const CardRules& rules = *state_->RulesOf(ModelId(std::uint32_t{trial.cards_[c].model}));
       const MigProfile& p = rules.mig[static_cast<std::size_t>(slice.mig_profile)];
       if (slice.mig_start < 0 ||
           (MigMask(p, slice.mig_start) & MigOccupied(trial.cards_[c])) != 0) {

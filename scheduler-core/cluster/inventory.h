@@ -78,8 +78,8 @@ struct SliceTake {
 // them (by NUMA node), and slice by slice, where slices differ or are MIG instances.
 struct NumaTake {
   std::vector<SliceTake> slices;  // empty: on each card what the shape asks
-  topology::NumaSet nodes = 0;  // the hint it was admitted with; 0: best-effort found none
-  std::uint32_t nics = 0;       // bit i: the node's i-th NIC
+  topology::NumaSet nodes = 0;    // the hint it was admitted with; 0: best-effort found none
+  std::uint32_t nics = 0;         // bit i: the node's i-th NIC
   std::array<std::int32_t, topology::kMaxNumaNodes> cpu{};     // milli-cores
   std::array<std::int32_t, topology::kMaxNumaNodes> memory{};  // MiB
   friend bool operator==(const NumaTake&, const NumaTake&) = default;

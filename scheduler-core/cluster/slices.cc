@@ -32,9 +32,7 @@ std::uint32_t MigOccupied(const CardState& card) {
   return bits;
 }
 
-bool CountsInTotals(const CardState& card) {
-  return card.healthy && !card.cordoned && card.serves;
-}
+bool CountsInTotals(const CardState& card) { return card.healthy && !card.cordoned && card.serves; }
 
 bool ClusterState::SliceOf(const Shape& s, const CardAsk& ask, const CardState& card,
                            SliceTake* take) const {
@@ -121,16 +119,16 @@ ClusterState::SliceVerdict ClusterState::JudgeSlice(const Shape& s, const CardAs
   if (take->mig_profile >= 0) {
     const std::uint32_t occupied = MigOccupied(card);
     const bool media = rules->mig[static_cast<std::size_t>(take->mig_profile)].media;
-    const int start = media && (occupied >> kMaxMigSlots) != 0
-                          ? -1
-                          : BestMigStart(*rules, take->mig_profile,
-                                         occupied & ((1U << kMaxMigSlots) - 1));
+    const int start =
+        media && (occupied >> kMaxMigSlots) != 0
+            ? -1
+            : BestMigStart(*rules, take->mig_profile, occupied & ((1U << kMaxMigSlots) - 1));
     if (start < 0) return SliceVerdict::kRuleForbids;
     take->mig_start = static_cast<std::int8_t>(start);
     return SliceVerdict::kFits;
   }
   if (card.slices > 0 && !take->whole) {
-    if (rules->one_qos && card.qos != 0 && card.qos != s.qos) return SliceVerdict::kRuleForbids;
+    if (rules->one_qos && card.qos != s.qos) return SliceVerdict::kRuleForbids;
     if (rules->equal_slices &&
         std::int64_t{take->memory} * card.slices != card.memory_total - card.memory_free) {
       return SliceVerdict::kRuleForbids;
@@ -185,7 +183,7 @@ void ClusterState::Charge(CardState& card, const SliceTake& slice, const Shape& 
   if (s.spec.service_class == ServiceClass::kGuaranteed) {
     card.guaranteed_free -= sign * std::min(slice.memory, card.memory_physical);
   }
-  if (card.slices == 0) card.qos = s.qos;  // of the first; while others are there it stays
+  if (card.slices == 0) card.qos = s.qos;  // of the first: a decision adds no other
   card.slices = static_cast<std::int16_t>(card.slices + sign);
   if (card.slices == 0) card.qos = 0;
 }

@@ -99,8 +99,8 @@ Result<NodeId> ClusterState::AddNode(const NodeSpec& spec) {
     card.compute_total = static_cast<std::int16_t>(card_spec.compute_milli);
     card.free_milli = card.compute_total;
     card.memory_physical = static_cast<std::int32_t>(card_spec.memory_mib);
-    card.memory_total = static_cast<std::int32_t>(card_spec.memory_mib *
-                                                  card_spec.memory_ratio_percent / 100);
+    card.memory_total =
+        static_cast<std::int32_t>(card_spec.memory_mib * card_spec.memory_ratio_percent / 100);
     card.memory_free = card.memory_total;
     card.guaranteed_free = card.memory_physical;
     card.slots = static_cast<std::int16_t>(std::min(card_spec.slots, 32767));
@@ -425,7 +425,8 @@ ShapeId ClusterState::InternShape(const RequestSpec& spec) {
   if (s.whole) s.card_memory_percent = 100;
   s.asks_card_memory = s.card_memory > 0 || s.card_memory_percent > 0;
   s.nics = spec.nics;
-  s.ask = CardAsk{s.milli, s.card_memory, s.card_memory_percent, spec.compute_units, s.whole, s.gpus};
+  s.ask =
+      CardAsk{s.milli, s.card_memory, s.card_memory_percent, spec.compute_units, s.whole, s.gpus};
   s.milli_sum = s.gpus * s.milli;
   std::int32_t least = kWholeCard;
   for (const ContainerSpec& c : spec.containers) {
@@ -433,8 +434,12 @@ ShapeId ClusterState::InternShape(const RequestSpec& spec) {
     s.container_asks.resize(spec.containers.size(), CardAsk{.count = 0});
     CardAsk& ask = s.container_asks[static_cast<std::size_t>(&c - spec.containers.data())];
     const bool whole = c.gpu_milli == kWholeCard;
-    ask = CardAsk{c.gpu_milli,     static_cast<std::int32_t>(c.gpu_memory_mib),
-                  whole ? 100 : c.gpu_memory_percent, c.compute_units, whole, c.gpus};
+    ask = CardAsk{c.gpu_milli,
+                  static_cast<std::int32_t>(c.gpu_memory_mib),
+                  whole ? 100 : c.gpu_memory_percent,
+                  c.compute_units,
+                  whole,
+                  c.gpus};
     s.milli_sum += c.gpus * c.gpu_milli;
     least = std::min(least, c.gpu_milli);
     s.milli = least;  // the least that any slice needs: what coarse tests may go by
@@ -444,7 +449,7 @@ ShapeId ClusterState::InternShape(const RequestSpec& spec) {
   s.plain = s.card_memory == 0 && spec.compute_units == 0 && s.container_asks.empty() &&
             !s.picks_uuids && spec.mig_profile.empty() && !spec.passthrough;
   s.ratio_percent = spec.memory_ratio_percent;
-  if (!spec.qos.empty()) {
+  if (!spec.qos.empty() && spec.qos != kDefaultQos) {
     const auto at = std::find(qos_names_.begin(), qos_names_.end(), spec.qos);
     // More than 254 classes are one: nobody has so many, and a card's is a byte.
     s.qos = static_cast<std::uint8_t>(std::min<std::ptrdiff_t>(at - qos_names_.begin() + 1, 255));
@@ -469,8 +474,7 @@ ShapeId ClusterState::InternShape(const RequestSpec& spec) {
   const std::int32_t level =
       s.gpus == 0 ? 0 : (s.whole ? kWholeCard * s.gpus : std::max(s.milli, 1));
   entry.need = FilterRow{s.cpu, s.memory, level, 0};
-  entry.filter_decides =
-      !s.planned && s.plain && (s.gpus == 0 || s.whole || s.gpus == 1);
+  entry.filter_decides = !s.planned && s.plain && (s.gpus == 0 || s.whole || s.gpus == 1);
   const ShapeId id = shapes_.push_back(std::move(entry));
   shape_ids_.emplace(spec, id);
   return id;
@@ -544,9 +548,10 @@ bool ClusterState::CanRecord(ShapeId id, NodeId node, CardSet cards, const NumaT
     }
     named.Add(slice.card);
     const CardState& c = card(node, slice.card);
-    sound = sound && (!listed ? c.mode != CardMode::kMig || !c.serves : SliceRecordable(c, slice)) &&
-            c.memory_free - std::int64_t{slice.memory} >= kFloor &&
-            c.slices < kMostPods && c.free_milli - std::int64_t{slice.milli} >= kFloor;
+    sound = sound &&
+            (!listed ? c.mode != CardMode::kMig || !c.serves : SliceRecordable(c, slice)) &&
+            c.memory_free - std::int64_t{slice.memory} >= kFloor && c.slices < kMostPods &&
+            c.free_milli - std::int64_t{slice.milli} >= kFloor;
   });
   if (!sound || named != cards) return false;
   if (taken == nullptr) return true;

@@ -45,7 +45,7 @@ struct NodeHot {
   std::int16_t max_card_free = 0;  // largest CardFree, milli
   std::int16_t full_cards = 0;     // cards with at least 1000 milli free
   bool schedulable = false;        // in the cluster and not cordoned
-  bool complex = false;  // mixed models, card memory, modes, model rules: look at each card
+  bool complex = false;        // mixed models, card memory, modes, model rules: look at each card
   bool planned_cards = false;  // MIG instances or groups of cards: slices are planned (draft.h)
 };
 
@@ -297,9 +297,9 @@ class ClusterState {
   // What stops a slice of the ask on this card now, the first in this order.
   enum class SliceVerdict : std::uint8_t {
     kFits,
-    kUnusable,         // unhealthy, cordoned, taken exclusively, or of another pool or mode
-    kNotAllowed,       // model, vendor or UUID; or a size or number that the model does not have
-    kSlotsUsed,        // share slots
+    kUnusable,    // unhealthy, cordoned, taken exclusively, or of another pool or mode
+    kNotAllowed,  // model, vendor or UUID; or a size or number that the model does not have
+    kSlotsUsed,   // share slots
     kComputeShort,
     kMemoryShort,
     kGuaranteedShort,  // enough memory, but only by oversubscription

@@ -80,6 +80,8 @@ class Writer {
     Text(r.vendor);
     I64(r.compute_units);
     I64(r.memory_unit_mib);
+    U32(static_cast<std::uint32_t>(r.memory_sizes.size()));
+    for (const MiB size : r.memory_sizes) I64(size);
     I64(r.compute_parts);
     U32(static_cast<std::uint32_t>(r.templates.size()));
     for (const SliceTemplate& t : r.templates) {
@@ -176,6 +178,39 @@ class Writer {
     U8(static_cast<std::uint8_t>(r.spec.layout));
     U32(static_cast<std::uint32_t>(r.pods.size()));
     for (const PodUid& uid : r.pods) Uid(uid);
+    StandingOf(r.standing);
+  }
+  void StandingOf(const Standing& s) {
+    Text(s.queue);
+    I64(s.priority);
+    U8(s.preemptible ? 1 : 0);
+    I64(s.min_runtime_us);
+    I64(s.restart_us);
+    Text(s.budget);
+  }
+  void AmountsOf(const AmountMap& amounts) {
+    U32(static_cast<std::uint32_t>(amounts.size()));
+    for (const auto& [name, amount] : amounts) {
+      Text(name);
+      I64(amount);
+    }
+  }
+  void Queue(const QueueSpec& q) {
+    Text(q.name);
+    Text(q.parent);
+    I64(q.weight);
+    I64(q.priority);
+    AmountsOf(q.guarantee);
+    AmountsOf(q.deserved);
+    AmountsOf(q.capacity);
+    U8(q.reclaimable ? 1 : 0);
+    I64(q.memory_ratio_percent);
+  }
+  void Budget(const DisruptionBudgetSet& b) {
+    Text(b.name);
+    I64(b.min_available);
+    I64(b.max_unavailable);
+    I64(b.expected);
   }
   // What is pinned to NUMA nodes: 0 for nearly every pod.
   void Numa(const std::shared_ptr<const NumaTake>& take) {
@@ -312,6 +347,7 @@ class Reader {
     r.vendor = Text();
     r.compute_units = I32();
     r.memory_unit_mib = I64();
+    for (std::uint32_t k = Count(); k > 0 && ok_; --k) r.memory_sizes.push_back(I64());
     r.compute_parts = I32();
     for (std::uint32_t k = Count(); k > 0 && ok_; --k) {
       SliceTemplate t;
@@ -427,7 +463,50 @@ class Reader {
     for (std::uint32_t k = Count(); k > 0 && ok_; --k) r.pods.push_back(Uid());
     ok_ = ok_ && ValidateGang(r.spec, "journal").has_value() &&
           std::cmp_equal(r.pods.size(), r.spec.max_members());
+    r.standing = StandingOf();
     return r;
+  }
+  // Of an older version: none.
+  Standing StandingOf() {
+    Standing s;
+    if (version_ < 3) return s;
+    s.queue = Text();
+    s.priority = I32();
+    s.preemptible = U8() != 0;
+    s.min_runtime_us = I64();
+    s.restart_us = I64();
+    s.budget = Text();
+    return s;
+  }
+  AmountMap AmountsOf() {
+    AmountMap amounts;
+    for (std::uint32_t k = Count(); k > 0 && ok_; --k) {
+      std::string name = Text();
+      const std::int64_t amount = I64();
+      amounts.emplace(std::move(name), amount);
+    }
+    return amounts;
+  }
+  QueueSpec Queue() {
+    QueueSpec q;
+    q.name = Text();
+    q.parent = Text();
+    q.weight = I32();
+    q.priority = I32();
+    q.guarantee = AmountsOf();
+    q.deserved = AmountsOf();
+    q.capacity = AmountsOf();
+    q.reclaimable = U8() != 0;
+    q.memory_ratio_percent = I32();
+    return q;
+  }
+  DisruptionBudgetSet Budget() {
+    DisruptionBudgetSet b;
+    b.name = Text();
+    b.min_available = I32();
+    b.max_unavailable = I32();
+    b.expected = I32();
+    return b;
   }
   std::shared_ptr<const NumaTake> Numa() {
     if (version_ < 2 || U8() == 0) return nullptr;

@@ -3,13 +3,24 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <type_traits>
 #include <utility>
+#include <variant>
 
 #include "scheduler-core/base/check.h"
 #include "scheduler-core/cluster/draft.h"
 #include "scheduler-core/cluster/transaction.h"
 
 namespace basalt {
+
+namespace {
+
+// Events up to this one change nodes or cards.
+constexpr std::size_t kLastInventoryEvent = 3;
+static_assert(std::is_same_v<std::variant_alternative_t<kLastInventoryEvent, Event>,
+                             CardHealthChanged>);
+
+}  // namespace
 
 Result<std::unique_ptr<Engine>> Engine::Create(ConfiguredPolicy policy, EngineOptions options) {
   BASALT_CHECK(policy.policy != nullptr);
@@ -75,6 +86,7 @@ Status Engine::Apply(const Event& event, SimTime now) {
     return Fail("node " + node, "is not in the cluster");
   };
   Event recorded = event;
+  if (event.index() <= kLastInventoryEvent) quotas_.InventoryChanged();
   if (const auto* added = std::get_if<NodeAdded>(&event)) {
     const Result<NodeId> node = state_.AddNode(added->spec);
     if (!node) return tl::unexpected<Error>(node.error());
@@ -98,6 +110,7 @@ Status Engine::Apply(const Event& event, SimTime now) {
     const Result<NodeId> node = NodeWithCard(card->node, card->card);
     if (!node) return tl::unexpected<Error>(node.error());
     state_.SetCardCordoned(*node, card->card, card->cordoned);
+    quotas_.InventoryChanged();
   } else if (const auto* changed = std::get_if<CardModeChanged>(&event)) {
     const Result<NodeId> node = NodeWithCard(changed->node, changed->card);
     if (!node) return tl::unexpected<Error>(node.error());
@@ -105,46 +118,83 @@ Status Engine::Apply(const Event& event, SimTime now) {
   } else if (const auto* rules = std::get_if<CardRulesSet>(&event)) {
     if (Status ok = state_.SetCardRules(rules->rules); !ok) return ok;
   } else if (const auto* observed = std::get_if<PodObserved>(&event)) {
-    const NodeId node = state_.FindNode(observed->node);
-    if (!node.valid()) return unknown(observed->node);
-    const Result<ShapeId> shape = InternShape(observed->spec);
-    if (!shape) return tl::unexpected<Error>(shape.error());
-    if (!state_.CanRecord(*shape, node, observed->cards, observed->numa.get())) {
-      return Fail("pod " + UidText(observed->uid),
-                  "names a card that the node does not have, takes absurdly more than there is, "
-                  "or does not say which slices it has where they differ or are MIG instances");
-    }
-    Allocation was;  // what the pod held before: its place in a gang stays
-    if (const auto it = by_uid_.find(observed->uid); it != by_uid_.end()) {
-      Allocation& held = allocations_[it->second];
-      if (held.attempt == observed->attempt && held.shape == *shape && held.node == node &&
-          held.cards == observed->cards) {
-        // The binding of our own lease, seen before its Confirm arrived: the lease keeps its epoch.
-        if (held.member >= 0) MemberSeen(*observed, &held);
-        held.confirmed = true;
-        Journal(JournalRecord{now, EventRecord{std::move(recorded)}});
-        return {};
-      }
-      was = held;
-    }
-    MemberSeen(*observed, &was);
-    if (const auto it = by_uid_.find(observed->uid); it != by_uid_.end()) {
-      End(it->second, Ending::kReplaced);
-    }
-    Transaction tx(state_);
-    tx.Take(node, *shape, observed->cards, observed->numa);
-    tx.Commit();
-    Insert(Allocation{observed->uid, observed->attempt, *shape, node, observed->cards,
-                      observed->job, next_epoch_++, now, true, observed->numa, was.gang,
-                      was.member});
-    AfterCommit(node);
+    if (Status ok = Observe(*observed, now); !ok) return ok;
   } else if (const auto* gone = std::get_if<PodGone>(&event)) {
     const auto it = by_uid_.find(gone->uid);
     if (it == by_uid_.end()) return {};  // told twice, or never ours
     End(it->second, gone->failed ? Ending::kLost : Ending::kFinished);
+  } else if (const auto* saved = std::get_if<PodCheckpointed>(&event)) {
+    if (!Checkpointed(saved->uid, now)) return {};
+  } else if (const auto* queue = std::get_if<QueueSet>(&event)) {
+    if (Status ok = quotas_.SetQueue(queue->spec); !ok) return ok;
+    ChargeNewcomers();
+  } else if (const auto* dropped = std::get_if<QueueRemoved>(&event)) {
+    if (Status ok = quotas_.RemoveQueue(dropped->name); !ok) return ok;
+    ChargeNewcomers();  // of the queue above, if it has none below it any more
+  } else if (const auto* budget = std::get_if<DisruptionBudgetSet>(&event)) {
+    if (budget->name.empty() || (budget->min_available >= 0 && budget->max_unavailable >= 0)) {
+      return Fail("disruption budget '" + budget->name + "'",
+                  "needs a name and one of min_available and max_unavailable");
+    }
+    quotas_.SetBudget(*budget);
   }
   Journal(JournalRecord{now, EventRecord{std::move(recorded)}});
   return {};
+}
+
+Status Engine::Observe(const PodObserved& observed, SimTime now) {
+  const NodeId node = state_.FindNode(observed.node);
+  if (!node.valid()) return Fail("node " + observed.node, "is not in the cluster");
+  const Result<ShapeId> shape = InternShape(observed.spec);
+  if (!shape) return tl::unexpected<Error>(shape.error());
+  if (!state_.CanRecord(*shape, node, observed.cards, observed.numa.get())) {
+    return Fail("pod " + UidText(observed.uid),
+                "names a card that the node does not have, takes absurdly more than there is, or "
+                "does not say which slices it has where they differ or are MIG instances");
+  }
+  Allocation was;  // what the pod held before: its place in a gang stays
+  if (const auto it = by_uid_.find(observed.uid); it != by_uid_.end()) {
+    Allocation& held = allocations_[it->second];
+    if (held.attempt == observed.attempt && held.shape == *shape && held.node == node &&
+        held.cards == observed.cards) {
+      // The binding of our own lease, seen before its Confirm arrived: the lease keeps its epoch.
+      if (held.member >= 0) MemberSeen(observed, &held);
+      if (!held.confirmed) {
+        held.confirmed = true;
+        held.started = held.checkpoint = now;
+        // Who bound it did not wait for the victims. They have been told to leave all the same.
+        DropNomination(held.uid, false);
+      }
+      return {};
+    }
+    was = held;
+  }
+  MemberSeen(observed, &was);
+  if (const auto it = by_uid_.find(observed.uid); it != by_uid_.end()) {
+    End(it->second, Ending::kReplaced);
+  }
+  Transaction tx(state_);
+  tx.Take(node, *shape, observed.cards, observed.numa);
+  tx.Commit();
+  Insert(Allocation{observed.uid, observed.attempt, *shape, node, observed.cards, observed.job,
+                    next_epoch_++, now, true, observed.numa, was.gang, was.member,
+                    quotas_.Intern(observed.standing), QueueId(), now, now});
+  AfterCommit(node);
+  return {};
+}
+
+bool Engine::Checkpointed(const PodUid& uid, SimTime now) {
+  if (const auto it = by_uid_.find(uid); it != by_uid_.end()) {
+    allocations_[it->second].checkpoint = now;
+    return true;
+  }
+  const Gang* gang = FindGang(uid);
+  if (gang == nullptr) return false;
+  for (std::size_t m = 0; m < gang->pods.size(); ++m) {
+    if (gang->members[m] != Gang::Member::kHeld) continue;
+    allocations_[by_uid_.find(gang->pods[m])->second].checkpoint = now;
+  }
+  return true;
 }
 
 std::uint64_t Engine::SeedOf(const PodUid& uid, std::uint32_t attempt) const {
@@ -152,7 +202,7 @@ std::uint64_t Engine::SeedOf(const PodUid& uid, std::uint32_t attempt) const {
                  uid.lo ^ (uid.hi * 0xD6E8FEB86659FD93ULL) ^ 0xA0761D6478BD642FULL);
 }
 
-PlacementContext Engine::MakeContext(const Request& request) {
+PlacementContext Engine::MakeContext(const Request& request, ShapeId shape) {
   // Others read fragmentation only when they are asked for it.
   if (fragmentation_ && policy_.policy->traits().needs_target_workload) fragmentation_->CatchUp();
   const JobNodes* job = nullptr;
@@ -164,8 +214,8 @@ PlacementContext Engine::MakeContext(const Request& request) {
   if (needs_domains) domains_.CatchUp(state_);
   const std::uint64_t seed = SeedOf(request.uid, request.attempt);
   return PlacementContext{state_,
-                          request.shape,
-                          state_.shape(request.shape),
+                          shape,
+                          state_.shape(shape),
                           policy_.card_rule,
                           fragmentation_ ? &*fragmentation_ : nullptr,
                           job,
@@ -230,7 +280,8 @@ void Engine::RecordDecision(const Request& request, const Outcome& outcome, SimT
   } else if (options_.journal != nullptr) {
     const std::uint32_t shape = JournalShape(request.shape);
     Journal(JournalRecord{
-        now, DecisionRecord{request.uid, request.attempt, shape, request.job, outcome.kind}});
+        now, DecisionRecord{request.uid, request.attempt, shape, request.job, outcome.kind,
+                            request.standing}});
   }
 }
 
@@ -309,7 +360,20 @@ Outcome Engine::Propose(const Request& request, SimTime now) {
     RecordDecision(request, outcome, now);
     return outcome;
   }
-  const PlacementContext context = MakeContext(request);
+  ShapeId shape = request.shape;
+  if (!request.standing.queue.empty()) {
+    Quotas::Check quota = quotas_.MayAsk(state_, {{request.shape}}, request.standing);
+    if (!quota.may()) {
+      outcome.kind = quota.answer == Quotas::Check::Answer::kWait ? OutcomeKind::kWait
+                                                                  : OutcomeKind::kInfeasible;
+      outcome.by_quota = true;
+      outcome.reason = std::move(quota.reason);
+      RecordDecision(request, outcome, now);
+      return outcome;
+    }
+    if (!quota.models.empty()) shape = OnModels(shape, quota.models);
+  }
+  const PlacementContext context = MakeContext(request, shape);
   const BestNode best = FindBest(context);
   if (best.node.valid()) {
     state_.PrefetchForTake(best.node);
@@ -342,19 +406,22 @@ Result<Lease> Engine::Reserve(const Request& request, const Placement& placement
     return Fail("pod " + UidText(request.uid),
                 "what was proposed is no longer free; propose again");
   }
+  if (Status ok = MayHold(request, placement); !ok) return tl::unexpected<Error>(ok.error());
   const NodeId node = placement.node;
   Transaction tx(state_);
   tx.Take(node, request.shape, placement.cards, placement.numa);
   tx.Commit();
   const std::uint32_t slot = Insert(Allocation{
       request.uid, request.attempt, request.shape, node, placement.cards, request.job,
-      next_epoch_++, now.Plus(options_.lease_ttl_us), false, placement.numa, PodUid{}, -1});
+      next_epoch_++, now.Plus(options_.lease_ttl_us), false, placement.numa, PodUid{}, -1,
+      quotas_.Intern(request.standing), QueueId(), now, now});
   AddExpiry(slot);
   const Allocation& a = allocations_[slot];
   if (options_.journal != nullptr) {
     const std::uint32_t number = JournalShape(request.shape);
     Journal(JournalRecord{now, ReservedRecord{a.uid, a.attempt, number, a.job, state_.name(node),
-                                              a.cards, a.epoch, a.expires, a.numa}});
+                                              a.cards, a.epoch, a.expires, a.numa,
+                                              *a.standing}});
   }
   const Lease lease{a.uid, a.epoch, a.expires};
   AfterCommit(node);
@@ -363,6 +430,7 @@ Result<Lease> Engine::Reserve(const Request& request, const Placement& placement
 
 void Engine::AddExpiry(std::uint32_t slot) {
   const Allocation& a = allocations_[slot];
+  if (a.expires == kNever) return;
   expiries_.push_back(Expiry{a.expires, a.epoch, slot});
   std::push_heap(expiries_.begin(), expiries_.end(), Expiry::Later);
 }
@@ -384,10 +452,15 @@ Status Engine::Confirm(const Lease& lease, SimTime now) {
     return Fail("pod " + UidText(lease.uid),
                 "is of gang " + UidText(a.gang) + "; its lease is confirmed as a whole");
   }
+  if (const Nomination* waits = FindNomination(lease.uid); waits != nullptr) {
+    return Fail("pod " + UidText(lease.uid),
+                fmt::format("its room is not free: {} pods have not left", waits->waiting.size()));
+  }
   if (now >= a.expires) {
     return Fail("pod " + UidText(lease.uid), "the lease has expired; propose again");
   }
   a.confirmed = true;
+  a.started = a.checkpoint = now;
   if (options_.journal != nullptr) Journal(JournalRecord{now, ConfirmedRecord{lease.uid}});
   TrimExpiries();
   return {};
@@ -475,6 +548,7 @@ std::uint32_t Engine::Insert(Allocation allocation) {
   position_on_node_[slot] = static_cast<std::uint32_t>(on_node.size());
   on_node.push_back(slot);
   by_uid_.insert({allocation.uid, slot});
+  if (!allocation.is_leaving()) Charge(allocations_[slot]);
   if (allocation.job != 0 && policy_.policy->traits().job_term) {
     auto& nodes = jobs_[allocation.job].nodes;
     const auto it = std::find_if(nodes.begin(), nodes.end(),
@@ -496,6 +570,7 @@ void Engine::Erase(std::uint32_t slot) {
   position_on_node_[on_node[hole]] = hole;
   on_node.pop_back();
   by_uid_.erase(a.uid);
+  Uncharge(a);
   if (a.job != 0 && policy_.policy->traits().job_term) {
     auto it = jobs_.find(a.job);
     auto& nodes = it.value().nodes;
@@ -516,6 +591,8 @@ void Engine::End(std::uint32_t slot, Ending ending) {
   tx.Commit();
   Erase(slot);
   if (a.member >= 0 && ending != Ending::kReplaced) MemberEnded(a, ending);
+  if (a.is_leaving()) VictimGone(a.uid, a.leaving);
+  if (!a.confirmed && !nominations_.empty()) NomineeEnded(a);
   AfterCommit(a.node);
 }
 
@@ -639,8 +716,22 @@ Status Engine::Audit() const {
   if (sum.idle_cards != kept.idle_cards) {
     return differs("idle cards", sum.idle_cards, kept.idle_cards);
   }
-  return {};
+  if (Status ok = AuditQuotas(); !ok) return ok;
+  return AuditNominations();
 }
+
+namespace {
+
+void AddStanding(const Standing& s, Digest* d) {
+  d->Add(s.queue);
+  d->Add(s.priority);
+  d->Add(s.preemptible ? 1 : 0);
+  d->Add(s.min_runtime_us);
+  d->Add(s.restart_us);
+  d->Add(s.budget);
+}
+
+}  // namespace
 
 Digest128 Engine::StateDigest() const {
   Digest128 sum = state_.ComputeDigest();
@@ -666,6 +757,11 @@ Digest128 Engine::StateDigest() const {
       d.Add(a.gang.lo);
       d.Add(a.member);
     }
+    AddStanding(*a.standing, &d);
+    d.Add(a.started.us);
+    d.Add(a.checkpoint.us);
+    d.Add(a.leaving.hi);
+    d.Add(a.leaving.lo);
     const Digest128 v = d.value();
     sum.hi += v.hi;
     sum.lo += v.lo;
@@ -676,10 +772,22 @@ Digest128 Engine::StateDigest() const {
     d.Add(uid.lo);
     d.Add(gang.attempt);
     for (const Gang::Member member : gang.members) d.Add(static_cast<std::uint64_t>(member));
+    AddStanding(gang.standing, &d);
     const Digest128 v = d.value();
     sum.hi += v.hi;
     sum.lo += v.lo;
   }
+  Digest d;
+  for (const auto& [uid, nomination] : nominations_) {
+    d.Add(uid.hi);
+    d.Add(uid.lo);
+    d.Add(nomination.epoch);
+    d.Add(static_cast<std::uint64_t>(nomination.waiting.size()));
+  }
+  quotas_.AddTo(&d);
+  const Digest128 v = d.value();
+  sum.hi += v.hi;
+  sum.lo += v.lo;
   return sum;
 }
 

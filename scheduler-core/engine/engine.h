@@ -14,6 +14,10 @@
 //  - A gang is all or nothing: ReserveGang takes every member in one transaction or none, and its
 //    lease is one. Losing members to a failure marks it degraded; proposing it again repairs it,
 //    and ReleaseGang ends it as a whole.
+//  - What a queue may not hold is not proposed and not reserved; observations are charged as they
+//    are. Each pod is charged to its queue exactly while it holds something and is not leaving.
+//  - A nomination takes its places beside victims that are still there; nobody else gets what they
+//    leave behind, and it cannot be confirmed before the last of them has left.
 //  - Same events, same seed: the same decisions, bit for bit (DecisionDigest), with any executor.
 // One thread owns an engine. Distinct engines share nothing.
 #pragma once
@@ -27,6 +31,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -38,13 +43,21 @@
 #include "scheduler-core/cluster/index.h"
 #include "scheduler-core/cluster/state.h"
 #include "scheduler-core/engine/event.h"
+#include "scheduler-core/engine/eviction.h"
 #include "scheduler-core/engine/gang_search.h"
 #include "scheduler-core/engine/journal.h"
 #include "scheduler-core/engine/outcome.h"
 #include "scheduler-core/engine/policy.h"
+#include "scheduler-core/engine/quotas.h"
 #include "scheduler-core/engine/registry.h"
+#include "scheduler-core/queueing/fair_share.h"
 
 namespace basalt {
+
+class Transaction;
+
+// Of a lease whose room is not free yet.
+inline constexpr SimTime kNever{std::numeric_limits<std::int64_t>::max()};
 
 struct EngineOptions {
   std::uint64_t seed = 0;
@@ -77,6 +90,22 @@ struct Allocation {
   std::shared_ptr<const NumaTake> numa = nullptr;
   PodUid gang;               // zero: of no gang
   std::int32_t member = -1;  // its number in the gang
+  const Standing* standing = nullptr;  // never null in the engine's books; lives as long as it
+  // The leaf it is charged to. Invalid: outside all quotas, or leaving (its place is charged to
+  // whom it leaves for).
+  QueueId queue;
+  SimTime started;                     // confirmed, or first observed
+  SimTime checkpoint;                  // its work up to here is not lost with it
+  PodUid leaving = {};                 // the nomination it gives way to; zero: it stays
+  bool is_leaving() const { return leaving != PodUid{}; }
+};
+
+// Room that is being made for a pod or gang: it holds its places and waits for these to leave. Over
+// when none is left; from then on it is a lease like any other.
+struct Nomination {
+  bool gang = false;
+  std::uint64_t epoch = 0;
+  std::set<PodUid> waiting;
 };
 
 // A gang that holds something. A member is absent until it is placed, and lost when a failure took
@@ -87,6 +116,7 @@ struct Gang {
   std::uint32_t attempt = 0;
   std::uint64_t job = 0;
   GangSpec spec;
+  Standing standing = {};
   std::vector<PodUid> pods;                             // by member
   std::vector<Member> members;                          // by member
   std::map<std::int32_t, topology::NetworkPath> homes;  // of lost members: where they were, until a
@@ -138,6 +168,42 @@ class Engine {
   // The network domains, caught up with the state.
   const DomainTree& domains();
 
+  // --- queues ---
+  const QueueTree& queues() const { return quotas_.tree(); }
+  // With the cluster's totals of now.
+  const QueueTree& CaughtUpQueues();
+  const std::map<std::string, DisruptionBudgetSet>& budgets() const { return quotas_.budgets(); }
+  // What a pod, or the min of a gang, will hold as far as it is known beforehand: of cards whose
+  // model is open the totals only.
+  Amounts AskOf(ShapeId shape) { return quotas_.Ask(state_, shape); }
+  Amounts AskOf(const GangSpec& spec);
+  // What an allocation holds.
+  Amounts HeldBy(const Allocation& allocation);
+  // What jobs that wait ask for: fair shares are of held and pending. A hint of whoever keeps the
+  // jobs: neither journaled nor in the snapshot. The queue must be a leaf; false: it is none.
+  bool AddPending(const std::string& queue, const Amounts& ask);
+  bool RemovePending(const std::string& queue, const Amounts& ask);
+
+  // --- eviction (engine/eviction.h) ---
+  // Who would have to give way. Nothing changes; the plan is for the state as it is. `shares` must
+  // count the request as pending; null: divided here, from what the queues hold, what is pending,
+  // and this request where nothing is pending in its queue.
+  EvictionPlan ProposeEviction(const Request& request, const EvictionRules& rules, SimTime now,
+                               const FairShares* shares = nullptr);
+  // For what the gang lacks to its min.
+  Result<EvictionPlan> ProposeEviction(const GangRequest& request, const EvictionRules& rules,
+                                       SimTime now, const FairShares* shares = nullptr);
+  // Takes the plan's places at once and marks the victims as leaving. Refused when the plan is no
+  // longer what would fit. Victims that have left meanwhile are not waited for. The lease does not
+  // expire before the room is free; then its time begins.
+  Result<Lease> Nominate(const Request& request, const EvictionPlan& plan, SimTime now);
+  Result<Lease> NominateGang(const GangRequest& request, const EvictionPlan& plan, SimTime now);
+  // The pod or gang holds places and all its victims are gone.
+  bool RoomIsFree(const PodUid& uid) const;
+  const Nomination* FindNomination(const PodUid& uid) const;
+  // By uid of the pod or gang.
+  const std::map<PodUid, Nomination>& nominations() const { return nominations_; }
+
   // --- reading ---
   const ClusterState& state() const { return state_; }
   const ConfiguredPolicy& policy() const { return policy_; }
@@ -167,15 +233,52 @@ class Engine {
   Status ApplyRecord(const JournalRecord& record);
 
  private:
+  friend class Trial;
+  friend class EvictionSearch;
+  enum class Ending : std::uint8_t { kFinished, kLost, kExpired, kReplaced };
   Engine(ConfiguredPolicy policy, EngineOptions options);
   Result<NodeId> NodeWithCard(const std::string& name, int card) const;
-  PlacementContext MakeContext(const Request& request);
+  PlacementContext MakeContext(const Request& request, ShapeId shape);
   BestNode FindBest(const PlacementContext& context);
   BestNode ScanEveryNode(const PlacementContext& context);
   bool PossibleWhenEmpty(ShapeId shape);
+  Status Observe(const PodObserved& observed, SimTime now);
+  bool Checkpointed(const PodUid& uid, SimTime now);  // of a pod or gang; false: not here
+  // The shape, but only on cards of these models.
+  ShapeId OnModels(ShapeId shape, const std::vector<ModelId>& models);
+  Status MayHold(const Request& request, const Placement& placement);
+  Status MayHold(const GangRequest& request, const std::vector<GangOutcome::Member>& members);
+  // Takes away from `extra` what the queue does not allow beyond `need`.
+  void CapExtras(const GangRequest& request, const Standing& standing, GangProblem* problem);
+  void Charge(Allocation& a);  // to the queue that it names, if that is a leaf
+  void Uncharge(Allocation& a);
+  void ChargeNewcomers();  // pods that were there before their queue
+  Status AuditQuotas() const;
+  Status AuditNominations() const;
+  void MarkLeaving(const PodUid& victim, const PodUid& nominee);
+  // The nomination is over: who has not left stays.
+  void DropNomination(const PodUid& nominee, bool victims_stay);
+  void VictimGone(const PodUid& victim, const PodUid& nominee);
+  // What is left of a nomination's places is given back when one of them is lost.
+  void NomineeEnded(const Allocation& a);
+  // The nominee's places are in the books; from here on it waits for these.
+  Lease Nominated(const PodUid& nominee, bool gang, const std::vector<PodUid>& victims,
+                  std::uint64_t epoch);
+  // Those of the plan's victims that are still there, each once; refused if one is no victim any
+  // more.
+  Result<std::vector<PodUid>> VictimsOf(const EvictionPlan& plan, const std::string& where) const;
+  void GiveVictims(const std::vector<PodUid>& victims, Transaction* tx) const;
+  void UnchargeVictims(const std::vector<PodUid>& victims);
+  void ChargeVictims(const std::vector<PodUid>& victims);
+  // Reserves what was proposed: `victims` leave first, as far as fitting and quotas go.
+  Result<Lease> TakeGang(const GangRequest& request, const GangOutcome& proposed,
+                         const std::vector<PodUid>& victims, SimTime now);
+  // The room is free: the lease's time begins.
+  void BeginLease(const PodUid& nominee, bool gang, std::uint64_t epoch);
+  Status ApplyReserved(const ReservedRecord& record);
+  Status ApplyNominated(const NominatedRecord& record);
   std::uint32_t Insert(Allocation allocation);
   void Erase(std::uint32_t slot);
-  enum class Ending : std::uint8_t { kFinished, kLost, kExpired, kReplaced };
   void End(std::uint32_t slot, Ending ending);  // gives back and erases
   void AddExpiry(std::uint32_t slot);
   void TrimExpiries();
@@ -193,6 +296,10 @@ class Engine {
   Gang& GangFor(const GangRequest& request);
   void AddMembers(Gang& gang, const std::vector<GangOutcome::Member>& members, std::uint64_t epoch,
                   SimTime expires);
+  // Members in their numbers take the places in tree order.
+  Status NameMembers(const GangRequest& request, const Gang* held, GangAnswer* answer,
+                     GangOutcome* outcome);
+  void NameDomain(const GangProblem& problem, GangOutcome* outcome);
   void ConfirmMembers(const PodUid& gang, std::uint64_t epoch);
   void ExpireMembers(const PodUid& gang, std::uint64_t epoch);
   // Before an observed pod is recorded: `was` is what it held, and becomes what it will be of.
@@ -229,6 +336,8 @@ class Engine {
   tsl::robin_map<PodUid, std::uint32_t, UidHash> by_uid_;
   tsl::robin_map<std::uint64_t, JobNodes> jobs_;  // only for policies with a job term
   std::map<PodUid, Gang> gangs_;
+  Quotas quotas_;
+  std::map<PodUid, Nomination> nominations_;
   DomainTree domains_;
   SlotIndex slots_;
   struct Expiry {

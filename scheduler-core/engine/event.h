@@ -8,6 +8,7 @@
 
 #include "scheduler-core/base/units.h"
 #include "scheduler-core/cluster/inventory.h"
+#include "scheduler-core/queueing/queue_tree.h"
 #include "scheduler-core/workload/request.h"
 #include "topology/card_set.h"
 
@@ -54,14 +55,39 @@ struct PodObserved {
   std::string node;
   CardSet cards;
   std::shared_ptr<const NumaTake> numa = nullptr;  // null: nothing pinned
+  Standing standing = {};
 };
 struct PodGone {
   PodUid uid;
   bool failed = false;  // a gang that loses a member to a failure is degraded; one that ends is not
 };
 
-using Event =
-    std::variant<NodeAdded, NodeRemoved, NodeCordoned, CardHealthChanged, PodObserved, PodGone,
-                 CardCordoned, CardModeChanged, CardRulesSet>;
+// The pod, or every member of the gang, has saved its work: evicting it loses what comes after.
+struct PodCheckpointed {
+  PodUid uid;
+};
+// Adds the queue or changes the one of that name. Unlike observations, what contradicts itself is
+// refused (queueing/queue_tree.h). Pods that name the queue and came before it are charged to it.
+struct QueueSet {
+  QueueSpec spec;
+};
+struct QueueRemoved {  // refused while it has queues below it, pods or pending jobs
+  std::string name;
+};
+// How many of the pods that name this budget (Standing::budget) must keep running. Exactly one of
+// the two is set; neither: the budget is no more.
+struct DisruptionBudgetSet {
+  std::string name;
+  std::int32_t min_available = -1;
+  std::int32_t max_unavailable = -1;
+  // How many there should be, for max_unavailable: those that are lost are unavailable already.
+  // -1: unknown, then as many as there are.
+  std::int32_t expected = -1;
+  friend bool operator==(const DisruptionBudgetSet&, const DisruptionBudgetSet&) = default;
+};
+
+using Event = std::variant<NodeAdded, NodeRemoved, NodeCordoned, CardHealthChanged, PodObserved,
+                           PodGone, CardCordoned, CardModeChanged, CardRulesSet, PodCheckpointed,
+                           QueueSet, QueueRemoved, DisruptionBudgetSet>;
 
 }  // namespace basalt

@@ -157,7 +157,8 @@ std::string Text(const ReasonCount& count, const Shape& shape) {
     case Reason::kCardMemoryShort:
       return nodes + "card memory short on the cards with enough compute";
     case Reason::kGuaranteedShort:
-      return nodes + "memory of the cards is free only by oversubscription, and the pod is guaranteed";
+      return nodes +
+             "memory of the cards is free only by oversubscription, and the pod is guaranteed";
     case Reason::kCardRule:
       return nodes + "the cards' slices are of another QoS class or size, or no MIG slots in a row";
     case Reason::kSlicesApart:
@@ -187,11 +188,22 @@ std::string_view OutcomeKindName(OutcomeKind kind) {
 }
 
 std::string_view ReasonKey(Reason reason) {
-  static constexpr std::array<std::string_view, kReasons> kKeys = {
-      "fits",          "cordoned",  "label_or_taint",    "model_not_allowed",
-      "slots_used",    "no_card",   "card_memory_short", "guaranteed_memory_short",
-      "card_rule",     "cpu_short", "memory_short",      "pod_limit",
-      "numa_not_aligned", "nic_short", "bandwidth_short", "slices_apart"};
+  static constexpr std::array<std::string_view, kReasons> kKeys = {"fits",
+                                                                   "cordoned",
+                                                                   "label_or_taint",
+                                                                   "model_not_allowed",
+                                                                   "slots_used",
+                                                                   "no_card",
+                                                                   "card_memory_short",
+                                                                   "guaranteed_memory_short",
+                                                                   "card_rule",
+                                                                   "cpu_short",
+                                                                   "memory_short",
+                                                                   "pod_limit",
+                                                                   "numa_not_aligned",
+                                                                   "nic_short",
+                                                                   "bandwidth_short",
+                                                                   "slices_apart"};
   return kKeys[static_cast<std::size_t>(reason)];
 }
 
@@ -200,8 +212,13 @@ Explanation Engine::Explain(const Request& request, std::size_t top) {
   const WorkCounters work_before = work_;  // a dry run leaves no trace, not even here
   const bool possible = PossibleWhenEmpty(request.shape);
   const Allocation* held = Find(request.uid);
-  const PlacementContext context = MakeContext(request);
-  const BestNode best = held == nullptr ? FindBest(context) : BestNode{};
+  const Quotas::Check quota = held == nullptr
+                                  ? quotas_.MayAsk(state_, {{request.shape}}, request.standing)
+                                  : Quotas::Check{};
+  const bool some = quota.answer == Quotas::Check::Answer::kSome;
+  const PlacementContext context =
+      MakeContext(request, some ? OnModels(request.shape, quota.models) : request.shape);
+  const BestNode best = held == nullptr && quota.may() ? FindBest(context) : BestNode{};
   if (held != nullptr && held->attempt == request.attempt) {
     out.kind = OutcomeKind::kPlaced;
     out.placement =
@@ -212,12 +229,15 @@ Explanation Engine::Explain(const Request& request, std::size_t top) {
   } else if (held != nullptr) {
     out.kind = OutcomeKind::kWait;  // an earlier attempt holds its place
   } else {
-    out.kind = possible ? OutcomeKind::kWait : OutcomeKind::kInfeasible;
+    const bool may_ever = quota.may() || quota.answer == Quotas::Check::Answer::kWait;
+    out.kind = possible && may_ever ? OutcomeKind::kWait : OutcomeKind::kInfeasible;
+    if (!quota.may()) out.text = quota.reason;
   }
   std::array<ReasonCount, kReasons> counts;
   for (std::size_t r = 0; r < kReasons; ++r) counts[r].reason = static_cast<Reason>(r);
   for (const NodeId node : state_.order()) {
-    const Verdict v = Judge(state_, request.shape, node, out.kind == OutcomeKind::kInfeasible);
+    const bool empty = out.kind == OutcomeKind::kInfeasible && !possible;
+    const Verdict v = Judge(state_, request.shape, node, empty);
     ReasonCount& count = counts[static_cast<std::size_t>(v.reason)];
     count.least_short = count.nodes == 0 ? v.short_by : std::min(count.least_short, v.short_by);
     ++count.nodes;

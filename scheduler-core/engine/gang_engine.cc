@@ -42,6 +42,14 @@ class TaskWalk {
   std::int32_t end_ = 0;
 };
 
+std::vector<QuotaAsk> QuotaAsks(const GangSpec& spec, const std::vector<std::int32_t>& counts) {
+  std::vector<QuotaAsk> asks;
+  for (std::size_t t = 0; t < counts.size(); ++t) {
+    if (counts[t] > 0) asks.push_back({spec.tasks[t].shape, counts[t]});
+  }
+  return asks;
+}
+
 Error Elsewhere(const std::string& where, const PodUid& pod) {
   return Error{where, "its pod " + UidText(pod) + " is allocated outside the gang"};
 }
@@ -217,63 +225,66 @@ Result<GangOutcome> Engine::ProposeGang(const GangRequest& request, SimTime now)
   outcome.held = static_cast<std::int32_t>(problem.held.size());
   const auto is_zero = [](std::int32_t n) { return n == 0; };
   const bool has_min = std::all_of(problem.need.begin(), problem.need.end(), is_zero);
-  const bool has_all = has_min && std::all_of(problem.extra.begin(), problem.extra.end(), is_zero);
   const std::uint64_t open = held != nullptr ? OpenLease(*held) : 0;
+  const Standing& standing = held != nullptr ? held->standing : request.standing;
+  Quotas::Check quota;
+  if (open == 0 && !standing.queue.empty()) {
+    quota = quotas_.MayAsk(state_, QuotaAsks(request.spec, problem.need), standing);
+    if (quota.answer == Quotas::Check::Answer::kBad) {
+      return Fail("gang " + UidText(request.uid), quota.reason);
+    }
+    if (!quota.may()) {
+      outcome.kind = quota.answer == Quotas::Check::Answer::kWait ? OutcomeKind::kWait
+                                                                  : OutcomeKind::kInfeasible;
+      outcome.proven = outcome.by_quota = true;
+      outcome.reason = std::move(quota.reason);
+      RecordGangDecision(request, outcome, now);
+      return outcome;
+    }
+    CapExtras(request, standing, &problem);
+  }
+  const bool has_all = has_min && std::all_of(problem.extra.begin(), problem.extra.end(), is_zero);
   GangAnswer answer;
+  const auto search = [&](const GangSpec& spec) {
+    const std::uint64_t counted = slots_.nodes_counted();
+    std::vector<const SlotIndex::Slots*> slots;
+    for (const GangTask& task : spec.tasks) {
+      slots.push_back(&slots_.For(state_, domains_, task.shape));
+    }
+    problem.spec = &spec;
+    answer = SearchGang(state_, domains_, slots, problem, options_.gang_limits, options_.executor);
+    problem.spec = &request.spec;
+    work_.nodes_checked += slots_.nodes_counted() - counted;
+    work_.gang_steps += answer.steps;
+  };
   if (open != 0) {
     // If it expires, what was added to it would be a part of a gang.
     answer.proven = true;
     answer.reason = fmt::format("lease {} is not confirmed yet", open);
   } else if (!has_all) {
-    const std::uint64_t counted = slots_.nodes_counted();
-    std::vector<const SlotIndex::Slots*> slots;
-    for (const GangTask& task : request.spec.tasks) {
-      slots.push_back(&slots_.For(state_, domains_, task.shape));
+    if (quota.answer == Quotas::Check::Answer::kSome) {
+      GangSpec on_models = request.spec;
+      for (GangTask& task : on_models.tasks) task.shape = OnModels(task.shape, quota.models);
+      search(on_models);
     }
-    answer = SearchGang(state_, domains_, slots, problem, options_.gang_limits, options_.executor);
-    work_.nodes_checked += slots_.nodes_counted() - counted;
-    work_.gang_steps += answer.steps;
+    // A part on models that do not hold all of it by themselves may still be within the quota.
+    if (!answer.placed) search(request.spec);
   }
   if (answer.placed) {
-    // Ranks follow the network: places come in tree order, members in their numbers.
-    std::size_t at = 0;
-    std::int32_t first = 0;
-    outcome.members.reserve(answer.places.size());
-    for (std::size_t t = 0; t < request.spec.tasks.size(); ++t) {
-      for (std::int32_t m = first; m < first + request.spec.tasks[t].max; ++m) {
-        if (at == answer.places.size() || answer.places[at].task != t) break;
-        if (held != nullptr) {
-          const Gang::Member state = held->members[static_cast<std::size_t>(m)];
-          if (state == Gang::Member::kHeld || state == Gang::Member::kFinished) continue;
-        }
-        const PodUid pod = PodOf(request, held, m);
-        if (by_uid_.contains(pod)) {
-          return tl::unexpected<Error>(Elsewhere("gang " + UidText(request.uid), pod));
-        }
-        GangAnswer::Place& place = answer.places[at++];
-        outcome.members.push_back(
-            {m, Placement{place.node, place.cards, 0, state_.generation(place.node),
-                          std::move(place.numa)}});
-      }
-      first += request.spec.tasks[t].max;
+    if (Status ok = NameMembers(request, held, &answer, &outcome); !ok) {
+      return tl::unexpected<Error>(ok.error());
     }
-    BASALT_CHECK(at == answer.places.size());
+    if (Status ok = MayHold(request, outcome.members); !ok) {
+      outcome.members.clear();
+      answer.placed = false;
+      answer.proven = false;
+      answer.reason = ok.error().message;
+      outcome.by_quota = true;
+    }
   }
   if (answer.placed || has_min) {
     outcome.kind = OutcomeKind::kPlaced;
-    NodeId one;
-    DomainId join;
-    const auto add = [&](NodeId node) {
-      if (!one.valid()) one = node;
-      outcome.tier = std::max(outcome.tier, domains_.TierOf(one, node));
-      const DomainId inner = domains_.innermost(node);
-      join = join.valid() ? domains_.Join(join, inner) : inner;
-    };
-    for (const GangOutcome::Member& m : outcome.members) add(m.placement.node);
-    for (const GangProblem::Held& h : problem.held) add(h.node);
-    if (one.valid()) {
-      outcome.domain = outcome.tier == kNodeTier ? state_.name(one) : domains_.PathName(join);
-    }
+    NameDomain(problem, &outcome);
   } else {
     outcome.kind = OutcomeKind::kWait;
     outcome.proven = answer.proven;
@@ -292,6 +303,75 @@ Result<GangOutcome> Engine::ProposeGang(const GangRequest& request, SimTime now)
   }
   RecordGangDecision(request, outcome, now);
   return outcome;
+}
+
+Status Engine::NameMembers(const GangRequest& request, const Gang* held, GangAnswer* answer,
+                           GangOutcome* outcome) {
+  // Ranks follow the network: places come in tree order, members in their numbers.
+  std::size_t at = 0;
+  std::int32_t first = 0;
+  outcome->members.reserve(answer->places.size());
+  for (std::size_t t = 0; t < request.spec.tasks.size(); ++t) {
+    for (std::int32_t m = first; m < first + request.spec.tasks[t].max; ++m) {
+      if (at == answer->places.size() || answer->places[at].task != t) break;
+      if (held != nullptr) {
+        const Gang::Member state = held->members[static_cast<std::size_t>(m)];
+        if (state == Gang::Member::kHeld || state == Gang::Member::kFinished) continue;
+      }
+      const PodUid pod = PodOf(request, held, m);
+      if (by_uid_.contains(pod)) {
+        return tl::unexpected<Error>(Elsewhere("gang " + UidText(request.uid), pod));
+      }
+      GangAnswer::Place& place = answer->places[at++];
+      outcome->members.push_back(
+          {m, Placement{place.node, place.cards, 0, state_.generation(place.node),
+                        std::move(place.numa)}});
+    }
+    first += request.spec.tasks[t].max;
+  }
+  BASALT_CHECK(at == answer->places.size());
+  return {};
+}
+
+void Engine::NameDomain(const GangProblem& problem, GangOutcome* outcome) {
+  NodeId one;
+  DomainId join;
+  const auto add = [&](NodeId node) {
+    if (!one.valid()) one = node;
+    outcome->tier = std::max(outcome->tier, domains_.TierOf(one, node));
+    const DomainId inner = domains_.innermost(node);
+    join = join.valid() ? domains_.Join(join, inner) : inner;
+  };
+  for (const GangOutcome::Member& m : outcome->members) add(m.placement.node);
+  for (const GangProblem::Held& h : problem.held) add(h.node);
+  if (one.valid()) {
+    outcome->domain = outcome->tier == kNodeTier ? state_.name(one) : domains_.PathName(join);
+  }
+}
+
+void Engine::CapExtras(const GangRequest& request, const Standing& standing,
+                       GangProblem* problem) {
+  std::vector<std::int32_t> counts = problem->need;
+  for (std::size_t t = 0; t < counts.size(); ++t) {
+    const auto may = [&](std::int32_t extra) {
+      std::vector<std::int32_t> more = counts;
+      more[t] += extra;
+      return quotas_.MayAsk(state_, QuotaAsks(request.spec, more), standing).may();
+    };
+    std::int32_t low = 0;
+    std::int32_t high = problem->extra[t];
+    if (high > 0 && may(high)) low = high;
+    while (low < high) {  // monotone: fewer are never refused where more are not
+      const std::int32_t middle = low + (high - low + 1) / 2;
+      if (may(middle)) {
+        low = middle;
+      } else {
+        high = middle - 1;
+      }
+    }
+    problem->extra[t] = low;
+    counts[t] += low;
+  }
 }
 
 void Engine::RecordGangDecision(const GangRequest& request, const GangOutcome& outcome,
@@ -318,7 +398,8 @@ GangSpecRecord Engine::SpecRecord(const GangRequest& request) {
   const Gang* held = FindGang(request.uid);
   const bool same = held != nullptr && held->attempt == request.attempt;
   GangSpecRecord record{request.uid, request.attempt, request.job, request.spec,
-                        same ? held->pods : PodsOf(request)};
+                        same ? held->pods : PodsOf(request),
+                        same ? held->standing : request.standing};
   for (GangTask& task : record.spec.tasks) task.shape = ShapeId(JournalShape(task.shape));
   return record;
 }
@@ -331,6 +412,7 @@ Gang& Engine::GangFor(const GangRequest& request) {
   gang.attempt = request.attempt;
   gang.job = request.job;
   gang.spec = request.spec;
+  gang.standing = request.standing;
   gang.pods = PodsOf(request);
   gang.members.assign(gang.pods.size(), Gang::Member::kAbsent);
   return gang;
@@ -338,6 +420,11 @@ Gang& Engine::GangFor(const GangRequest& request) {
 
 Result<Lease> Engine::ReserveGang(const GangRequest& request, const GangOutcome& proposed,
                                   SimTime now) {
+  return TakeGang(request, proposed, {}, now);
+}
+
+Result<Lease> Engine::TakeGang(const GangRequest& request, const GangOutcome& proposed,
+                               const std::vector<PodUid>& victims, SimTime now) {
   now = Forward(now);
   Expire(now);
   const std::string where = "gang " + UidText(request.uid);
@@ -362,6 +449,7 @@ Result<Lease> Engine::ReserveGang(const GangRequest& request, const GangOutcome&
   }
   const std::vector<PodUid> pods = held != nullptr ? held->pods : PodsOf(request);
   Transaction tx(state_);
+  GiveVictims(victims, &tx);
   TaskWalk walk(request.spec);
   std::int32_t before = -1;
   for (const GangOutcome::Member& m : proposed.members) {
@@ -401,17 +489,36 @@ Result<Lease> Engine::ReserveGang(const GangRequest& request, const GangOutcome&
   if (Status ok = CheckLevels(request, held, proposed.members); !ok) {
     return tl::unexpected<Error>(ok.error());
   }
+  UnchargeVictims(victims);
+  if (Status ok = MayHold(request, proposed.members); !ok) {
+    ChargeVictims(victims);
+    return tl::unexpected<Error>(ok.error());
+  }
+  if (!victims.empty()) {
+    // It fits once they have left. Until then both are there.
+    tx.Rollback(0);
+    walk = TaskWalk(request.spec);
+    for (const GangOutcome::Member& m : proposed.members) {
+      tx.Take(m.placement.node, request.spec.tasks[walk.TaskOf(m.member)].shape,
+              m.placement.cards, m.placement.numa);
+    }
+  }
   tx.Commit();
   const std::uint64_t epoch = next_epoch_++;
-  const SimTime expires = now.Plus(options_.lease_ttl_us);
+  const SimTime expires = victims.empty() ? now.Plus(options_.lease_ttl_us) : kNever;
   AddMembers(GangFor(request), proposed.members, epoch, expires);
+  if (!victims.empty()) Nominated(request.uid, true, victims, epoch);
   if (options_.journal != nullptr) {
     GangReservedRecord record{SpecRecord(request), {}, epoch, expires};
     for (const GangOutcome::Member& m : proposed.members) {
       record.members.push_back(
           {m.member, state_.name(m.placement.node), m.placement.cards, m.placement.numa});
     }
-    Journal(JournalRecord{now, std::move(record)});
+    if (victims.empty()) {
+      Journal(JournalRecord{now, std::move(record)});
+    } else {
+      Journal(JournalRecord{now, NominatedRecord{std::move(record), victims}});
+    }
   }
   for (const GangOutcome::Member& m : proposed.members) AfterCommit(m.placement.node);
   return Lease{request.uid, epoch, expires};
@@ -450,7 +557,8 @@ void Engine::AddMembers(Gang& gang, const std::vector<GangOutcome::Member>& memb
     AddExpiry(Insert(Allocation{gang.pods[index], gang.attempt,
                                 gang.spec.tasks[walk.TaskOf(m.member)].shape, m.placement.node,
                                 m.placement.cards, gang.job, epoch, expires, false,
-                                m.placement.numa, gang.uid, m.member}));
+                                m.placement.numa, gang.uid, m.member,
+                                quotas_.Intern(gang.standing), QueueId(), now_, now_}));
     gang.members[index] = Gang::Member::kHeld;
   }
   gang.held += static_cast<std::int32_t>(members.size());
@@ -476,6 +584,10 @@ Status Engine::ConfirmGang(const Lease& lease, SimTime now) {
   }
   if (one == nullptr) return Fail(where, fmt::format("lease {} holds nothing", lease.epoch));
   if (!open) return {};
+  if (const Nomination* waits = FindNomination(lease.uid); waits != nullptr) {
+    return Fail(where, fmt::format("its room is not free: {} pods have not left",
+                                   waits->waiting.size()));
+  }
   if (now >= one->expires) return Fail(where, "the lease has expired; propose again");
   ConfirmMembers(lease.uid, lease.epoch);
   if (options_.journal != nullptr) {
@@ -491,13 +603,18 @@ void Engine::ConfirmMembers(const PodUid& uid, std::uint64_t epoch) {
     if (gang.members[m] != Gang::Member::kHeld) continue;
     Allocation& a = allocations_[by_uid_.find(gang.pods[m])->second];
     if (a.epoch != epoch) continue;
+    if (!a.confirmed) a.started = a.checkpoint = now_;
     a.confirmed = true;
     gang.homes.erase(a.member);
   }
+  // An observed binding did not wait for the victims. They have been told to leave all the same.
+  const Nomination* nomination = FindNomination(uid);
+  if (nomination != nullptr && nomination->epoch == epoch) DropNomination(uid, false);
 }
 
 void Engine::ExpireMembers(const PodUid& uid, std::uint64_t epoch) {
   std::vector<PodUid> ending;
+  if (FindGang(uid) == nullptr) return;  // its last member has just ended
   const Gang& gang = *FindGang(uid);
   for (std::size_t m = 0; m < gang.pods.size(); ++m) {
     if (gang.members[m] != Gang::Member::kHeld) continue;
@@ -534,6 +651,7 @@ Status Engine::ReleaseGang(const PodUid& uid, SimTime now) {
   now = Forward(now);
   const Gang* gang = FindGang(uid);
   if (gang == nullptr) return Fail("gang " + UidText(uid), "holds nothing");
+  DropNomination(uid, true);
   std::vector<PodUid> holding;
   for (std::size_t m = 0; m < gang->pods.size(); ++m) {
     if (gang->members[m] == Gang::Member::kHeld) holding.push_back(gang->pods[m]);

@@ -38,7 +38,8 @@ enum class Backfill : std::uint8_t {
 struct SchedulerOptions {
   JobOrder order = JobOrder::kPriority;
   Backfill backfill = Backfill::kNone;
-  std::int32_t depth = 100;  // jobs looked at behind the first that waits, in one pass
+  // The most reservations kept, and the most jobs held back by them before a pass gives up.
+  std::int32_t depth = 100;
   // Waited longer than this: nobody passes it any more until it runs (it is first, and backfill
   // must not delay it). 0: never.
   std::int64_t starvation_us = 0;
@@ -66,13 +67,23 @@ struct Action {
     kStart,       // the job has its places, confirmed: start it
     kEvict,       // ask this pod to leave (in favour of `job`); say Released/PodGone when it has
     kNominate,    // the job has its places, and starts when its victims are gone
+    kSpare,       // this pod was asked to leave and may stay, if it still can
     kInfeasible,  // never on this cluster: dropped, with the reason
   };
   Kind kind = Kind::kStart;
   PodUid job;         // of the job this is about, or in whose favour
-  PodUid pod;         // kEvict: the victim
+  PodUid pod;         // kEvict, kSpare: the victim
   EvictionReason why = EvictionReason::kPreempt;
   std::string reason;  // kInfeasible
+};
+
+// Counts of work done, exact and reproducible.
+struct SchedulerWork {
+  std::uint64_t passes = 0;
+  std::uint64_t tried = 0;           // jobs looked at, whether the engine was asked or not
+  std::uint64_t asked = 0;           // the engine for places
+  std::uint64_t plans = 0;           // walks through the future for a reservation
+  std::uint64_t eviction_plans = 0;  // asked for
 };
 
 class JobScheduler {
@@ -96,6 +107,10 @@ class JobScheduler {
   std::size_t nominated() const;
   // Why the job waits, in the words of its last attempt; empty when it does not wait.
   std::string WhyWaiting(const PodUid& uid) const;
+
+  const SchedulerWork& work() const;
+  // When a protected job is expected to start; empty: it has no reservation.
+  std::optional<SimTime> ReservedStart(const PodUid& uid) const;
 
   ~JobScheduler();
 

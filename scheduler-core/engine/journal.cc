@@ -43,6 +43,12 @@ enum Tag : std::uint8_t {
   kGangDecision,
   kGangConfirmed,
   kGangReleased,
+  kCheckpointed,
+  kQueueSet,
+  kQueueRemoved,
+  kBudgetSet,
+  kNominated,
+  kGangNominated,
   kCardCordoned = 40,
   kCardMode,
   kCardRules,
@@ -110,11 +116,25 @@ struct EncodeBody {
     w.Text(e.node);
     w.U64(e.cards.bits());
     w.Numa(e.numa);
+    w.StandingOf(e.standing);
   }
   void operator()(const PodGone& e) const {
     w.U8(kPodGone);
     w.Uid(e.uid);
     w.U8(e.failed ? 1 : 0);
+  }
+  void operator()(const PodCheckpointed& e) const { OneUid(kCheckpointed, e.uid); }
+  void operator()(const QueueSet& e) const {
+    w.U8(kQueueSet);
+    w.Queue(e.spec);
+  }
+  void operator()(const QueueRemoved& e) const {
+    w.U8(kQueueRemoved);
+    w.Text(e.name);
+  }
+  void operator()(const DisruptionBudgetSet& e) const {
+    w.U8(kBudgetSet);
+    w.Budget(e);
   }
   void operator()(const DecisionRecord& r) const {
     w.U8(kDecision);
@@ -123,9 +143,13 @@ struct EncodeBody {
     w.U32(r.shape);
     w.U64(r.job);
     w.U8(static_cast<std::uint8_t>(r.kind));
+    w.StandingOf(r.standing);
   }
   void operator()(const ReservedRecord& r) const {
     w.U8(kReserved);
+    Reserved(r);
+  }
+  void Reserved(const ReservedRecord& r) const {
     w.Uid(r.uid);
     w.U32(r.attempt);
     w.U32(r.shape);
@@ -135,12 +159,16 @@ struct EncodeBody {
     w.U64(r.epoch);
     w.I64(r.expires.us);
     w.Numa(r.numa);
+    w.StandingOf(r.standing);
   }
   void operator()(const ConfirmedRecord& r) const { OneUid(kConfirmed, r.uid); }
   void operator()(const ReleasedRecord& r) const { OneUid(kReleased, r.uid); }
   void operator()(const ExpiredRecord& r) const { OneUid(kExpired, r.uid); }
   void operator()(const GangReservedRecord& r) const {
     w.U8(kGangReserved);
+    Reserved(r);
+  }
+  void Reserved(const GangReservedRecord& r) const {
     w.GangSpecOf(r.gang);
     w.U32(static_cast<std::uint32_t>(r.members.size()));
     for (const GangReservedRecord::Member& m : r.members) {
@@ -162,16 +190,59 @@ struct EncodeBody {
     w.U64(r.epoch);
   }
   void operator()(const GangReleasedRecord& r) const { OneUid(kGangReleased, r.uid); }
+  void operator()(const NominatedRecord& r) const {
+    if (const auto* pod = std::get_if<ReservedRecord>(&r.places)) {
+      w.U8(kNominated);
+      Reserved(*pod);
+    } else {
+      w.U8(kGangNominated);
+      Reserved(std::get<GangReservedRecord>(r.places));
+    }
+    w.U32(static_cast<std::uint32_t>(r.victims.size()));
+    for (const PodUid& uid : r.victims) w.Uid(uid);
+  }
   void OneUid(Tag tag, const PodUid& uid) const {
     w.U8(tag);
     w.Uid(uid);
   }
 };
 
+ReservedRecord ReadReserved(Reader& r) {
+  ReservedRecord v;
+  v.uid = r.Uid();
+  v.attempt = r.U32();
+  v.shape = r.U32();
+  v.job = r.U64();
+  v.node = r.Text();
+  v.cards = CardSet(r.U64());
+  v.epoch = r.U64();
+  v.expires = SimTime{r.I64()};
+  v.numa = r.Numa();
+  v.standing = r.StandingOf();
+  return v;
+}
+
+GangReservedRecord ReadGangReserved(Reader& r) {
+  GangReservedRecord v;
+  v.gang = r.GangSpecOf();
+  for (std::uint32_t n = r.Count(); n > 0 && r.ok(); --n) {
+    GangReservedRecord::Member m;
+    m.member = r.I32();
+    m.node = r.Text();
+    m.cards = CardSet(r.U64());
+    m.numa = r.Numa();
+    v.members.push_back(std::move(m));
+  }
+  v.epoch = r.U64();
+  v.expires = SimTime{r.I64()};
+  return v;
+}
+
 bool DecodeRecord(std::string_view payload, std::uint32_t version, JournalRecord& record) {
   Reader r(payload, version);
   record.now = SimTime{r.I64()};
-  switch (r.U8()) {
+  const std::uint8_t tag = r.U8();
+  switch (tag) {
     case kPolicy: {
       PolicyRecord p;
       p.expression = r.Text();
@@ -238,9 +309,22 @@ bool DecodeRecord(std::string_view payload, std::uint32_t version, JournalRecord
       e.node = r.Text();
       e.cards = CardSet(r.U64());
       e.numa = r.Numa();
+      e.standing = r.StandingOf();
       record.body = EventRecord{std::move(e)};
       break;
     }
+    case kCheckpointed:
+      record.body = EventRecord{PodCheckpointed{r.Uid()}};
+      break;
+    case kQueueSet:
+      record.body = EventRecord{QueueSet{r.Queue()}};
+      break;
+    case kQueueRemoved:
+      record.body = EventRecord{QueueRemoved{r.Text()}};
+      break;
+    case kBudgetSet:
+      record.body = EventRecord{r.Budget()};
+      break;
     case kPodGone: {
       PodGone e;
       e.uid = r.Uid();
@@ -257,23 +341,13 @@ bool DecodeRecord(std::string_view payload, std::uint32_t version, JournalRecord
       const std::uint8_t kind = r.U8();
       if (kind > static_cast<std::uint8_t>(OutcomeKind::kInfeasible)) r.Refuse();
       d.kind = static_cast<OutcomeKind>(kind);
+      d.standing = r.StandingOf();
       record.body = d;
       break;
     }
-    case kReserved: {
-      ReservedRecord v;
-      v.uid = r.Uid();
-      v.attempt = r.U32();
-      v.shape = r.U32();
-      v.job = r.U64();
-      v.node = r.Text();
-      v.cards = CardSet(r.U64());
-      v.epoch = r.U64();
-      v.expires = SimTime{r.I64()};
-      v.numa = r.Numa();
-      record.body = std::move(v);
+    case kReserved:
+      record.body = ReadReserved(r);
       break;
-    }
     case kConfirmed:
       record.body = ConfirmedRecord{r.Uid()};
       break;
@@ -283,22 +357,9 @@ bool DecodeRecord(std::string_view payload, std::uint32_t version, JournalRecord
     case kExpired:
       record.body = ExpiredRecord{r.Uid()};
       break;
-    case kGangReserved: {
-      GangReservedRecord v;
-      v.gang = r.GangSpecOf();
-      for (std::uint32_t n = r.Count(); n > 0 && r.ok(); --n) {
-        GangReservedRecord::Member m;
-        m.member = r.I32();
-        m.node = r.Text();
-        m.cards = CardSet(r.U64());
-        m.numa = r.Numa();
-        v.members.push_back(std::move(m));
-      }
-      v.epoch = r.U64();
-      v.expires = SimTime{r.I64()};
-      record.body = std::move(v);
+    case kGangReserved:
+      record.body = ReadGangReserved(r);
       break;
-    }
     case kGangDecision: {
       GangDecisionRecord d;
       d.gang = r.GangSpecOf();
@@ -316,6 +377,18 @@ bool DecodeRecord(std::string_view payload, std::uint32_t version, JournalRecord
     case kGangReleased:
       record.body = GangReleasedRecord{r.Uid()};
       break;
+    case kNominated:
+    case kGangNominated: {
+      NominatedRecord n;
+      if (tag == kNominated) {
+        n.places = ReadReserved(r);
+      } else {
+        n.places = ReadGangReserved(r);
+      }
+      for (std::uint32_t v = r.Count(); v > 0 && r.ok(); --v) n.victims.push_back(r.Uid());
+      record.body = std::move(n);
+      break;
+    }
     default:
       return false;
   }
@@ -421,6 +494,10 @@ std::string EncodeSnapshot(const SnapshotContents& contents) {
     w.Numa(a.numa);
     w.Uid(a.gang);
     w.I64(a.member);
+    w.StandingOf(a.standing);
+    w.I64(a.started.us);
+    w.I64(a.checkpoint.us);
+    w.Uid(a.leaving);
   }
   w.U32(static_cast<std::uint32_t>(contents.gangs.size()));
   for (const SnapshotGang& g : contents.gangs) {
@@ -431,6 +508,18 @@ std::string EncodeSnapshot(const SnapshotContents& contents) {
       w.I64(member);
       w.Path(path);
     }
+  }
+  w.U32(static_cast<std::uint32_t>(contents.queues.size()));
+  for (const QueueSpec& queue : contents.queues) w.Queue(queue);
+  w.U32(static_cast<std::uint32_t>(contents.budgets.size()));
+  for (const DisruptionBudgetSet& budget : contents.budgets) w.Budget(budget);
+  w.U32(static_cast<std::uint32_t>(contents.nominations.size()));
+  for (const SnapshotNomination& n : contents.nominations) {
+    w.Uid(n.uid);
+    w.U8(n.gang ? 1 : 0);
+    w.U64(n.epoch);
+    w.U32(static_cast<std::uint32_t>(n.waiting.size()));
+    for (const PodUid& uid : n.waiting) w.Uid(uid);
   }
   const std::string body = w.Take();
   Writer header;
@@ -488,6 +577,14 @@ Result<SnapshotContents> DecodeSnapshot(std::string_view bytes) {
       a.gang = r.Uid();
       a.member = r.I32();
     }
+    a.standing = r.StandingOf();
+    if (version >= 3) {
+      a.started = SimTime{r.I64()};
+      a.checkpoint = SimTime{r.I64()};
+      a.leaving = r.Uid();
+    } else {  // not known: nothing is lost that the snapshot tells of
+      a.started = a.checkpoint = out.now;
+    }
     out.allocations.push_back(std::move(a));
   }
   for (std::uint32_t n = version >= 2 ? r.Count() : 0; n > 0 && r.ok(); --n) {
@@ -499,6 +596,20 @@ Result<SnapshotContents> DecodeSnapshot(std::string_view bytes) {
       g.homes[member] = r.Path();
     }
     out.gangs.push_back(std::move(g));
+  }
+  if (version >= 3) {
+    for (std::uint32_t n = r.Count(); n > 0 && r.ok(); --n) out.queues.push_back(r.Queue());
+    for (std::uint32_t n = r.Count(); n > 0 && r.ok(); --n) out.budgets.push_back(r.Budget());
+    for (std::uint32_t n = r.Count(); n > 0 && r.ok(); --n) {
+      SnapshotNomination nomination;
+      nomination.uid = r.Uid();
+      nomination.gang = r.U8() != 0;
+      nomination.epoch = r.U64();
+      for (std::uint32_t v = r.Count(); v > 0 && r.ok(); --v) {
+        nomination.waiting.push_back(r.Uid());
+      }
+      out.nominations.push_back(std::move(nomination));
+    }
   }
   if (!r.done()) return Fail("snapshot", "the contents are shorter or longer than they say");
   return out;

@@ -48,6 +48,7 @@ struct DecisionRecord {  // a proposal that did not place
   std::uint32_t shape = 0;
   std::uint64_t job = 0;
   OutcomeKind kind = OutcomeKind::kWait;
+  Standing standing = {};
 };
 struct ReservedRecord {
   PodUid uid;
@@ -59,6 +60,7 @@ struct ReservedRecord {
   std::uint64_t epoch = 0;
   SimTime expires;
   std::shared_ptr<const NumaTake> numa = nullptr;
+  Standing standing = {};
 };
 struct ConfirmedRecord {
   PodUid uid;
@@ -77,6 +79,7 @@ struct GangSpecRecord {
   std::uint64_t job = 0;
   GangSpec spec;  // ShapeIds are journal numbers here
   std::vector<PodUid> pods;
+  Standing standing = {};
 };
 // Members take their places together: one record, so that no torn journal holds a part of a gang.
 struct GangReservedRecord {
@@ -102,12 +105,17 @@ struct GangConfirmedRecord {
 struct GangReleasedRecord {
   PodUid uid;
 };
+// Places taken beside pods that are told to leave for them; their lease does not expire before.
+struct NominatedRecord {
+  std::variant<ReservedRecord, GangReservedRecord> places;
+  std::vector<PodUid> victims;  // that were there
+};
 
 struct JournalRecord {
   SimTime now;
   std::variant<PolicyRecord, ShapeRecord, EventRecord, DecisionRecord, ReservedRecord,
                ConfirmedRecord, ReleasedRecord, ExpiredRecord, GangReservedRecord,
-               GangDecisionRecord, GangConfirmedRecord, GangReleasedRecord>
+               GangDecisionRecord, GangConfirmedRecord, GangReleasedRecord, NominatedRecord>
       body;
 };
 
@@ -152,6 +160,16 @@ struct SnapshotAllocation {
   std::shared_ptr<const NumaTake> numa = nullptr;
   PodUid gang = {};
   std::int32_t member = -1;
+  Standing standing = {};
+  SimTime started = {};
+  SimTime checkpoint = {};
+  PodUid leaving = {};
+};
+struct SnapshotNomination {
+  PodUid uid;
+  bool gang = false;
+  std::uint64_t epoch = 0;
+  std::vector<PodUid> waiting;  // for these
 };
 struct SnapshotGang {
   GangSpecRecord gang;  // shapes as indexes into shapes
@@ -170,6 +188,9 @@ struct SnapshotContents {
   std::vector<RequestSpec> shapes;
   std::vector<SnapshotAllocation> allocations;
   std::vector<SnapshotGang> gangs;
+  std::vector<QueueSpec> queues;  // parents before children, siblings in their order
+  std::vector<DisruptionBudgetSet> budgets;
+  std::vector<SnapshotNomination> nominations;
   std::uint64_t next_epoch = 1;
   SimTime now;  // the latest time the engine saw
 };

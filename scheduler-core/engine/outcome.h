@@ -35,6 +35,8 @@ struct Outcome {
   Placement placement;                // kPlaced
   bool already_held = false;          // kPlaced: the pod and attempt hold this placement already
   bool earlier_attempt_held = false;  // kWait: an earlier attempt of the pod is still allocated
+  bool by_quota = false;              // not placed: a queue stands in the way, `reason` says which
+  std::string reason;                 // only when by_quota; else Explain counts nodes
   bool placed() const { return kind == OutcomeKind::kPlaced; }
 };
 
@@ -53,6 +55,7 @@ struct GangOutcome {
   int tier = 0;         // of the narrowest domain that holds the whole gang; 0: one node
   std::string domain;   // its name
   bool proven = false;  // kWait: counting shows it, not a search that gave up
+  bool by_quota = false;  // not placed: a queue stands in the way
   std::string reason;
   bool placed() const { return kind == OutcomeKind::kPlaced; }
 };

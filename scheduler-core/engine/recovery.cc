@@ -45,17 +45,28 @@ std::string Engine::Snapshot() const {
       const Allocation& a = allocations_[slot];
       contents.allocations.push_back(
           SnapshotAllocation{a.uid, a.attempt, a.shape.value(), a.job, state_.name(node), a.cards,
-                             a.epoch, a.expires, a.confirmed, a.numa, a.gang, a.member});
+                             a.epoch, a.expires, a.confirmed, a.numa, a.gang, a.member,
+                             *a.standing, a.started, a.checkpoint, a.leaving});
     }
   }
   for (const auto& [uid, gang] : gangs_) {
     SnapshotGang saved;
-    saved.gang = GangSpecRecord{gang.uid, gang.attempt, gang.job, gang.spec, gang.pods};
+    saved.gang =
+        GangSpecRecord{gang.uid, gang.attempt, gang.job, gang.spec, gang.pods, gang.standing};
     for (const Gang::Member member : gang.members) {
       saved.members.push_back(static_cast<std::uint8_t>(member));
     }
     saved.homes = gang.homes;
     contents.gangs.push_back(std::move(saved));
+  }
+  for (const QueueId queue : queues().order()) {
+    if (queue != QueueTree::kRoot) contents.queues.push_back(queues().spec(queue));
+  }
+  for (const auto& [name, budget] : budgets()) contents.budgets.push_back(budget);
+  for (const auto& [uid, nomination] : nominations_) {
+    contents.nominations.push_back(SnapshotNomination{
+        uid, nomination.gang, nomination.epoch,
+        std::vector<PodUid>(nomination.waiting.begin(), nomination.waiting.end())});
   }
   return EncodeSnapshot(contents);
 }
@@ -94,6 +105,16 @@ Result<std::unique_ptr<Engine>> Engine::Restore(std::string_view snapshot, Confi
     }
     if (node.cordoned) engine.state_.SetCordoned(id, true);
   }
+  for (const QueueSpec& queue : contents->queues) {
+    if (Status ok = engine.Apply(QueueSet{queue}, SimTime{}); !ok) {
+      return tl::unexpected<Error>(ok.error());
+    }
+  }
+  for (const DisruptionBudgetSet& budget : contents->budgets) {
+    if (Status ok = engine.Apply(budget, SimTime{}); !ok) {
+      return tl::unexpected<Error>(ok.error());
+    }
+  }
   std::vector<ShapeId> shapes;
   for (const RequestSpec& spec : contents->shapes) {
     const Result<ShapeId> shape = engine.InternShape(spec);
@@ -113,7 +134,9 @@ Result<std::unique_ptr<Engine>> Engine::Restore(std::string_view snapshot, Confi
     tx.Commit();
     const std::uint32_t slot =
         engine.Insert(Allocation{a.uid, a.attempt, shapes[a.shape], node, a.cards, a.job, a.epoch,
-                                 a.expires, a.confirmed, a.numa, a.gang, a.member});
+                                 a.expires, a.confirmed, a.numa, a.gang, a.member,
+                                 engine.quotas_.Intern(a.standing), QueueId(), a.started,
+                                 a.checkpoint, a.leaving});
     if (!a.confirmed) engine.AddExpiry(slot);
   }
   for (SnapshotGang& saved : contents->gangs) {
@@ -122,6 +145,7 @@ Result<std::unique_ptr<Engine>> Engine::Restore(std::string_view snapshot, Confi
     gang.attempt = saved.gang.attempt;
     gang.job = saved.gang.job;
     gang.spec = std::move(saved.gang.spec);
+    gang.standing = std::move(saved.gang.standing);
     for (GangTask& task : gang.spec.tasks) {
       if (task.shape.index() >= shapes.size()) return Fail("snapshot", "a gang's shape is unknown");
       task.shape = shapes[task.shape.index()];
@@ -170,6 +194,26 @@ Result<std::unique_ptr<Engine>> Engine::Restore(std::string_view snapshot, Confi
       return Fail("snapshot", "a pod is of a gang that is not there");
     }
   }
+  for (const SnapshotNomination& saved : contents->nominations) {
+    const Gang* gang = engine.FindGang(saved.uid);
+    const Allocation* pod = engine.Find(saved.uid);
+    if (saved.gang ? gang == nullptr || engine.OpenLease(*gang) != saved.epoch
+                   : pod == nullptr || pod->confirmed || pod->epoch != saved.epoch) {
+      return Fail("snapshot", "a nomination is of nobody who waits");
+    }
+    Nomination nomination{saved.gang, saved.epoch, {}};
+    for (const PodUid& uid : saved.waiting) {
+      const Allocation* victim = engine.Find(uid);
+      if (victim == nullptr || victim->leaving != saved.uid) {
+        return Fail("snapshot", "a nomination waits for a pod that does not leave for it");
+      }
+      nomination.waiting.insert(uid);
+    }
+    if (nomination.waiting.empty() ||
+        !engine.nominations_.emplace(saved.uid, std::move(nomination)).second) {
+      return Fail("snapshot", "a nomination waits for nobody, or stands twice");
+    }
+  }
   engine.next_epoch_ = contents->next_epoch;
   engine.now_ = contents->now;
   engine.options_.journal = journal;
@@ -193,26 +237,15 @@ Status Engine::ApplyRecord(const JournalRecord& record) {
     options_.journal = journal;
     return ok;
   } else if (const auto* reserved = std::get_if<ReservedRecord>(&record.body)) {
-    const NodeId node = state_.FindNode(reserved->node);
-    if (!node.valid() || reserved->shape >= record_shapes_.size()) {
-      return Fail(pod(reserved->uid), "is placed on an unknown node, or has an unknown shape");
-    }
-    const ShapeId shape_id = record_shapes_[reserved->shape];
-    if (by_uid_.contains(reserved->uid) ||
-        !state_.CanRecord(shape_id, node, reserved->cards, reserved->numa.get())) {
-      return Fail(pod(reserved->uid), "is placed twice, or on a card that is not there");
-    }
-    Transaction tx(state_);
-    tx.Take(node, shape_id, reserved->cards, reserved->numa);
-    tx.Commit();
-    AddExpiry(Insert(Allocation{reserved->uid, reserved->attempt, shape_id, node, reserved->cards,
-                                reserved->job, reserved->epoch, reserved->expires, false,
-                                reserved->numa, PodUid{}, -1}));
-    next_epoch_ = std::max(next_epoch_, reserved->epoch + 1);
+    return ApplyReserved(*reserved);
+  } else if (const auto* nominated = std::get_if<NominatedRecord>(&record.body)) {
+    return ApplyNominated(*nominated);
   } else if (const auto* confirmed = std::get_if<ConfirmedRecord>(&record.body)) {
     const auto it = by_uid_.find(confirmed->uid);
     if (it == by_uid_.end()) return Fail(pod(confirmed->uid), "is confirmed but holds nothing");
-    allocations_[it->second].confirmed = true;
+    Allocation& a = allocations_[it->second];
+    a.confirmed = true;
+    a.started = a.checkpoint = now_;
   } else if (const auto* gang = std::get_if<GangReservedRecord>(&record.body)) {
     return ApplyGangReserved(*gang);
   } else if (const auto* of_gang = std::get_if<GangConfirmedRecord>(&record.body)) {
@@ -247,12 +280,52 @@ Status Engine::ApplyRecord(const JournalRecord& record) {
   return {};
 }
 
+Status Engine::ApplyReserved(const ReservedRecord& record) {
+  const std::string where = "journal: pod " + UidText(record.uid);
+  const NodeId node = state_.FindNode(record.node);
+  if (!node.valid() || record.shape >= record_shapes_.size()) {
+    return Fail(where, "is placed on an unknown node, or has an unknown shape");
+  }
+  const ShapeId shape_id = record_shapes_[record.shape];
+  if (by_uid_.contains(record.uid) ||
+      !state_.CanRecord(shape_id, node, record.cards, record.numa.get())) {
+    return Fail(where, "is placed twice, or on a card that is not there");
+  }
+  Transaction tx(state_);
+  tx.Take(node, shape_id, record.cards, record.numa);
+  tx.Commit();
+  AddExpiry(Insert(Allocation{record.uid, record.attempt, shape_id, node, record.cards, record.job,
+                              record.epoch, record.expires, false, record.numa, PodUid{}, -1,
+                              quotas_.Intern(record.standing), QueueId(), now_, now_}));
+  next_epoch_ = std::max(next_epoch_, record.epoch + 1);
+  return {};
+}
+
+Status Engine::ApplyNominated(const NominatedRecord& record) {
+  const auto* pod = std::get_if<ReservedRecord>(&record.places);
+  const auto* gang = std::get_if<GangReservedRecord>(&record.places);
+  const PodUid& uid = pod != nullptr ? pod->uid : gang->gang.uid;
+  if (record.victims.empty() || NamesTwice(record.victims) || nominations_.contains(uid)) {
+    return Fail("journal: nomination " + UidText(uid), "has no victims, one twice, or is twice");
+  }
+  for (const PodUid& victim : record.victims) {
+    const Allocation* a = Find(victim);
+    if (a == nullptr || a->is_leaving() || !a->confirmed) {
+      return Fail("journal: nomination " + UidText(uid),
+                  "has victim " + UidText(victim) + ", which holds nothing that could be taken");
+    }
+  }
+  if (Status ok = pod != nullptr ? ApplyReserved(*pod) : ApplyGangReserved(*gang); !ok) return ok;
+  Nominated(uid, gang != nullptr, record.victims, pod != nullptr ? pod->epoch : gang->epoch);
+  return {};
+}
+
 Status Engine::ApplyGangReserved(const GangReservedRecord& record) {
   const auto bad = [&](std::string_view what) {
     return Fail("journal: gang " + UidText(record.gang.uid), std::string(what));
   };
   GangRequest request{record.gang.uid, record.gang.attempt, record.gang.spec, record.gang.pods,
-                      record.gang.job};
+                      record.gang.job, record.gang.standing};
   for (GangTask& task : request.spec.tasks) {
     if (task.shape.index() >= record_shapes_.size()) return bad("has an unknown shape");
     task.shape = record_shapes_[task.shape.index()];

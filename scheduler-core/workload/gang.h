@@ -80,6 +80,7 @@ struct GangRequest {
   // Each member's pod UID, spec.max_members() of them; empty: derived from the gang's.
   std::vector<PodUid> members;
   std::uint64_t job = 0;
+  Standing standing = {};  // of every member; while the gang holds something, what it came with
 };
 // The derived UID of a member.
 PodUid GangMemberUid(const PodUid& gang, std::int32_t member);

@@ -43,8 +43,9 @@ Status CheckContainers(const RequestSpec& spec, bool pod_asks, const std::string
   }
   if (spec.containers.size() > kMaxContainers || sum.cpu_milli != spec.cpu_milli ||
       sum.memory_mib != spec.memory_mib || sum.gpus != spec.gpus || sum.nics != spec.nics) {
-    return Fail(where, fmt::format("its {} containers do not add up to the pod, or are more than {}",
-                                   spec.containers.size(), kMaxContainers));
+    return Fail(where,
+                fmt::format("its {} containers do not add up to the pod, or are more than {}",
+                            spec.containers.size(), kMaxContainers));
   }
   if (some_ask && (pod_asks || !each_asks)) {
     return Fail(where,
@@ -111,9 +112,8 @@ Status ValidateRequest(const RequestSpec& spec, const std::string& where) {
   const bool asks_card = spec.gpu_milli > 0 || spec.gpu_memory_mib > 0 ||
                          spec.gpu_memory_percent > 0 || spec.compute_units > 0 ||
                          !spec.mig_profile.empty();
-  const bool containers_ask =
-      std::any_of(spec.containers.begin(), spec.containers.end(),
-                  [](const ContainerSpec& c) { return c.asks_card(); });
+  const bool containers_ask = std::any_of(spec.containers.begin(), spec.containers.end(),
+                                          [](const ContainerSpec& c) { return c.asks_card(); });
   if (spec.gpus == 0 && asks_card) return bad("asks for a share of cards but for 0 cards");
   if (spec.gpus > 0 && !asks_card && !containers_ask) {
     return bad(
@@ -141,10 +141,9 @@ Status ValidateRequest(const RequestSpec& spec, const std::string& where) {
 std::string Describe(const RequestSpec& spec) {
   std::string text;
   if (spec.gpus > 0) {
-    text = spec.compute_units > 0 ? fmt::format("{} x {} units", spec.gpus, spec.compute_units)
-           : !spec.mig_profile.empty()
-               ? fmt::format("{} x MIG {}", spec.gpus, spec.mig_profile)
-               : fmt::format("{} x {}m", spec.gpus, spec.gpu_milli);
+    text = spec.compute_units > 0      ? fmt::format("{} x {} units", spec.gpus, spec.compute_units)
+           : !spec.mig_profile.empty() ? fmt::format("{} x MIG {}", spec.gpus, spec.mig_profile)
+                                       : fmt::format("{} x {}m", spec.gpus, spec.gpu_milli);
     if (spec.gpu_memory_mib > 0) text += fmt::format(" {} MiB", spec.gpu_memory_mib);
     if (spec.gpu_memory_percent > 0) text += fmt::format(" {}% memory", spec.gpu_memory_percent);
     for (std::size_t i = 0; i < spec.models.size(); ++i) {

@@ -13,6 +13,7 @@
 #include "scheduler-core/base/result.h"
 #include "scheduler-core/base/units.h"
 #include "scheduler-core/cluster/card_rules.h"
+#include "scheduler-core/workload/standing.h"
 #include "topology/numa.h"
 
 namespace basalt {
@@ -48,6 +49,8 @@ enum class ServiceClass : std::uint8_t { kGuaranteed, kBurstable, kBestEffort };
 std::string_view ServiceClassName(ServiceClass service_class);
 Result<ServiceClass> ParseServiceClass(std::string_view name);
 
+inline constexpr std::string_view kDefaultQos = "best-effort";  // MetaX's webhook says so too
+
 struct RequestSpec {
   MilliCpu cpu_milli = 0;
   MiB memory_mib = 0;
@@ -77,7 +80,7 @@ struct RequestSpec {
   // Card memory may be oversubscribed up to this percent for the pod (its queue's limit); 0: as
   // far as the card is.
   std::int32_t memory_ratio_percent = 0;
-  std::string qos;           // QoS class on cards whose slices must have one (MetaX)
+  std::string qos;           // class on cards whose slices must have one; empty: kDefaultQos
   std::string mig_profile;   // this MIG profile and no other card; empty: the smallest that serves
   bool passthrough = false;  // whole cards of the passthrough pool (virtual machines)
   friend auto operator<=>(const RequestSpec&, const RequestSpec&) = default;
@@ -115,13 +118,13 @@ struct Shape {
   std::int32_t nics = 0;
   // NUMA, NICs or a required bandwidth: the cards are planned together, not one by one.
   bool planned = false;
-  CardAsk ask;  // of each card, where containers do not ask by themselves
+  CardAsk ask;                          // of each card, where containers do not ask by themselves
   std::vector<CardAsk> container_asks;  // by container; empty: all slices are `ask`
   bool picks_uuids = false;
   // Free compute is all that counts on a node whose cards are plain (NodeHot::complex is false).
   bool plain = true;
   std::int32_t ratio_percent = 0;     // RequestSpec::memory_ratio_percent
-  std::uint8_t qos = 0;               // 0: none
+  std::uint8_t qos = 0;               // 0: kDefaultQos
   std::int32_t milli_sum = 0;         // over all slices
   std::vector<std::uint8_t> serving;  // by ModelId: models that the request may have
   std::int32_t total_milli() const { return milli_sum; }
@@ -146,6 +149,7 @@ struct Request {
   std::uint32_t attempt = 0;  // a new attempt may allocate again once the earlier one is gone
   ShapeId shape;
   std::uint64_t job = 0;  // 0: no job. Only policies with a job term read it.
+  Standing standing = {};
 };
 
 }  // namespace basalt

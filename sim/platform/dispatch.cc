@@ -83,10 +83,13 @@ void World::CountWaiting(const Unit& unit, int sign) {
   }
 }
 
+void World::BeginWaiting(Unit& unit) {
+  unit.waits_since = now_;
+  CountWaiting(unit, 1);
+}
 void World::StopWaiting(const Unit& unit) {
   CountWaiting(unit, -1);
-  waited_us_ += static_cast<double>(now_ - std::max(unit.queued, measured_from_));
-  ++waited_;
+  waited_us_ += static_cast<double>(now_ - std::max(unit.waits_since, measured_from_));
 }
 
 void World::Queue(Index u, bool fresh) {
@@ -110,7 +113,7 @@ void World::SubmitHome(Index u) {
   unit.option = home;
   unit.phase = Phase::kWaiting;
   unit.nominated = false;
-  CountWaiting(unit, 1);
+  BeginWaiting(unit);
   SubmitTo(u, home);
   if (options.size() == 1) return WantPass(options[home].cluster);
   RunPass(options[home].cluster);
@@ -235,7 +238,7 @@ void World::Unpark(Index c) {
   for (const Index u : parked) {
     Unit& unit = units_[u];
     if (unit.phase != Phase::kParked) continue;
-    CountWaiting(unit, -1);
+    StopWaiting(unit);
     unit.phase = Phase::kDelayed;
     events_.Add(now_, EventKind::kSubmit, u, unit.attempt);
   }
@@ -295,7 +298,7 @@ void World::RunPass(Index c) {
           Park(u, c);
           break;
         }
-        CountWaiting(unit, -1);
+        StopWaiting(unit);
         unit.infeasible |= std::uint64_t{1} << unit.option;
         unit.phase = Phase::kDelayed;
         events_.Add(now_, EventKind::kSubmit, u, unit.attempt);

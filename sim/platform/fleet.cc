@@ -58,6 +58,9 @@ Status World::SetUpClusters() {
     Result<std::unique_ptr<Engine>> engine = Engine::Create(*policy, std::move(options));
     if (!engine) return tl::unexpected<Error>(engine.error());
     cluster.engine = std::move(*engine);
+    for (const CardRules& rules : spec_.card_rules) {
+      if (Status ok = Apply(cluster, CardRulesSet{rules}); !ok) return ok;
+    }
     cluster.scheduler = std::make_unique<JobScheduler>(*cluster.engine, spec_.scheduling.options);
     for (const NodeGroupSpec& spec : cluster.spec->groups) {
       Group group;

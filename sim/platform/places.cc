@@ -65,17 +65,9 @@ void World::TakePlaces(Index u) {
       }
       Touch(slice.card);
     };
-    if (a->numa != nullptr && !a->numa->slices.empty()) {
-      for (const SliceTake& take : a->numa->slices) {
-        add(take.card, take.milli, take.memory, take.whole);
-      }
-    } else {
-      for (const int card : a->cards) {
-        const CardState& on = state.card(a->node, card);
-        add(card, shape.milli, on.memory_total > 0 ? state.CardMemoryNeed(shape, on) : 0,
-            shape.whole);
-      }
-    }
+    state.ForEachSlice(shape, a->node, a->cards, a->numa.get(), [&](const SliceTake& take) {
+      add(take.card, take.milli, take.memory, take.whole);
+    });
     PodPlace place;
     place.node = n;
     place.cpu = std::int64_t{shape.cpu} * spec.cpu_use_milli / 1000;
@@ -147,10 +139,10 @@ void World::Ready(Index u) {
   Unit& unit = units_[u];
   WorkAccount& account = works_[unit.work].account;
   unit.phase = Phase::kRunning;
-  if (unit.measured) {
+  if (unit.queued >= measured_from_) {
     account.waits.push_back(static_cast<double>(now_ - unit.queued) / 1e6);
-    if (!unit.placed_before) ++account.started;
   }
+  if (unit.measured && !unit.placed_before) ++account.started;
   if (unit.placed_before) ++account.restarts;
   unit.placed_before = true;
   if (unit.began_at < 0) unit.began_at = now_;

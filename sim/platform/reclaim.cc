@@ -40,7 +40,8 @@ void World::Lease(Index u, std::uint32_t attempt) {
 
 void World::CommitAndExit(Index u, bool reclaim) {
   Unit& unit = units_[u];
-  if (unit.phase != Phase::kRunning && unit.phase != Phase::kStarting) return;
+  if (unit.phase == Phase::kStarting) return TellToLeave(u, Leave::kLadder);  // nothing to save
+  if (unit.phase != Phase::kRunning) return;
   const Work& work = works_[unit.work];
   BookUnit(unit);
   SetUse(u, 0);

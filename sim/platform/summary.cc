@@ -90,7 +90,7 @@ PlatformResult World::Summary() {
   for (Index s = 0; s < services_.size(); ++s) BookService(s);
   for (const Unit& unit : units_) {
     if (unit.phase == Phase::kWaiting || unit.phase == Phase::kParked) {
-      waited_us_ += static_cast<double>(now_ - std::max(unit.queued, measured_from_));
+      waited_us_ += static_cast<double>(now_ - std::max(unit.waits_since, measured_from_));
     }
   }
   for (const Node& node : nodes_) {

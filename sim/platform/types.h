@@ -55,7 +55,7 @@ struct Card {
   Index node = kNone;
   std::int32_t number = 0;
   bool passthrough = false;
-  CardMove move = CardMove::kNo;
+  CardMove move = CardMove::kNo;  // to the other mode
   std::int64_t move_since = 0;
   std::vector<Index> slices;
   bool dirty = false;
@@ -153,6 +153,7 @@ struct Unit {
   std::uint32_t version = 0;   // of its completion
   std::int64_t submitted = 0;  // first
   std::int64_t queued = 0;     // this time
+  std::int64_t waits_since = 0;  // in a queue
   std::int64_t need_at = -1;   // its user has waited for it since, after a reclaim
   std::int64_t ready_at = 0;
   std::int64_t began_at = -1;  // worked first

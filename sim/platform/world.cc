@@ -52,7 +52,7 @@ Status World::SetUp() {
   SetUpServices();
   SetUpUsers();
   SetUpBatch();
-  SetUpPools();
+  if (Status ok = SetUpPools(); !ok) return ok;
   for (Index i = 0; i < spec_.maintenance.size(); ++i) {
     const MaintenanceSpec& work = spec_.maintenance[i];
     const bool known = std::any_of(groups_.begin(), groups_.end(), [&](const Group& group) {
@@ -287,7 +287,6 @@ void World::WarmupEnd() {
   for (Cluster& cluster : clusters_) cluster.overflowed_in = 0;
   pool_result_ = PoolResult{};
   waited_us_ = 0;
-  waited_ = 0;
   down_us_ = 0;
 }
 

@@ -94,6 +94,7 @@ class World {
   void GivePlaces(Index unit);
   void LoseWork(Unit& unit);
   void CountWaiting(const Unit& unit, int sign);
+  void BeginWaiting(Unit& unit);
   void StopWaiting(const Unit& unit);
   PodUid JobUid(Index unit) const;
   PodUid MemberUid(Index unit, std::int32_t member) const;
@@ -174,9 +175,11 @@ class World {
   double WiringStretch(Index unit);
 
   // --- pools ---
-  void SetUpPools();
+  Status SetUpPools();
   void DecidePools();
+  void DecidePool(Index cluster);
   void MoveCard(Index card);
+  void KeepCard(Index card);
   void CardEmptied(Index card);
   void CardDrained(Index card);
 
@@ -216,13 +219,11 @@ class World {
   std::int64_t down_cards_ = 0;
   double cost_rate_ = 0;  // per hour
   double waited_us_ = 0;  // of units that stopped waiting
-  std::int64_t waited_ = 0;
   double down_us_ = 0;
   std::int64_t totals_at_ = 0;
   SeriesBook series_;
   PoolResult pool_result_;
-  std::vector<Index> pool_groups_;
-  std::int64_t moving_ = 0, moving_to_passthrough_ = 0;
+  std::vector<std::vector<Index>> pool_groups_;  // by cluster
 
   std::vector<Index> dirty_cards_, dirty_nodes_, dirty_units_, dirty_services_;
   std::vector<Index> want_pass_;

@@ -17,6 +17,7 @@ ALLOWED = {
     "scheduler-core": ["scheduler-core/base", "topology"],
     "topology": ["scheduler-core/base"],
     "topology/files": ["scheduler-core/base", "scheduler-core/config", "topology"],
+    "devices": ["scheduler-core", "scheduler-core/base", "scheduler-core/config", "topology"],
     "policies": ["scheduler-core", "scheduler-core/base", "topology"],
     "traces": ["scheduler-core/base"],
     "sim": ["scheduler-core", "scheduler-core/base", "traces", "topology"],
@@ -33,7 +34,7 @@ FORBIDDEN = re.compile(
     r"^(yaml-cpp/|grpc|grpcpp/|google/protobuf|tbb/|oneapi/|iostream$|fstream$|chrono$|ctime$|"
     r"time\.h$|sys/time\.h$|thread$|mutex$|future$|condition_variable$|filesystem$|random$)")
 # yaml-cpp is known in these places only.
-YAML_HOMES = ("scheduler-core/config", "topology/files", "cli", "test")
+YAML_HOMES = ("scheduler-core/config", "topology/files", "devices", "cli", "test")
 
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]')
 RANGE_FOR = re.compile(r"\bfor\s*\((?:[^;()]|\([^()]*\))*?:\s*([^;]*)\)")

@@ -9,6 +9,7 @@ find_package(Threads REQUIRED)
 basalt_library(basalt_test_support
   SOURCES ${core_support}/cluster.cc ${core_support}/oracle.cc ${core_support}/random_world.cc
           ${core_support}/story.cc ${core_support}/gang_oracle.cc ${core_support}/gangs.cc
+          ${core_support}/jobs.cc
   LINK basalt_policies)
 
 basalt_library(basalt_test_sim_support
@@ -31,6 +32,9 @@ basalt_test(fragmentation_data_test
 basalt_test(engine_test
   SOURCES ${core_unit}/engine_test.cc ${core_unit}/explain_test.cc
   LINK basalt_test_support)
+basalt_test(slices_test
+  SOURCES ${core_unit}/slices_test.cc ${core_unit}/slices_property_test.cc
+  LINK basalt_test_support)
 basalt_test(conformance_test SOURCES ${core_unit}/conformance_test.cc LINK basalt_test_support)
 basalt_test(registry_test SOURCES ${core_unit}/registry_test.cc LINK basalt_test_support)
 # Its own program: it takes in policies/fgd.cc, whose thresholds are private.
@@ -46,6 +50,16 @@ basalt_test(gang_test
   LINK basalt_test_support)
 basalt_test(gang_oracle_test
   SOURCES ${core_unit}/gang_oracle_test.cc ${core_unit}/gang_property_test.cc
+  LINK basalt_test_support)
+basalt_test(job_scheduler_test
+  SOURCES ${core_unit}/job_scheduler_test.cc ${core_unit}/job_scheduler_oracle_test.cc
+  LINK basalt_test_support)
+basalt_test(eviction_test
+  SOURCES ${core_unit}/eviction_test.cc ${core_unit}/quotas_test.cc
+          ${core_unit}/eviction_journal_test.cc
+  LINK basalt_test_support)
+basalt_test(eviction_oracle_test
+  SOURCES ${core_unit}/eviction_oracle_test.cc
   LINK basalt_test_support)
 basalt_test(gang_threads_test
   SOURCES ${core_unit}/gang_threads_test.cc

@@ -9,8 +9,11 @@
 #include <utility>
 #include <vector>
 
+#include "test/fuzz/devices_entry.h"
 #include "test/fuzz/engine_entry.h"
+#include "test/fuzz/imports_entry.h"
 #include "test/fuzz/topology_entry.h"
+#include "test/fuzz/usage_entry.h"
 
 namespace basalt::fuzz {
 namespace {
@@ -41,7 +44,13 @@ INSTANTIATE_TEST_SUITE_P(
                     std::pair{"canonical_csv", &CanonicalCsv}, std::pair{"orders", &Orders},
                     std::pair{"gunzip", &Gunzip}, std::pair{"journal", &Journal},
                     std::pair{"snapshot", &Snapshot}, std::pair{"policy", &Policy},
-                    std::pair{"yaml", &Yaml}, std::pair{"machine_file", &MachineFile}),
+                    std::pair{"yaml", &Yaml}, std::pair{"machine_file", &MachineFile},
+                    std::pair{"device_catalog", &DeviceCatalog}, std::pair{"pod_file", &PodFile},
+                    std::pair{"import_tables", &ImportTables},
+                    std::pair{"import_philly_json", &ImportPhillyJson},
+                    std::pair{"import_k8s", &ImportK8s},
+                    std::pair{"import_volcano", &ImportVolcano},
+                    std::pair{"usage_file", &UsageFile}),
     [](const auto& p) { return std::string(p.param.first); });
 
 }  // namespace

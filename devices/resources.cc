@@ -1,0 +1,384 @@
+#include "devices/resources.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cctype>
+#include <optional>
+#include <set>
+#include <string_view>
+
+#include "devices/resources_spec.h"
+#include "scheduler-core/base/suggest.h"
+
+namespace basalt::devices {
+namespace {
+
+using Annotations = std::map<std::string, std::string>;
+
+// The items of a comma list, trimmed; empty ones are left out.
+std::vector<std::string> Items(std::string_view text) {
+  std::vector<std::string> items;
+  while (!text.empty()) {
+    const std::size_t comma = std::min(text.find(','), text.size());
+    std::string_view item = text.substr(0, comma);
+    while (!item.empty() && item.front() == ' ') item.remove_prefix(1);
+    while (!item.empty() && item.back() == ' ') item.remove_suffix(1);
+    if (!item.empty()) items.emplace_back(item);
+    text.remove_prefix(std::min(comma + 1, text.size()));
+  }
+  return items;
+}
+
+std::string Lower(std::string_view text) {
+  std::string out(text);
+  for (char& c : out) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
+  return out;
+}
+
+std::vector<std::string> ListOf(const Annotations& annotations, std::string_view key) {
+  const auto at = annotations.find(std::string(key));
+  return at == annotations.end() ? std::vector<std::string>() : Items(at->second);
+}
+
+bool TypeMatches(const CardModel& model, const std::vector<std::string>& parts) {
+  std::vector<std::string> names = model.aliases;
+  names.push_back(model.name);
+  return std::ranges::any_of(parts, [&](const std::string& part) {
+    return std::ranges::any_of(names, [&](const std::string& name) {
+      return Lower(name).find(Lower(part)) != std::string::npos;
+    });
+  });
+}
+
+// What all of the keys allow; a pair of keys must both pass (Kunlun).
+std::vector<std::string> AllowedByAll(const Annotations& annotations,
+                                      const std::vector<std::string>& keys) {
+  std::optional<std::vector<std::string>> allowed;
+  for (const std::string& key : keys) {
+    const std::vector<std::string> list = ListOf(annotations, key);
+    if (list.empty()) continue;
+    if (!allowed) {
+      allowed = list;
+    } else {
+      std::erase_if(*allowed, [&](const std::string& uuid) {
+        return std::ranges::find(list, uuid) == list.end();
+      });
+      // Nothing passes both: no card has this name.
+      if (allowed->empty()) allowed->push_back("(none)");
+    }
+  }
+  return allowed.value_or(std::vector<std::string>());
+}
+
+// Models, UUIDs and QoS of the interface's annotations.
+Status ReadSelectors(const Offer& offer, const Annotations& annotations,
+                     const std::vector<std::string>& models, RequestSpec* spec) {
+  const Interface& interface = offer.interface;
+  std::vector<const CardModel*> allowed = offer.models;
+  bool restricted = offer.some_models || !models.empty();
+  if (!models.empty()) {
+    std::erase_if(allowed, [&](const CardModel* m) {
+      return std::ranges::find(models, m->name) == models.end();
+    });
+  }
+  for (const std::string& key : interface.use_type) {
+    const std::vector<std::string> parts = ListOf(annotations, key);
+    if (parts.empty()) continue;
+    restricted = true;
+    std::erase_if(allowed, [&](const CardModel* m) { return !TypeMatches(*m, parts); });
+    if (allowed.empty()) {
+      return Fail("annotation " + key,
+                  fmt::format("\"{}\": no model of the catalog has such a type; add it to a "
+                              "catalog file",
+                              fmt::join(parts, ",")));
+    }
+  }
+  for (const std::string& key : interface.nouse_type) {
+    const std::vector<std::string> parts = ListOf(annotations, key);
+    if (parts.empty()) continue;
+    for (const CardModel* m : offer.models) {
+      if (TypeMatches(*m, parts)) spec->nouse_models.push_back(m->name);
+    }
+    std::erase_if(allowed, [&](const CardModel* m) { return TypeMatches(*m, parts); });
+    if (allowed.empty()) {
+      return Fail("annotation " + key, "leaves no model; allow one");
+    }
+  }
+  spec->vendors = {interface.vendor};
+  if (restricted) {
+    for (const CardModel* m : allowed) spec->models.push_back(m->name);
+  }
+  spec->use_uuids = AllowedByAll(annotations, interface.use_uuid);
+  for (const std::string& key : interface.nouse_uuid) {
+    for (std::string& uuid : ListOf(annotations, key)) {
+      spec->nouse_uuids.push_back(std::move(uuid));
+    }
+  }
+  if (interface.qos_key.empty()) return {};
+  const auto at = annotations.find(interface.qos_key);
+  spec->qos = at == annotations.end() ? interface.qos_default : at->second;
+  if (std::ranges::find(interface.qos_values, spec->qos) == interface.qos_values.end()) {
+    return Fail("annotation " + interface.qos_key,
+                "unknown class " + SuggestText(spec->qos, interface.qos_values));
+  }
+  return {};
+}
+
+void AddModels(const Catalog& catalog, const std::vector<std::string>& names,
+               std::vector<std::string>* to) {
+  for (const std::string& name : names) {
+    const CardModel* known = FindModel(catalog, name);
+    to->push_back(known == nullptr ? name : known->name);
+  }
+}
+
+// Basalt's own annotations, which hold beside a vendor's.
+Status ReadOwnAnnotations(const Catalog& catalog, const Annotations& annotations, bool neutral,
+                          RequestSpec* spec) {
+  const auto where = [](std::string_view key) { return "annotation " + std::string(key); };
+  const std::vector<std::string> vendors = ListOf(annotations, kVendorsKey);
+  if (!vendors.empty()) {
+    if (!neutral) {
+      return Fail(where(kVendorsKey), "the pod asks under one vendor's names already; ask for " +
+                                          std::string(kNeutralCards));
+    }
+    std::vector<std::string> names;
+    for (const Vendor& vendor : catalog.vendors) names.push_back(vendor.name);
+    for (const std::string& vendor : vendors) {
+      if (std::ranges::find(names, vendor) == names.end()) {
+        return Fail(where(kVendorsKey), "unknown vendor " + SuggestText(vendor, names));
+      }
+    }
+    spec->vendors = vendors;
+  }
+  const std::vector<std::string> models = ListOf(annotations, kModelsKey);
+  if (!models.empty()) {
+    spec->models.clear();
+    AddModels(catalog, models, &spec->models);
+  }
+  AddModels(catalog, ListOf(annotations, kNouseModelsKey), &spec->nouse_models);
+  for (std::string& uuid : ListOf(annotations, kUseUuidsKey)) spec->use_uuids.push_back(uuid);
+  for (std::string& uuid : ListOf(annotations, kNouseUuidsKey)) spec->nouse_uuids.push_back(uuid);
+  if (const auto at = annotations.find(std::string(kServiceClassKey)); at != annotations.end()) {
+    const auto parsed = ParseServiceClass(at->second);
+    if (!parsed) return Fail(where(kServiceClassKey), parsed.error().message);
+    spec->service_class = *parsed;
+  }
+  if (const auto at = annotations.find(std::string(kPassthroughKey)); at != annotations.end()) {
+    if (at->second != "true" && at->second != "false") {
+      return Fail(where(kPassthroughKey), "write true or false");
+    }
+    spec->passthrough = at->second == "true";
+  }
+  if (const auto at = annotations.find(std::string(kMigProfileKey)); at != annotations.end()) {
+    spec->mig_profile = at->second;
+  }
+  return {};
+}
+
+void Put(const CardsAsked& ask, ContainerSpec* container) {
+  container->gpu_milli = static_cast<MilliGpu>(ask.milli);
+  container->gpu_memory_mib = ask.memory_mib;
+  container->gpu_memory_percent = static_cast<std::int32_t>(ask.percent);
+  container->compute_units = static_cast<std::int32_t>(ask.units);
+}
+
+struct ContainerAsk {
+  CardsAsked cards;
+  std::int64_t cpu_milli = 0;
+  std::int64_t memory_mib = 0;
+};
+
+// Which of the offers the pod asks through: none, or one. `asked` has the amounts by container.
+Result<const Offer*> ChooseOffer(const std::vector<Offer>& offers,
+                                 const std::vector<NamedAmounts>& amounts,
+                                 const PodResources& pod) {
+  const Offer* chosen = nullptr;
+  for (std::size_t i = 0; i < amounts.size(); ++i) {
+    for (const Offer& offer : offers) {
+      if (&offer == chosen || !AsksThrough(offer.interface, amounts[i])) continue;
+      if (chosen != nullptr) {
+        const auto name = [](const Offer& o) {
+          return o.interface.name + (o.models.size() == 1 ? " " + o.models.front()->name : "");
+        };
+        return Fail("container " + pod.containers[i].name,
+                    fmt::format("the pod asks for cards in two ways, {} and {}; use one",
+                                name(*chosen), name(offer)));
+      }
+      chosen = &offer;
+    }
+  }
+  return chosen;
+}
+
+// Names of interfaces whose mode the pod did not choose.
+Status RefuseUnchosenModes(const Catalog& catalog, const Offer* chosen,
+                           const std::vector<NamedAmounts>& amounts, const PodResources& pod) {
+  for (const Vendor& vendor : catalog.vendors) {
+    for (const Interface& interface : vendor.interfaces) {
+      if (interface.mode_key.empty() || interface.cores.empty()) continue;
+      if (chosen != nullptr && chosen->interface.name == interface.name) continue;
+      for (const CardModel& model : vendor.models) {
+        if (!Serves(interface, model)) continue;
+        const std::string name = ForWord(interface, model.word).cores;
+        for (std::size_t i = 0; i < amounts.size(); ++i) {
+          if (amounts[i].limits.contains(name) || amounts[i].requests.contains(name)) {
+            return Fail("container " + pod.containers[i].name + ": " + name,
+                        fmt::format("needs the annotation {}: {}", interface.mode_key,
+                                    interface.mode_value));
+          }
+        }
+      }
+    }
+  }
+  return {};
+}
+
+// An init container's cards are those of a container that asks for the same.
+Status PlaceInit(const PodResources& pod, const std::vector<ContainerAsk>& asks, PodRequest* out) {
+  for (std::size_t i = 0; i < pod.containers.size(); ++i) {
+    ContainerSlot& slot = out->slots[i];
+    if (!pod.containers[i].init || pod.containers[i].sidecar || asks[i].cards.count == 0) continue;
+    for (std::size_t other = 0; other < asks.size() && slot.container < 0; ++other) {
+      const PodContainer& c = pod.containers[other];
+      if ((!c.init || c.sidecar) && asks[other].cards == asks[i].cards) {
+        slot.container = out->slots[other].container;
+      }
+    }
+    if (slot.container < 0) {
+      return Fail("init container " + slot.name,
+                  "asks for cards that no container of the pod asks for; ask for the same, so that "
+                  "it can use that container's cards");
+    }
+  }
+  return {};
+}
+
+void FillSpec(const PodResources& pod, const std::vector<ContainerAsk>& asks, PodRequest* out) {
+  RequestSpec& spec = out->spec;
+  std::int64_t init_cpu = 0;
+  std::int64_t init_memory = 0;
+  std::vector<ContainerSpec> containers;
+  const CardsAsked* only = nullptr;
+  int with_cards = 0;
+  for (std::size_t i = 0; i < pod.containers.size(); ++i) {
+    const PodContainer& c = pod.containers[i];
+    const ContainerAsk& ask = asks[i];
+    if (c.init && !c.sidecar) {
+      init_cpu = std::max(init_cpu, ask.cpu_milli);
+      init_memory = std::max(init_memory, ask.memory_mib);
+      continue;
+    }
+    ContainerSpec one{.cpu_milli = ask.cpu_milli,
+                      .memory_mib = ask.memory_mib,
+                      .gpus = static_cast<std::int32_t>(ask.cards.count)};
+    if (ask.cards.count > 0) {
+      out->slots[i].container = static_cast<int>(containers.size());
+      Put(ask.cards, &one);
+      only = &ask.cards;
+      ++with_cards;
+    }
+    spec.cpu_milli += one.cpu_milli;
+    spec.memory_mib += one.memory_mib;
+    spec.gpus += one.gpus;
+    containers.push_back(one);
+  }
+  if (containers.empty()) return;
+  // What init containers need beyond the others is counted with the first.
+  const std::int64_t more_cpu = std::max<std::int64_t>(0, init_cpu - spec.cpu_milli);
+  const std::int64_t more_memory = std::max<std::int64_t>(0, init_memory - spec.memory_mib);
+  spec.cpu_milli += more_cpu;
+  spec.memory_mib += more_memory;
+  containers.front().cpu_milli += more_cpu;
+  containers.front().memory_mib += more_memory;
+  if (with_cards == 1) {  // then the pod says it
+    ContainerSpec pod_wide;
+    Put(*only, &pod_wide);
+    spec.gpu_milli = pod_wide.gpu_milli;
+    spec.gpu_memory_mib = pod_wide.gpu_memory_mib;
+    spec.gpu_memory_percent = pod_wide.gpu_memory_percent;
+    spec.compute_units = pod_wide.compute_units;
+    for (ContainerSpec& container : containers) Put(CardsAsked{}, &container);
+  }
+  if (containers.size() > 1) spec.containers = std::move(containers);
+}
+
+}  // namespace
+
+Result<PodRequest> ReadRequest(const Catalog& catalog, const PodResources& pod) {
+  const auto fail = [](const Error& error) { return tl::unexpected<Error>(error); };
+  PodRequest out;
+  out.spec.node_selector = pod.node_selector;
+  const auto place = [&](std::size_t i) { return "container " + pod.containers[i].name; };
+  if (pod.containers.empty()) return Fail(pod.name, "a pod needs a container");
+  std::vector<NamedAmounts> amounts;
+  for (std::size_t i = 0; i < pod.containers.size(); ++i) {
+    auto named = RenameModelResources(catalog, pod.containers[i], place(i));
+    if (!named) return fail(named.error());
+    amounts.push_back(std::move(*named));
+  }
+  const std::vector<Offer> offers = OffersFor(catalog, pod.annotations);
+  const auto chosen = ChooseOffer(offers, amounts, pod);
+  if (!chosen) return fail(chosen.error());
+  if (Status ok = RefuseUnchosenModes(catalog, *chosen, amounts, pod); !ok) {
+    return fail(ok.error());
+  }
+  std::vector<ContainerAsk> asks(pod.containers.size());
+  std::vector<std::string> models;
+  bool neutral = false;
+  for (std::size_t i = 0; i < pod.containers.size(); ++i) {
+    const PodContainer& container = pod.containers[i];
+    const auto cpu = CpuMilliOf(container, place(i));
+    if (!cpu) return fail(cpu.error());
+    const auto memory = MemoryMibOf(container, place(i));
+    if (!memory) return fail(memory.error());
+    auto cards = AskNeutral(amounts[i], place(i));
+    if (!cards) return fail(cards.error());
+    if (cards->count > 0 && *chosen != nullptr) {
+      return Fail(place(i), fmt::format("the pod asks for {} and through {}; use one",
+                                        kNeutralCards, (*chosen)->interface.name));
+    }
+    neutral = neutral || cards->count > 0;
+    if (*chosen != nullptr && AsksThrough((*chosen)->interface, amounts[i])) {
+      Offer offer = **chosen;
+      if (!amounts[i].models.empty()) {
+        if (!models.empty() && models != amounts[i].models) {
+          return Fail(place(i), "another container of the pod asks for another model");
+        }
+        models = amounts[i].models;
+        std::erase_if(offer.models, [&](const CardModel* m) {
+          return std::ranges::find(models, m->name) == models.end();
+        });
+      }
+      cards = AskThrough(offer, amounts[i], place(i));
+      if (!cards) return fail(cards.error());
+    }
+    if (!cards->mig_profile.empty()) {
+      if (!out.spec.mig_profile.empty() && out.spec.mig_profile != cards->mig_profile) {
+        return Fail(place(i), "a pod may have one MIG profile, and another container has " +
+                                  out.spec.mig_profile);
+      }
+      out.spec.mig_profile = cards->mig_profile;
+    }
+    asks[i] = {std::move(*cards), *cpu, *memory};
+    out.slots.push_back({.name = container.name, .init = container.init});
+  }
+  FillSpec(pod, asks, &out);
+  if (out.spec.gpus > 0) {
+    if (*chosen != nullptr) {
+      out.interface = (*chosen)->interface.name;
+      if (Status ok = ReadSelectors(**chosen, pod.annotations, models, &out.spec); !ok) {
+        return fail(ok.error());
+      }
+    }
+    if (Status ok = ReadOwnAnnotations(catalog, pod.annotations, neutral, &out.spec); !ok) {
+      return fail(ok.error());
+    }
+  }
+  if (Status ok = PlaceInit(pod, asks, &out); !ok) return fail(ok.error());
+  if (Status ok = ValidateRequest(out.spec, pod.name); !ok) return fail(ok.error());
+  return out;
+}
+
+}  // namespace basalt::devices

@@ -1,0 +1,328 @@
+// The engine's queues and nominations: who is charged, and who waits for whose room.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "scheduler-core/base/check.h"
+#include "scheduler-core/cluster/transaction.h"
+#include "scheduler-core/engine/engine.h"
+
+namespace basalt {
+
+// --- queues -------------------------------------------------------------------------------------
+
+const QueueTree& Engine::CaughtUpQueues() {
+  quotas_.CatchUp(state_);
+  return quotas_.tree();
+}
+
+Amounts Engine::AskOf(const GangSpec& spec) {
+  Amounts sum;
+  for (const GangTask& task : spec.tasks) {
+    const Amounts one = quotas_.Ask(state_, task.shape);
+    for (std::size_t r = 0; r < one.size(); ++r) {
+      const ResourceId id(r);
+      if (one[id] != 0) sum.Add(id, one[id] * task.min);
+    }
+  }
+  return sum;
+}
+
+Amounts Engine::HeldBy(const Allocation& a) {
+  return quotas_.Held(state_, a.shape, a.node, a.cards, a.numa.get());
+}
+
+bool Engine::AddPending(const std::string& queue, const Amounts& ask) {
+  const QueueId leaf = quotas_.LeafOf(queue);
+  if (leaf.valid()) quotas_.tree().AddPending(leaf, ask);
+  return leaf.valid();
+}
+
+bool Engine::RemovePending(const std::string& queue, const Amounts& ask) {
+  const QueueId leaf = quotas_.LeafOf(queue);
+  if (leaf.valid()) quotas_.tree().RemovePending(leaf, ask);
+  return leaf.valid();
+}
+
+void Engine::Charge(Allocation& a) {
+  BASALT_CHECK(!a.queue.valid() && !a.is_leaving());
+  a.queue = quotas_.LeafOf(a.standing->queue);
+  if (a.queue.valid()) quotas_.tree().Charge(a.queue, HeldBy(a), a.standing->preemptible);
+}
+
+void Engine::Uncharge(Allocation& a) {
+  if (!a.queue.valid()) return;
+  quotas_.tree().Uncharge(a.queue, HeldBy(a), a.standing->preemptible);
+  a.queue = QueueId();
+}
+
+void Engine::ChargeNewcomers() {
+  for (Allocation& a : allocations_) {
+    const bool live = a.epoch != 0 && Find(a.uid) == &a;
+    if (live && !a.queue.valid() && !a.is_leaving()) Charge(a);
+  }
+}
+
+ShapeId Engine::OnModels(ShapeId shape, const std::vector<ModelId>& models) {
+  RequestSpec spec = state_.shape(shape).spec;
+  if (spec.gpus == 0) return shape;
+  std::vector<std::string> names;
+  for (const ModelId model : models) {
+    const std::string& name = state_.model_name(model);
+    const bool allowed = spec.models.empty() || std::find(spec.models.begin(), spec.models.end(),
+                                                          name) != spec.models.end();
+    if (allowed) names.push_back(name);
+  }
+  if (names.empty()) return shape;  // the quota speaks of another task's models
+  spec.models = std::move(names);
+  return state_.InternShape(spec);
+}
+
+Status Engine::MayHold(const Request& request, const Placement& placement) {
+  const Standing& standing = request.standing;
+  if (standing.queue.empty()) return {};
+  const std::string where = "pod " + UidText(request.uid);
+  const QueueId leaf = quotas_.LeafOf(standing.queue);
+  if (!leaf.valid()) return Fail(where, "queue '" + standing.queue + "' is no leaf of the queues");
+  quotas_.CatchUp(state_);
+  const Amounts ask = quotas_.Held(state_, request.shape, placement.node, placement.cards,
+                                    placement.numa.get());
+  const auto refusal = quotas_.Refusal(leaf, ask, standing.preemptible);
+  if (!refusal) return {};
+  return Fail(where, queues().Describe(*refusal));
+}
+
+Status Engine::MayHold(const GangRequest& request,
+                       const std::vector<GangOutcome::Member>& members) {
+  const Gang* held = FindGang(request.uid);
+  const Standing& standing = held != nullptr ? held->standing : request.standing;
+  if (standing.queue.empty() || members.empty()) return {};
+  const std::string where = "gang " + UidText(request.uid);
+  const QueueId leaf = quotas_.LeafOf(standing.queue);
+  if (!leaf.valid()) return Fail(where, "queue '" + standing.queue + "' is no leaf of the queues");
+  quotas_.CatchUp(state_);
+  Amounts ask;
+  for (const GangOutcome::Member& m : members) {
+    const ShapeId shape = request.spec.tasks[request.spec.TaskOf(m.member)].shape;
+    ask += quotas_.Held(state_, shape, m.placement.node, m.placement.cards, m.placement.numa.get());
+  }
+  const auto refusal = quotas_.Refusal(leaf, ask, standing.preemptible);
+  if (!refusal) return {};
+  return Fail(where, queues().Describe(*refusal));
+}
+
+Status Engine::AuditQuotas() const {
+  if (!quotas_.any()) return {};
+  std::map<QueueId, std::pair<Amounts, Amounts>> sums;  // all, and of what cannot be taken back
+  const auto bad = [](const PodUid& uid, std::string_view what) {
+    return Fail("pod " + UidText(uid), "audit: " + std::string(what));
+  };
+  Quotas again = quotas_;  // looking up a model may name it
+  for (const auto& [uid, slot] : by_uid_) {
+    const Allocation& a = allocations_[slot];
+    const QueueId leaf = a.is_leaving() ? QueueId() : quotas_.LeafOf(a.standing->queue);
+    if (a.queue != leaf) return bad(uid, "is charged to another queue than it names");
+    if (!leaf.valid()) continue;
+    const Amounts held = again.Held(state_, a.shape, a.node, a.cards, a.numa.get());
+    sums[leaf].first += held;
+    if (!a.standing->preemptible) sums[leaf].second += held;
+  }
+  const QueueTree& tree = queues();
+  for (const QueueId id : tree.order()) {
+    if (!tree.IsLeaf(id)) continue;
+    const auto& [all, firm] = sums[id];
+    if (!(tree.allocated(id) == all) || !(tree.allocated_firm(id) == firm)) {
+      return Fail("queue '" + tree.name(id) + "'", "audit: its charges are not what its pods hold");
+    }
+  }
+  tree.Audit();
+  return {};
+}
+
+// --- nominations --------------------------------------------------------------------------------
+
+const Nomination* Engine::FindNomination(const PodUid& uid) const {
+  const auto it = nominations_.find(uid);
+  return it == nominations_.end() ? nullptr : &it->second;
+}
+
+bool Engine::RoomIsFree(const PodUid& uid) const {
+  return (Find(uid) != nullptr || FindGang(uid) != nullptr) && !nominations_.contains(uid);
+}
+
+Result<std::vector<PodUid>> Engine::VictimsOf(const EvictionPlan& plan,
+                                              const std::string& where) const {
+  if (!plan.found) return Fail(where, "the plan found nothing");
+  std::vector<PodUid> victims;
+  for (const Victim& victim : plan.victims) {
+    const Allocation* a = Find(victim.uid);
+    if (a == nullptr || a->node != victim.node) continue;  // it has left, or has moved away
+    if (!a->confirmed || a->is_leaving()) {
+      return Fail(where, "victim " + UidText(victim.uid) + " is not to be had; plan again");
+    }
+    victims.push_back(victim.uid);
+  }
+  std::sort(victims.begin(), victims.end());
+  if (std::adjacent_find(victims.begin(), victims.end()) != victims.end()) {
+    return Fail(where, "the plan names a victim twice");
+  }
+  return victims;
+}
+
+void Engine::GiveVictims(const std::vector<PodUid>& victims, Transaction* tx) const {
+  for (const PodUid& uid : victims) {
+    const Allocation* a = Find(uid);
+    tx->Give(a->node, a->shape, a->cards, a->numa);
+  }
+}
+
+void Engine::UnchargeVictims(const std::vector<PodUid>& victims) {
+  for (const PodUid& uid : victims) Uncharge(allocations_[by_uid_.find(uid)->second]);
+}
+
+void Engine::ChargeVictims(const std::vector<PodUid>& victims) {
+  for (const PodUid& uid : victims) Charge(allocations_[by_uid_.find(uid)->second]);
+}
+
+Result<Lease> Engine::Nominate(const Request& request, const EvictionPlan& plan, SimTime now) {
+  now = Forward(now);
+  Expire(now);
+  const std::string where = "pod " + UidText(request.uid);
+  // Nothing to wait for, or said again: as any placement.
+  if (Find(request.uid) != nullptr) return Reserve(request, plan.placement, now);
+  const Result<std::vector<PodUid>> victims = VictimsOf(plan, where);
+  if (!victims) return tl::unexpected<Error>(victims.error());
+  if (victims->empty()) return Reserve(request, plan.placement, now);
+  if (nominations_.contains(request.uid)) return Fail(where, "is nominated as a gang");
+  const Placement& placement = plan.placement;
+  Transaction tx(state_);
+  GiveVictims(*victims, &tx);
+  if (!StillFits(request.shape, placement)) {
+    return Fail(where, "what was planned no longer fits; plan again");
+  }
+  UnchargeVictims(*victims);
+  if (Status ok = MayHold(request, placement); !ok) {
+    ChargeVictims(*victims);
+    return tl::unexpected<Error>(ok.error());
+  }
+  tx.Rollback(0);
+  tx.Take(placement.node, request.shape, placement.cards, placement.numa);
+  tx.Commit();
+  const std::uint32_t slot =
+      Insert(Allocation{request.uid, request.attempt, request.shape, placement.node,
+                        placement.cards, request.job, next_epoch_++, kNever, false, placement.numa,
+                        PodUid{}, -1, quotas_.Intern(request.standing), QueueId(), now, now});
+  const Allocation& a = allocations_[slot];
+  if (options_.journal != nullptr) {
+    const std::uint32_t number = JournalShape(request.shape);
+    ReservedRecord record{a.uid,   a.attempt, number,    a.job,  state_.name(a.node),
+                          a.cards, a.epoch,   a.expires, a.numa, *a.standing};
+    Journal(JournalRecord{now, NominatedRecord{std::move(record), *victims}});
+  }
+  const Lease lease = Nominated(a.uid, false, *victims, a.epoch);
+  AfterCommit(placement.node);
+  return lease;
+}
+
+Result<Lease> Engine::NominateGang(const GangRequest& request, const EvictionPlan& plan,
+                                   SimTime now) {
+  now = Forward(now);
+  Expire(now);
+  const std::string where = "gang " + UidText(request.uid);
+  if (const Nomination* known = FindNomination(request.uid); known != nullptr) {
+    if (!known->gang) return Fail(where, "is nominated as a pod");
+    return TakeGang(request, plan.gang, {}, now);  // said again
+  }
+  const Result<std::vector<PodUid>> victims = VictimsOf(plan, where);
+  if (!victims) return tl::unexpected<Error>(victims.error());
+  return TakeGang(request, plan.gang, *victims, now);
+}
+
+void Engine::MarkLeaving(const PodUid& victim, const PodUid& nominee) {
+  Allocation& a = allocations_[by_uid_.find(victim)->second];
+  Uncharge(a);
+  a.leaving = nominee;
+}
+
+Lease Engine::Nominated(const PodUid& nominee, bool gang, const std::vector<PodUid>& victims,
+                        std::uint64_t epoch) {
+  BASALT_CHECK(!victims.empty());
+  Nomination& nomination = nominations_[nominee];
+  nomination.gang = gang;
+  nomination.epoch = epoch;
+  for (const PodUid& victim : victims) {
+    MarkLeaving(victim, nominee);
+    nomination.waiting.insert(victim);
+  }
+  return Lease{nominee, epoch, kNever};
+}
+
+void Engine::BeginLease(const PodUid& nominee, bool gang_lease, std::uint64_t epoch) {
+  const SimTime expires = now_.Plus(options_.lease_ttl_us);
+  const auto begin = [&](const PodUid& uid) {
+    const std::uint32_t slot = by_uid_.find(uid)->second;
+    Allocation& a = allocations_[slot];
+    if (a.epoch != epoch || a.confirmed) return;
+    a.expires = expires;
+    AddExpiry(slot);
+  };
+  if (!gang_lease) return begin(nominee);
+  const Gang& gang = gangs_.find(nominee)->second;
+  for (std::size_t m = 0; m < gang.pods.size(); ++m) {
+    if (gang.members[m] == Gang::Member::kHeld) begin(gang.pods[m]);
+  }
+}
+
+void Engine::VictimGone(const PodUid& victim, const PodUid& nominee) {
+  const auto it = nominations_.find(nominee);
+  if (it == nominations_.end() || it->second.waiting.erase(victim) == 0) return;
+  if (!it->second.waiting.empty()) return;
+  const Nomination over = std::move(it->second);
+  nominations_.erase(it);
+  BeginLease(nominee, over.gang, over.epoch);
+}
+
+void Engine::DropNomination(const PodUid& nominee, bool victims_stay) {
+  const auto it = nominations_.find(nominee);
+  if (it == nominations_.end()) return;
+  const Nomination over = std::move(it->second);
+  nominations_.erase(it);
+  if (!victims_stay) return;
+  for (const PodUid& uid : over.waiting) {
+    Allocation& victim = allocations_[by_uid_.find(uid)->second];
+    victim.leaving = PodUid{};
+    Charge(victim);
+  }
+}
+
+void Engine::NomineeEnded(const Allocation& a) {
+  const PodUid& nominee = a.member >= 0 ? a.gang : a.uid;
+  const Nomination* nomination = FindNomination(nominee);
+  if (nomination == nullptr || nomination->epoch != a.epoch) return;
+  DropNomination(nominee, true);
+  // A part of a gang is no use to anybody.
+  if (a.member >= 0) ExpireMembers(a.gang, a.epoch);
+}
+
+Status Engine::AuditNominations() const {
+  for (const auto& [uid, nomination] : nominations_) {
+    const auto bad = [&nominee = uid](std::string_view what) {
+      return Fail("nomination " + UidText(nominee), "audit: " + std::string(what));
+    };
+    if (nomination.waiting.empty()) return bad("waits for nobody");
+    for (const PodUid& victim : nomination.waiting) {
+      const Allocation* a = Find(victim);
+      if (a == nullptr || a->leaving != uid) return bad("a victim is gone or does not leave");
+    }
+    const Gang* gang = nomination.gang ? FindGang(uid) : nullptr;
+    const Allocation* pod = nomination.gang ? nullptr : Find(uid);
+    const bool there = nomination.gang
+                           ? gang != nullptr && OpenLease(*gang) == nomination.epoch
+                           : pod != nullptr && !pod->confirmed && pod->epoch == nomination.epoch;
+    if (!there) return bad("has no places that are not confirmed");
+  }
+  return {};
+}
+
+}  // namespace basalt

@@ -1,0 +1,105 @@
+#include <algorithm>
+#include <cmath>
+
+#include "sim/platform/platform.h"
+
+namespace basalt::sim {
+namespace {
+
+bool Scales(const NodeGroupSpec& group) { return group.price.billing != Billing::kOnDemand; }
+
+std::int64_t CardsOf(const PlatformSpec& spec) {
+  std::int64_t cards = 0;
+  for (const ClusterSpec& cluster : spec.clusters) {
+    for (const NodeGroupSpec& group : cluster.groups) {
+      if (Scales(group)) cards += std::int64_t{group.count} * group.cards;
+    }
+  }
+  return cards;
+}
+
+const WorkloadResult* Find(const PlatformResult& result, WorkClass work_class) {
+  for (const WorkloadResult& row : result.classes) {
+    if (row.work_class == work_class) return &row;
+  }
+  return nullptr;
+}
+
+}  // namespace
+
+PlatformSpec ScaleNodes(const PlatformSpec& spec, std::int32_t factor_milli) {
+  PlatformSpec scaled = spec;
+  for (ClusterSpec& cluster : scaled.clusters) {
+    // Rounded so that the cluster's total is right, whatever its groups' sizes are.
+    std::int64_t before = 0, given = 0;
+    for (NodeGroupSpec& group : cluster.groups) {
+      if (!Scales(group)) continue;
+      before += group.count;
+      const std::int64_t total = (before * factor_milli + 999) / 1000;
+      group.count = static_cast<std::int32_t>(total - given);
+      given = total;
+    }
+  }
+  return scaled;
+}
+
+ServiceComparison CompareService(const PlatformResult& result, const PlatformResult& baseline,
+                                 const EqualService& rules) {
+  ServiceComparison c;
+  const auto say = [&c](const WorkloadResult& row, const char* what) {
+    if (!c.equal) return;
+    c.equal = false;
+    c.reason = std::string(WorkClassName(row.work_class)) + ": " + what;
+  };
+  for (const WorkloadResult& base : baseline.classes) {
+    const WorkloadResult* row = Find(result, base.work_class);
+    if (row == nullptr) {
+      say(base, "is not there");
+      continue;
+    }
+    const double least =
+        base.completed_gpu_hours * (1 - rules.completed_tolerance_milli / 1000.0);
+    if (row->completed_gpu_hours < least) say(base, "less work completed");
+    if (base.wait_seconds.count > 0 &&
+        row->wait_seconds.p99 > base.wait_seconds.p99 + rules.wait_tolerance_seconds) {
+      say(base, "p99 wait is worse");
+    }
+    if (row->slowdown.count > 0 && row->slowdown.mean > rules.slowdown_milli / 1000.0) {
+      say(base, "slower than allowed");
+    }
+  }
+  return c;
+}
+
+Result<ScaleSearch> MinimalScale(const PlatformSpec& spec, const PlatformResult& baseline,
+                                 const Registry& registry, const EqualService& rules,
+                                 const PlatformOptions& options) {
+  ScaleSearch search;
+  search.cards_before = CardsOf(spec);
+  const auto run = [&](std::int32_t factor) -> Result<bool> {
+    const PlatformSpec scaled = ScaleNodes(spec, factor);
+    Result<PlatformResult> result = RunPlatform(scaled, registry, options);
+    if (!result) return tl::unexpected<Error>(result.error());
+    const ServiceComparison comparison = CompareService(*result, baseline, rules);
+    search.tried.push_back({factor, CardsOf(scaled), comparison.equal, comparison.reason});
+    if (comparison.equal) {
+      search.factor_milli = factor;
+      search.cards = CardsOf(scaled);
+      search.result = std::move(*result);
+    }
+    return comparison.equal;
+  };
+  Result<bool> whole = run(1000);
+  if (!whole) return tl::unexpected<Error>(whole.error());
+  search.found = *whole;
+  std::int32_t low = 0, high = 1000;  // low does not serve, high does
+  while (search.found && high - low > std::max(1, rules.step_milli)) {
+    const std::int32_t middle = (low + high) / 2;
+    const Result<bool> equal = run(middle);
+    if (!equal) return tl::unexpected<Error>(equal.error());
+    (*equal ? high : low) = middle;
+  }
+  return search;
+}
+
+}  // namespace basalt::sim

@@ -189,12 +189,14 @@ class Expression {
     return left;
   }
   std::optional<double> Factor() {
-    if (++depth_ > 200) {
-      error = "is nested too deeply";
-      return {};
-    }
     if (Take('(')) {
+      if (depth_ == kMaxDepth) {
+        error = "is nested too deeply";
+        return {};
+      }
+      ++depth_;
       auto inside = Sum();
+      --depth_;
       if (inside && !Take(')')) {
         error = "lacks a \")\"";
         return {};
@@ -230,6 +232,7 @@ class Expression {
   std::string_view text_;
   Value value_;
   std::size_t at_ = 0;
+  static constexpr int kMaxDepth = 200;
   int depth_ = 0;
 };
 

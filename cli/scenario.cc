@@ -7,6 +7,8 @@
 #include <map>
 
 #include "cli/common.h"
+#include "cli/platform_file.h"
+#include "cli/platform_run.h"
 #include "cli/version.h"
 #include "report/html.h"
 #include "report/runs.h"
@@ -314,6 +316,9 @@ void RunScenarioFile(Context* context, const std::string& path, const std::strin
                      Format format) {
   const auto document = config::LoadYaml(path);
   if (!document) return context->BadInput(document.error());
+  if (IsPlatformScenario(document->root)) {
+    return RunPlatformScenario(context, path, report_path, format);
+  }
   ScenarioFile file;
   config::Errors errors;
   FileTable().Parse(path, document->root, &file, &errors);

@@ -12,6 +12,11 @@ foreach(name streams formats sim gangs bad_input scenario state trace import ben
                        ENVIRONMENT "${cli_environment}")
 endforeach()
 
+add_test(NAME cli_platform_scenario
+         COMMAND Python3::Interpreter ${cli_dir}/platform_scenario_test.py)
+set_tests_properties(cli_platform_scenario PROPERTIES LABELS cli TIMEOUT 900
+                     ENVIRONMENT "${cli_environment}")
+
 add_test(NAME cli_verify COMMAND Python3::Interpreter ${cli_dir}/verify_test.py)
 set_tests_properties(cli_verify PROPERTIES LABELS "cli;data" TIMEOUT 300
                      SKIP_REGULAR_EXPRESSION "skipped: no shared data"
@@ -22,3 +27,6 @@ add_test(NAME web_reports
 add_test(NAME web_self COMMAND ${CMAKE_CURRENT_LIST_DIR}/web/render_test.sh --self)
 set_tests_properties(web_reports web_self PROPERTIES LABELS web TIMEOUT 300 SKIP_RETURN_CODE 77
                      RUN_SERIAL TRUE ENVIRONMENT "${cli_environment}")
+
+basalt_test(platform_file_test SOURCES ${CMAKE_CURRENT_LIST_DIR}/unit/platform_file_test.cc
+            LINK basalt_cli)

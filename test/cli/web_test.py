@@ -13,12 +13,13 @@ def main():
     folder.mkdir(parents=True, exist_ok=True)
     cases = {"saturation": [*SMALL, "--policy", "fgd,best-fit", "--seeds", "42-43"],
              "replay": [*SMALL, "--mode", "replay", "--policy", "fgd,spread"],
-             "hami": ["--scenario", str(HAMI)]}
+             "hami": ["--scenario", str(HAMI)],
+             "platform": ["--scenario", str(SOURCE / "examples/hami-slicing.yaml")]}
     pages = []
     for name, args in cases.items():
         pages.append(folder / f"{name}.html")
         pages[-1].unlink(missing_ok=True)
-        subprocess.run([BIN, "sim", *args, "--report", str(pages[-1])], check=True, timeout=60,
+        subprocess.run([BIN, "sim", *args, "--report", str(pages[-1])], check=True, timeout=280,
                        stdout=subprocess.DEVNULL)
     shots = ["--shots", str(folder / "shots")] if os.environ.get("BASALT_SHOTS") else []
     script = str(SOURCE / "test/web/render_test.sh")

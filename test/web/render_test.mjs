@@ -85,6 +85,41 @@ const inkOf = (page, selector) => page.locator(selector).evaluateAll((canvases) 
   return colours.size;
 }));
 
+/** A platform scenario: every arm, claim and assumption is there, with the figures of the data. */
+async function checkPlatform(page, platform) {
+  const plain = (text) => text.replaceAll("\u2212", "-").replaceAll(",", "");
+  const arms = platform.arms.map((a, i) => [a, i]).filter(([a]) => !a.swept);
+  const heads = await page.locator("#arms table.kpi thead th .name").allInnerTexts();
+  check(JSON.stringify(heads.map((t) => t.trim())) === JSON.stringify(arms.map(([a]) => a.name)), `platform: columns ${heads}`);
+  const rows = await page.locator("#arms table.kpi tbody tr:not(.group)").count();
+  check(rows === platform.figures.length, `platform: ${rows} rows for ${platform.figures.length} figures`);
+  for (const key of ["utilization", "allocation"]) {
+    const f = platform.figures.find((x) => x.key === key);
+    const row = page.locator("#arms table.kpi tbody tr:not(.group)").nth(platform.figures.indexOf(f));
+    const cells = (await row.locator("td .value").allInnerTexts()).map((t) => plain(t).replace("\u25cf", "").trim());
+    check(JSON.stringify(cells) === JSON.stringify(arms.map(([, i]) => f.values[i].toFixed(f.digits))), `platform: ${key} reads ${cells}`);
+  }
+  const claims = await page.locator("#claims .claim").allInnerTexts();
+  check(claims.length === platform.claims.length, `platform: ${claims.length} claims`);
+  platform.claims.forEach((c, i) => check(claims[i]?.includes(c.text) && claims[i].includes(c.verdict) && (c.value === null || plain(claims[i]).includes(c.value.toFixed(1))), `platform: claim ${i} reads ${JSON.stringify(claims[i])}`));
+  check((await page.locator("#assumptions tbody tr").count()) === platform.assumptions.length, "platform: assumptions");
+  const ink = await inkOf(page, "#series canvas");
+  check(ink.length === 2 && ink.every((n) => n > 8), `platform: a curve is blank (colours: ${ink})`);
+  const chart = page.locator("#series .chart").first(), before = await page.locator("#series .where").innerText();
+  await chart.focus();
+  for (let i = 0; i < 3; ++i) await page.keyboard.press("ArrowLeft");
+  check((await page.locator("#series .where").innerText()) !== before, "platform: the arrow keys do not move the cursor");
+  const arm = arms.at(-1);
+  await page.locator("#detail select").selectOption(String(arm[1]));
+  for (const [label, list] of [["workload", arm[0].workloads], ["tenant", arm[0].tenants], ["cluster", arm[0].clusters]]) {
+    await page.locator("#detail button", { hasText: label }).first().click();
+    const count = await page.locator("#detail tbody tr").count();
+    check(count === Math.min(20, list.length), `platform: ${count} rows by ${label} for ${list.length}`);
+    const text = await page.locator("#detail tbody").innerText();
+    check(!/NaN|undefined|Infinity/.test(text), `platform: a senseless value by ${label}`);
+  }
+}
+
 /** As opened, without any scrolling: the map's canvases count what they drew. */
 async function checkReport(file) {
   const name = basename(file).replace(/\.html$/, "");
@@ -208,6 +243,7 @@ async function checkReport(file) {
     check(text.includes(data.comparison.arms[i].name), `comparison: arm ${i} has no name`);
     for (const k of data.comparison.arms[i].kpis) check(text.includes(k.label) && text.includes(k.value), `comparison: arm ${i} lacks ${k.label}`);
   }
+  if (data.platform) await checkPlatform(page, data.platform);
   check(external.length === 0, `${external.length} external requests: ${external.slice(0, 3)}`);
   check(problems.length === 0, `errors: ${problems.slice(0, 5).join(" | ")}`);
   await page.close();
@@ -246,7 +282,7 @@ try {
       writeFileSync(path, html);
       return path;
     };
-    const reports = { big: sample.bigReport(), compare: sample.compareReport(), sparse: sample.sparseReport(), replay: sample.replayReport() };
+    const reports = { big: sample.bigReport(), compare: sample.compareReport(), sparse: sample.sparseReport(), replay: sample.replayReport(), platform: sample.platformReport() };
     for (const [name, report] of Object.entries(reports)) await run(put(name, sample.renderHtml(JSON.stringify(report))));
     const good = sample.renderHtml(JSON.stringify(reports.compare));
     await checkBroken(put("broken-empty", good.replace(/(id="basalt-data">)[^<]*/, "$1")), /holds no data/);

@@ -278,3 +278,31 @@ if (process.argv[1] === fileURLToPath(import.meta.url)) {
     console.log(`${name}: JSON ${json.length} bytes, page ${html.length} bytes`);
   }
 }
+
+/** A platform scenario with a hostile name, a missing value and one swept arm. */
+export function platformReport() {
+  const hours = Array.from({ length: 168 }, (_, i) => i + 0.5);
+  const wave = (mean, swing) => hours.map((x) => Math.round((mean + swing * Math.sin((x / 24) * 2 * Math.PI)) * 100) / 100);
+  const spread = (mean) => ({ count: 9, mean, p50: mean, p90: mean, p99: mean * 3, max: mean * 4 });
+  const usage = (name, held) => ({ name, allocated_gpu_hours: held, served_gpu_hours: held / 2, lost_gpu_hours: 0, charged: held * 3 });
+  const arm = (name, mean, swept = false) => ({
+    name, about: `arm ${name}`, swept, set: [{ path: "clusters.*.groups.*.memory_ratio", value: "200%" }],
+    series: { hours, capacity_cards: hours.map(() => 64), allocated_cards: wave(mean + 10, 8), served_cards: wave(mean, 8), touched_cards: wave(mean + 12, 6), waiting_units: wave(4, 3), cost_per_hour: hours.map(() => 256), passthrough_cards: hours.map(() => 0) },
+    workloads: ["chat", "notebooks <b>", "jobs"].map((w, i) => ({ name: w, tenant: "team", class: ["service", "sandbox", "training"][i], submitted: 10, completed: 9, allocated_gpu_hours: 100 * mean, served_gpu_hours: 50 * mean, lost_gpu_hours: 0.5, wait_seconds: spread(12), slowdown: spread(1.02), slow_share_pct: i === 2 ? null : 3.5, overload_minutes: 12, evictions: 1, commits: 0 })),
+    clusters: [{ name: "lab", region: "east", private: true, cards: 64, capacity_gpu_hours: 10752, allocated_gpu_hours: 5000, served_gpu_hours: 4000, cost_per_month: 186880, overflowed_in: 0 }],
+    tenants: [usage("team", 900)], skus: [], models: [usage("A100", 900)],
+  });
+  const arms = [arm("whole cards", 20), arm("slices", 38), arm("memory 200 %, idle reclaimed", 44), arm("slices, inference 40%", 30, true)];
+  const figure = (key, label, unit, group, digits, better, values) => ({ key, label, unit, group, digits, better, values });
+  return {
+    ...header("Platform: whole cards beside slices", "Made-up figures for the page's test", "platform", "basalt sim --scenario examples/platform.yaml"),
+    cluster: { nodes: 16, cards: 64, gpu_milli: 64000, models: [{ model: "A100", nodes: 0, cards: 64 }] },
+    traces: [], causes: [], runs: [], maps: [], comparison: null,
+    platform: {
+      document: "A document", currency: "CNY", baseline: 0, arms,
+      figures: [figure("utilization", "utilization: served work / capacity", "%", "Cards", 1, 1, [31.2, 59.4, 68.7, 46.9]), figure("allocation", "allocation", "%", "Cards", 1, 0, [46.8, 75, 84.4, 62.5]), figure("cost_served_hour", "cost per served GPU-hour", "CNY", "Cost", 2, -1, [12.8, 6.73, 5.82, 8.53]), figure("training_wait_p99", "wait, p99", "s", "Training", 0, -1, [81234, 412, null, 77])],
+      claims: [{ text: "utilization above 60 %", source: "page 3", metric: "utilization[memory 200 %, idle reclaimed]", holds: "> 60", unit: "%", value: 68.7, verdict: "holds" }, { text: "cost down by <half>", source: "page 4", metric: "100 * (1 - cost_served_hour[slices] / cost_served_hour[whole cards])", holds: ">= 50", unit: "%", value: 47.42, verdict: "does not hold" }, { text: "three times the pool", source: "", metric: "cards_needed[whole cards] / cards_needed[slices]", holds: ">= 3", unit: "times", value: null, verdict: "not measured" }],
+      assumptions: [{ name: "duty of notebooks", value: "30 %", range: "10..50 %", source: "a paper" }, { name: "overhead", value: "3 %", range: "", source: "a benchmark" }],
+    },
+  };
+}

@@ -1,6 +1,8 @@
 // The report's data: its types (docs/report.md is the contract), how it is unpacked and checked, and the
 // statistics over seeds that all views share.
 
+import { checkPlatform, type Platform } from "./platform_data";
+
 export type Num = number | null;
 
 export interface Cause { key: string; label: string }
@@ -21,13 +23,14 @@ export interface CardMap { label: string; policy: string; seed: number; nodes: N
 export interface Arm { name: string; kpis: { label: string; value: string; unit: string }[]; map: Num }
 export interface Report {
   schema: string; title: string; subtitle: string; command: string; version: string;
-  kind: "saturation" | "replay" | "scenario";
+  kind: "saturation" | "replay" | "scenario" | "platform";
   cluster: { nodes: number; cards: number; gpu_milli: number; models: { model: string; nodes: number; cards: number }[] };
   traces: { name: string; pods: number }[];
   causes: Cause[];
   runs: Run[];
   maps: CardMap[];
   comparison: { arms: Arm[]; summary: string } | null;
+  platform: Platform | null;
 }
 
 /** What is wrong with the data, in words for the person who opened the page. */
@@ -135,7 +138,7 @@ export function checkReport(value: unknown): Report {
   const r = obj(value, "the report");
   if (r.schema !== "basalt.report/1") fail("schema", `"basalt.report/1" (it is ${JSON.stringify(r.schema) ?? "missing"})`);
   const kind = r.kind;
-  if (kind !== "saturation" && kind !== "replay" && kind !== "scenario") fail("kind", '"saturation", "replay" or "scenario"');
+  if (kind !== "saturation" && kind !== "replay" && kind !== "scenario" && kind !== "platform") fail("kind", '"saturation", "replay", "scenario" or "platform"');
   const cluster = obj(r.cluster, "cluster");
   const maps = list(r.maps, "maps").map((m, i) => checkMap(m, `maps[${i}]`));
   const comparison = r.comparison == null ? null : obj(r.comparison, "comparison");
@@ -159,6 +162,7 @@ export function checkReport(value: unknown): Report {
     }),
     runs: list(r.runs, "runs").map((run, i) => checkRun(run, `runs[${i}]`)),
     maps,
+    platform: kind === "platform" ? checkPlatform(r.platform, fail) : null,
     comparison: comparison && {
       summary: str(comparison.summary, "comparison.summary"),
       arms: list(comparison.arms, "comparison.arms").map((a, i) => {

@@ -8,6 +8,7 @@ import { choice, fixed, h, NA, plural } from "./dom";
 import { failedPanel, runsPanel } from "./failed";
 import { kpiPanel } from "./kpi";
 import { mapPanel, shown } from "./map";
+import { platformPanels } from "./platform";
 import { themeButton } from "./theme";
 
 interface Api {
@@ -68,6 +69,7 @@ function header(report: Report): HTMLElement {
   ];
   const models = [...cluster.models].sort((a, b) => b.cards - a.cards);
   if (models.length > 0) facts.push(["Models", models.map((m) => (m.cards > 0 ? `${m.model || "unknown"} \u00d7\u2009${fixed(m.cards, 0)}` : plural(m.nodes, "node without cards", "nodes without cards"))).join(", ")]);
+  if (report.platform) facts.push(["Arms", fixed(report.platform.arms.length, 0)]);
   if (report.traces.length > 0) facts.push([report.traces.length > 1 ? "Traces" : "Trace", report.traces.map((t) => `${t.name} (${plural(t.pods, "pod")})`).join(", ")]);
   if (report.runs.length > 0) {
     const policies = new Set(report.runs.map((r) => r.policy)).size, seeds = new Set(report.runs.map((r) => r.seed)).size;
@@ -97,6 +99,7 @@ function render(report: Report): HTMLElement[] {
   const parts: HTMLElement[] = [header(report)];
   const compare = comparePanel(report);
   if (compare) parts.push(compare);
+  if (report.platform) parts.push(...platformPanels(report.platform));
 
   const order = [...new Set(report.runs.map((r) => r.policy))];
   api.policies = order;
@@ -117,7 +120,7 @@ function render(report: Report): HTMLElement[] {
     if (traces.length > 1) parts.push(h("div", { class: "trace-picker" }, choice("Trace", traces.map((t): [string, string] => [t, t]), traces[0]!, show)));
     show(traces[0]!);
     parts.push(holder);
-  } else if (!compare) {
+  } else if (!compare && !report.platform) {
     parts.push(h("section", { class: "panel" }, h("p", { class: "note" }, "This report holds no runs.")));
   }
 

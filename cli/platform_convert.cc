@@ -1,0 +1,426 @@
+#include "cli/platform_convert.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <map>
+
+#include "devices/catalog.h"
+#include "sim/demand.h"
+
+namespace basalt::cli {
+namespace {
+
+constexpr std::int64_t kMaxHorizonUs = 3 * 365 * sim::kDayUs;
+constexpr std::int64_t kMaxCards = 1'000'000;
+
+class Converter {
+ public:
+  Converter(const config::Document& document, const PlatformEntry& entry, config::Errors* errors)
+      : document_(document), root_(document.root), entry_(entry), errors_(errors) {}
+
+  sim::PlatformSpec Run(const Registry& registry) {
+    Times();
+    Clusters();
+    Names();
+    Workloads();
+    Load();
+    Rules(registry);
+    return std::move(spec_);
+  }
+
+ private:
+  using Kind = Reference::Kind;
+
+  void Wrong(const YAML::Node& at, std::string message) {
+    errors_->Add(document_.file, at.IsDefined() ? at : root_, std::move(message));
+  }
+
+  void Times() {
+    spec_.horizon_us = entry_.horizon_us;
+    spec_.warmup_us = entry_.warmup_us;
+    spec_.seed = static_cast<std::uint64_t>(entry_.seed);
+    spec_.demand_step_us = entry_.demand_step_us;
+    spec_.series_step_us = entry_.series_step_us;
+    if (entry_.horizon_us <= 0 || entry_.horizon_us > kMaxHorizonUs) {
+      Wrong(root_["horizon"], "horizon must be above 0 and at most 1095d");
+    }
+    if (entry_.warmup_us >= entry_.horizon_us) {
+      Wrong(root_["warmup"], "the warm-up must end before the horizon");
+    }
+    if (entry_.demand_step_us != 15 * sim::kMinuteUs && entry_.demand_step_us != sim::kHourUs) {
+      Wrong(root_["demand_step"], "demand_step is 15m or 1h");
+    }
+    if (entry_.series_step_us <= 0 || entry_.horizon_us / std::max<std::int64_t>(
+                                          1, entry_.series_step_us) > 20'000) {
+      Wrong(root_["series_step"], "series_step gives more than 20,000 points, or none");
+    }
+  }
+
+  void Clusters() {
+    const devices::Catalog catalog = devices::EmbeddedCatalog();
+    std::int64_t cards = 0;
+    for (std::size_t c = 0; c < entry_.clusters.size(); ++c) {
+      const ClusterEntry& from = entry_.clusters[c];
+      const YAML::Node at = root_["clusters"][c];
+      sim::ClusterSpec to;
+      to.name = from.name;
+      to.region = from.region;
+      to.is_private = from.is_private;
+      to.start_delay_us = from.start_delay_us;
+      to.queues = from.queues;
+      if (!clusters_.emplace(from.name, c).second) {
+        Wrong(at["name"], fmt::format("cluster \"{}\" stands twice", from.name));
+      }
+      for (std::size_t g = 0; g < from.groups.size(); ++g) {
+        sim::NodeGroupSpec group = from.groups[g];
+        const YAML::Node group_at = at["groups"][g];
+        cards += static_cast<std::int64_t>(group.count) * group.cards;
+        Model(catalog, group_at, &group);
+        for (const sim::NodeGroupSpec& other : to.groups) {
+          if (other.name == group.name) {
+            Wrong(group_at["name"], fmt::format("group \"{}\" stands twice", group.name));
+          }
+        }
+        to.groups.push_back(std::move(group));
+      }
+      spec_.clusters.push_back(std::move(to));
+    }
+    if (entry_.clusters.empty()) Wrong(root_["clusters"], "name at least one cluster");
+    if (cards > kMaxCards) {
+      Wrong(root_["clusters"], fmt::format("{} cards; at most {}", cards, kMaxCards));
+    }
+  }
+
+  // Memory and rules of the catalog, where it knows the model.
+  void Model(const devices::Catalog& catalog, const YAML::Node& at, sim::NodeGroupSpec* group) {
+    const devices::CardModel* model = devices::FindModel(catalog, group->model);
+    if (model == nullptr) {
+      if (group->card_memory_mib == 0) {
+        Wrong(at["model"], fmt::format("\"{}\" is not in the device catalog: name card_memory",
+                                       group->model));
+      }
+      if (group->mode == CardMode::kMig) {
+        Wrong(at["mode"], fmt::format("the catalog has no partitions of \"{}\"", group->model));
+      }
+      return;
+    }
+    group->model = model->name;
+    if (group->card_memory_mib == 0) group->card_memory_mib = model->memory_mib;
+    if (group->mode == CardMode::kMig && model->rules.mig_slots == 0) {
+      Wrong(at["mode"], fmt::format("{} has no MIG", group->model));
+    }
+    for (const CardRules& known : spec_.card_rules) {
+      if (known.model == model->rules.model) return;
+    }
+    spec_.card_rules.push_back(model->rules);
+  }
+
+  void Refer(const Entry& entry) {
+    for (const Reference& r : entry.references) {
+      const auto& known = r.kind == Kind::kCluster  ? cluster_names_
+                          : r.kind == Kind::kTenant ? tenant_names_
+                          : r.kind == Kind::kSku    ? sku_names_
+                                                    : queue_names_;
+      if (std::find(known.begin(), known.end(), r.name) != known.end()) continue;
+      static constexpr std::array<const char*, 4> kWords{"cluster", "tenant", "sku", "queue"};
+      const char* word = kWords[static_cast<std::size_t>(r.kind)];
+      Wrong(r.at, known.empty() ? fmt::format("there are no {}s in the file, so no \"{}\"", word,
+                                              r.name)
+                                : fmt::format("unknown {} {}", word, SuggestText(r.name, known)));
+    }
+  }
+
+  template <class List>
+  std::vector<std::string> NamesOf(const List& list, const char* key) {
+    std::vector<std::string> names;
+    for (std::size_t i = 0; i < list.size(); ++i) {
+      if (std::find(names.begin(), names.end(), list[i].name) != names.end()) {
+        Wrong(root_[key][i]["name"], fmt::format("\"{}\" stands twice", list[i].name));
+      }
+      names.push_back(list[i].name);
+    }
+    return names;
+  }
+
+  void CheckQueues(const std::vector<QueueSpec>& queues, const YAML::Node& at) {
+    QueueTree tree;
+    if (const auto added = tree.AddAll(queues); !added) Wrong(at, added.error().ToString());
+    for (const QueueSpec& queue : queues) {
+      const bool inner = std::any_of(queues.begin(), queues.end(), [&](const QueueSpec& other) {
+        return other.parent == queue.name;
+      });
+      if (!inner) queue_names_.push_back(queue.name);
+    }
+  }
+
+  void Names() {
+    for (const ClusterEntry& cluster : entry_.clusters) cluster_names_.push_back(cluster.name);
+    tenant_names_ = NamesOf(entry_.tenants, "tenants");
+    sku_names_ = NamesOf(entry_.skus, "skus");
+    spec_.queues = entry_.queues;
+    CheckQueues(entry_.queues, root_["queues"]);
+    for (std::size_t c = 0; c < entry_.clusters.size(); ++c) {
+      CheckQueues(entry_.clusters[c].queues, root_["clusters"][c]);
+    }
+    for (const TenantEntry& tenant : entry_.tenants) {
+      Refer(tenant);
+      spec_.tenants.push_back(tenant);
+    }
+    for (std::size_t i = 0; i < entry_.skus.size(); ++i) {
+      const SkuEntry& from = entry_.skus[i];
+      sim::SkuSpec sku;
+      sku.name = from.name;
+      sku.price_hour = from.price_hour;
+      sku.request = Request(from, root_["skus"][i]);
+      spec_.skus.push_back(std::move(sku));
+    }
+  }
+
+  RequestSpec Request(const RequestSpec& from, const YAML::Node& at) {
+    RequestSpec request = from;
+    if (request.gpus > 0 && request.gpu_milli == 0 && request.compute_units == 0) {
+      request.gpu_milli = kWholeCard;
+    }
+    if (Status ok = ValidateRequest(request, "request"); !ok) Wrong(at, ok.error().message);
+    return request;
+  }
+
+  template <class EntryType>
+  void FillWorkload(const EntryType& from, const YAML::Node& at, sim::WorkloadSpec* to) {
+    Refer(from);
+    for (std::size_t i = 0; i < from.offer_entries.size(); ++i) {
+      const OfferEntry& entry = from.offer_entries[i];
+      Refer(entry);
+      sim::OfferSpec offer;
+      offer.sku = entry.sku;
+      offer.start_us = entry.start_us;
+      offer.after_us = entry.after_us;
+      if (entry.sku.empty()) offer.request = Request(entry, at["offers"][i]);
+      to->offers.push_back(std::move(offer));
+    }
+    if (from.offer_entries.empty()) Wrong(at["offers"], "name at least one offer");
+    for (const PlaceEntry& place : from.place_entries) {
+      Refer(place);
+      to->places.push_back(place);
+    }
+    if (from.retry_us <= 0) Wrong(at["retry"], "retry must be above 0");
+    for (const TenantEntry& tenant : entry_.tenants) {
+      if (tenant.name != from.tenant || tenant.skus.empty()) continue;
+      for (std::size_t i = 0; i < from.offer_entries.size(); ++i) {
+        const std::string& sku = from.offer_entries[i].sku;
+        if (sku.empty() ||
+            std::find(tenant.skus.begin(), tenant.skus.end(), sku) != tenant.skus.end()) {
+          continue;
+        }
+        Wrong(at["offers"][i], fmt::format("tenant \"{}\" may not use sku \"{}\"", tenant.name,
+                                           sku));
+      }
+    }
+    if (!workloads_.insert({from.name, true}).second) {
+      Wrong(at["name"], fmt::format("workload \"{}\" stands twice", from.name));
+    }
+  }
+
+  void Services(const ServiceEntry& from, const YAML::Node& at) {
+    sim::ServiceSpec base = from;
+    FillWorkload(from, at, &base);
+    if (from.replicas_min > from.replicas_max) {
+      Wrong(at["replicas_min"], "replicas_min is above replicas_max");
+    }
+    std::vector<sim::DemandCurve> curves;
+    const YAML::Node demand_at = at["demand"];
+    if (demand_at.IsDefined()) curves = Curves(from, demand_at);
+    const std::int64_t day_steps =
+        sim::kDayUs / std::max<std::int64_t>(entry_.demand_step_us, 1);
+    const std::int64_t days = (entry_.horizon_us + sim::kDayUs - 1) / sim::kDayUs;
+    for (std::int64_t i = 0; i < from.count; ++i) {
+      sim::ServiceSpec service = base;
+      if (from.count > 1) service.name = fmt::format("{}-{}", from.name, i + 1);
+      if (!curves.empty()) {
+        const PodUid stream = PodUidFromName("demand/" + service.name);
+        sim::DemandSampler sampler(curves[static_cast<std::size_t>(i)], spec_.seed, stream.lo);
+        const std::int64_t steps = day_steps * std::clamp<std::int64_t>(days, 1, 1100);
+        for (std::int64_t s = 0; s < steps; ++s) service.demand_milli.push_back(sampler.Next());
+      }
+      spec_.services.push_back(std::move(service));
+    }
+  }
+
+  std::vector<sim::DemandCurve> Curves(const ServiceEntry& from, const YAML::Node& at) {
+    const DemandEntry& demand = from.demand;
+    sim::DemandSetOptions options;
+    options.services = from.count;
+    options.seed = spec_.seed;
+    const std::int32_t slots = entry_.demand_step_us == sim::kHourUs ? 24 : 96;
+    for (std::size_t i = 0; i < demand.shapes.size(); ++i) {
+      auto curve = sim::ShapeByName(demand.shapes[i], slots);
+      if (!curve) {
+        Wrong(at["shapes"][i], curve.error().message);
+        continue;
+      }
+      curve->noise_sd = static_cast<std::int32_t>(demand.noise_milli);
+      curve->noise_rho = static_cast<std::int32_t>(demand.smooth_milli);
+      for (const std::size_t day : {5U, 6U}) {
+        if (demand.weekend_milli < 0) break;
+        curve->week[day] = static_cast<std::int32_t>(demand.weekend_milli);
+      }
+      const auto shift = static_cast<std::int32_t>(demand.shift_us % sim::kDayUs * 1000 /
+                                                   sim::kDayUs);
+      options.shapes.push_back(sim::Shift(*curve, shift));
+    }
+    const auto phasing = sim::ParsePhasing(demand.phasing);
+    if (!phasing) Wrong(at["phasing"], phasing.error().message);
+    if (options.shapes.empty() && demand.shapes.empty()) {
+      Wrong(at["shapes"], "name at least one shape");
+    }
+    if (options.shapes.empty() || !phasing) return {};
+    options.phasing = *phasing;
+    return sim::MakeDemandSet(options);
+  }
+
+  void Workloads() {
+    const auto fill = [this](const auto& list, const char* key, auto* out) {
+      for (std::size_t i = 0; i < list.size(); ++i) {
+        typename std::remove_reference_t<decltype(*out)>::value_type to = list[i];
+        FillWorkload(list[i], root_[key][i], &to);
+        out->push_back(std::move(to));
+      }
+    };
+    for (std::size_t i = 0; i < entry_.services.size(); ++i) {
+      Services(entry_.services[i], root_["services"][i]);
+    }
+    fill(entry_.sandboxes, "sandboxes", &spec_.sandboxes);
+    fill(entry_.training, "training", &spec_.training);
+    fill(entry_.vms, "vms", &spec_.vms);
+    for (std::size_t i = 0; i < entry_.training.size(); ++i) {
+      if (entry_.training[i].steps_min > entry_.training[i].steps_max) {
+        Wrong(root_["training"][i]["steps_min"], "steps_min is above steps_max");
+      }
+    }
+  }
+
+  // Compute that a pod uses on all its cards, in cards of the reference.
+  double CardsOf(const sim::WorkloadSpec& work) const {
+    if (work.offers.empty()) return 0;
+    RequestSpec request = work.offers[0].request;
+    for (const sim::SkuSpec& sku : spec_.skus) {
+      if (sku.name == work.offers[0].sku) request = sku.request;
+    }
+    const std::int32_t use = work.use_milli > 0 ? work.use_milli : request.gpu_milli;
+    return use * request.gpus / 1000.0;
+  }
+  double CardsWanted(const sim::ServiceSpec& service) const {
+    double mean = 1000;
+    if (!service.demand_milli.empty()) {
+      double sum = 0;
+      for (const std::int32_t level : service.demand_milli) sum += level;
+      mean = sum / static_cast<double>(service.demand_milli.size());
+    }
+    return mean / 1000 * service.replicas_max * CardsOf(service);
+  }
+  double CardsWanted(const sim::TrainingSpec& training) const {
+    double weights = 0, pods = 0;
+    for (const auto& [size, weight] : training.gang_sizes) {
+      weights += weight;
+      pods += weight * size;
+    }
+    const double steps = (training.steps_min + training.steps_max) / 2.0;
+    return training.jobs_per_hour * steps * pods / std::max(weights, 1e-9) *
+           static_cast<double>(training.duration.mean_us) / static_cast<double>(sim::kHourUs) *
+           CardsOf(training);
+  }
+
+  void Load() {
+    const LoadEntry& load = entry_.load;
+    double services = load.services, training = load.training;
+    if (load.inference_milli >= 0) {
+      double of_services = 0, of_training = 0;
+      for (const sim::ServiceSpec& s : spec_.services) of_services += CardsWanted(s) * services;
+      for (const sim::TrainingSpec& t : spec_.training) of_training += CardsWanted(t) * training;
+      const double all = of_services + of_training, part = static_cast<double>(load.inference_milli) / 1000;
+      if (of_services <= 0 || of_training <= 0) {
+        Wrong(root_["load"], "load.inference needs services and training");
+        return;
+      }
+      services *= part * all / of_services;
+      training *= (1 - part) * all / of_training;
+    }
+    const auto times = [](std::int32_t count, double factor) {
+      return static_cast<std::int32_t>(std::lround(count * factor));
+    };
+    for (sim::ServiceSpec& s : spec_.services) {
+      if (services <= 0) s.to_us = s.from_us;  // exists, so that reports have its row
+      s.replicas_max = std::max(1, times(s.replicas_max, services));
+      s.replicas_min = std::min(times(s.replicas_min, services), s.replicas_max);
+    }
+    for (sim::TrainingSpec& t : spec_.training) t.jobs_per_hour *= training;
+    for (sim::SandboxSpec& s : spec_.sandboxes) s.users = times(s.users, load.sandboxes);
+    for (sim::VmSpec& v : spec_.vms) {
+      v.vms_per_hour *= load.vms;
+      v.at_start = times(v.at_start, load.vms);
+    }
+  }
+
+  void CheckGroup(const std::string& cluster, const std::string& group, const YAML::Node& at) {
+    const auto found = clusters_.find(cluster);
+    if (found == clusters_.end()) return;  // told already
+    std::vector<std::string> names;
+    for (const sim::NodeGroupSpec& g : spec_.clusters[found->second].groups) {
+      if (g.name == group) return;
+      names.push_back(g.name);
+    }
+    Wrong(at, fmt::format("cluster \"{}\" has no group {}", cluster, SuggestText(group, names)));
+  }
+
+  void Rules(const Registry& registry) {
+    for (std::size_t i = 0; i < entry_.maintenance.size(); ++i) {
+      const MaintenanceEntry& m = entry_.maintenance[i];
+      Refer(m);
+      CheckGroup(m.cluster, m.group, root_["maintenance"][i]["group"]);
+      spec_.maintenance.push_back(m);
+    }
+    spec_.runtime = entry_.runtime;
+    spec_.reclaim = entry_.reclaim;
+    spec_.pools = entry_.pools;
+    Refer(entry_.pools);
+    for (std::size_t i = 0; i < entry_.pools.groups.size(); ++i) {
+      const auto& [cluster, group] = entry_.pools.groups[i];
+      CheckGroup(cluster, group, root_["pools"]["groups"][i]);
+    }
+    const SchedulingEntry& from = entry_.scheduling;
+    spec_.scheduling = from;
+    SchedulerOptions& options = spec_.scheduling.options;
+    options.order = from.order;
+    options.backfill = from.backfill;
+    options.depth = from.depth;
+    options.starvation_us = from.starvation_us;
+    options.evict = from.evict;
+    options.eviction.preempt = from.preempt;
+    options.eviction.preempt_across_queues = from.across_queues;
+    options.eviction.reclaim = from.reclaim;
+    options.eviction.break_budgets = from.break_budgets;
+    if (const auto policy = registry.Configure(from.policy); !policy) {
+      const YAML::Node scheduling = root_["scheduling"];
+      Wrong(scheduling.IsDefined() ? scheduling["policy"] : scheduling, policy.error().ToString());
+    }
+  }
+
+  const config::Document& document_;
+  const YAML::Node root_;
+  const PlatformEntry& entry_;
+  config::Errors* errors_;
+  sim::PlatformSpec spec_;
+  std::map<std::string, std::size_t> clusters_;
+  std::map<std::string, bool> workloads_;
+  std::vector<std::string> cluster_names_, tenant_names_, sku_names_, queue_names_;
+};
+
+}  // namespace
+
+sim::PlatformSpec ToSpec(const config::Document& document, const PlatformEntry& entry,
+                         const Registry& registry, config::Errors* errors) {
+  return Converter(document, entry, errors).Run(registry);
+}
+
+}  // namespace basalt::cli

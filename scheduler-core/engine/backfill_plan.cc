@@ -273,7 +273,10 @@ const Reservation* BackfillPlan::Find(const PodUid& uid) const {
 }
 
 void BackfillPlan::Drop(const PodUid& uid) {
+  const std::size_t before = reservations_.size();
   DropUnless([&uid](const Reservation& r) { return r.job.uid != uid; });
+  // It starts early, or never: those behind it may have been promised less than there is now.
+  if (reservations_.size() < before) improved_ = true;
 }
 
 bool BackfillPlan::LeavesRoom(Trial& trial, const PodUid& self,

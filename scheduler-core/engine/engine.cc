@@ -130,7 +130,9 @@ Status Engine::Apply(const Event& event, SimTime now) {
     if (Status ok = quotas_.SetQueue(queue->spec); !ok) return ok;
     ChargeNewcomers();
   } else if (const auto* dropped = std::get_if<QueueRemoved>(&event)) {
+    const std::optional<QueueId> removed_queue = queues().Find(dropped->name);
     if (Status ok = quotas_.RemoveQueue(dropped->name); !ok) return ok;
+    if (past_usage_ && removed_queue) past_usage_->Forget(*removed_queue, now_);
     ChargeNewcomers();  // of the queue above, if it has none below it any more
   } else if (const auto* budget = std::get_if<DisruptionBudgetSet>(&event)) {
     if (budget->name.empty() || (budget->min_available >= 0 && budget->max_unavailable >= 0)) {

@@ -50,6 +50,7 @@
 #include "scheduler-core/engine/policy.h"
 #include "scheduler-core/engine/quotas.h"
 #include "scheduler-core/engine/registry.h"
+#include "scheduler-core/queueing/usage.h"
 #include "scheduler-core/queueing/fair_share.h"
 
 namespace basalt {
@@ -71,6 +72,9 @@ struct EngineOptions {
   // do not depend on it.
   Executor* executor = nullptr;
   GangSearchLimits gang_limits;
+  // Half-life of what queues held in the past, for time-based fairness; 0: not kept. It is no part
+  // of the state: an engine that starts again starts with no past.
+  std::int64_t usage_half_life_us = 0;
   std::map<int, std::string> tier_names;  // what messages call the network tiers
   // Decide by looking at every node, without the index: slow, obvious, and the test's oracle.
   bool scan_every_node = false;
@@ -172,6 +176,12 @@ class Engine {
   const QueueTree& queues() const { return quotas_.tree(); }
   // With the cluster's totals of now.
   const QueueTree& CaughtUpQueues();
+  // Grows when queues or disruption budgets change.
+  std::uint64_t rules_version() const {
+    return quotas_.tree().structure_version() + quotas_.budget_version();
+  }
+  // What the queues held in the past, brought up to the engine's time; null when it is not kept.
+  const DecayedUsage* PastUsage();
   const std::map<std::string, DisruptionBudgetSet>& budgets() const { return quotas_.budgets(); }
   // What a pod, or the min of a gang, will hold as far as it is known beforehand: of cards whose
   // model is open the totals only.
@@ -251,6 +261,7 @@ class Engine {
   // The shape as the queue's pods may have it: card memory oversubscribed no further than the queue
   // allows. Only what decides uses it; what is held keeps the shape that was asked.
   ShapeId InQueue(ShapeId shape, const std::string& queue);
+  DecayedUsage* Past();
   // Of the gang's task: members that have finished, or hold confirmed places and need not leave.
   std::int32_t StayingMembers(const Gang& gang, std::size_t task) const;
   Status MayHold(const Request& request, const Placement& placement);
@@ -344,6 +355,7 @@ class Engine {
   tsl::robin_map<std::uint64_t, JobNodes> jobs_;  // only for policies with a job term
   std::map<PodUid, Gang> gangs_;
   Quotas quotas_;
+  std::optional<DecayedUsage> past_usage_;
   std::map<PodUid, Nomination> nominations_;
   DomainTree domains_;
   SlotIndex slots_;

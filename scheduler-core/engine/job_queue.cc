@@ -37,7 +37,7 @@ QuestionId JobQueue::InternQuestion(const GangSpec& spec, bool is_pod, const Clu
 JobClassId JobQueue::InternClass(const WaitingJob& job, QuestionId question, bool starved) {
   const Standing& s = job.standing;
   const auto [it, is_new] = class_ids_.try_emplace(
-      ClassKey{question.value(), s.queue, s.priority, s.preemptible, s.budget, starved},
+      ClassKey{question.value(), s.queue, s.priority, s.preemptible, s.budget, s.sku, starved},
       JobClassId());
   if (!is_new) return it->second;
   JobClass job_class;

@@ -122,6 +122,10 @@ std::optional<SimTime> JobScheduler::Impl::NextPass() const {
   if (options.evict && !queue.jobs().empty() && !evictable_at.empty()) {
     also(evictable_at.begin()->first);
   }
+  // A job that starts before its time leaves those behind it times at which nothing happens.
+  for (const Reservation& r : plan.reservations()) {
+    if (r.possible && r.start > last_pass.us && r.start < kSomeDay) also(r.start);
+  }
   // When a job overruns, the reservations behind it are later, and there is room before them.
   if (queue.any_held() && plan.NextEnd() < kSomeDay) also(plan.NextEnd() + 1);
   return next;

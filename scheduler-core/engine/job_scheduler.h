@@ -18,6 +18,7 @@
 #include "scheduler-core/base/units.h"
 #include "scheduler-core/engine/engine.h"
 #include "scheduler-core/engine/eviction.h"
+#include "scheduler-core/queueing/fair_share.h"
 #include "scheduler-core/workload/standing.h"
 
 namespace basalt {
@@ -43,6 +44,9 @@ struct SchedulerOptions {
   // Waited longer than this: nobody passes it any more until it runs (it is first, and backfill
   // must not delay it). 0: never.
   std::int64_t starvation_us = 0;
+  // How fair shares are divided, for who may reclaim. Its usage needs EngineOptions'
+  // usage_half_life_us.
+  DivisionOptions division;
   bool evict = false;  // jobs that do not fit may take others' places
   EvictionRules eviction;
   // Runtime estimates are multiplied by this per mille (a user's factor of safety).

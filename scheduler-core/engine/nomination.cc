@@ -45,14 +45,30 @@ bool Engine::RemovePending(const std::string& queue, const Amounts& ask) {
   return leaf.valid();
 }
 
+// Begins with the first pod that is charged: before it there was no past.
+DecayedUsage* Engine::Past() {
+  if (options_.usage_half_life_us <= 0) return nullptr;
+  if (!past_usage_) past_usage_.emplace(options_.usage_half_life_us, now_);
+  return &*past_usage_;
+}
+
+const DecayedUsage* Engine::PastUsage() {
+  DecayedUsage* past = Past();
+  if (past != nullptr) past->AdvanceAll(queues(), now_);
+  return past;
+}
+
 void Engine::Charge(Allocation& a) {
   BASALT_CHECK(!a.queue.valid() && !a.is_leaving());
   a.queue = quotas_.LeafOf(a.standing->queue);
-  if (a.queue.valid()) quotas_.tree().Charge(a.queue, HeldBy(a), a.standing->preemptible);
+  if (!a.queue.valid()) return;
+  if (DecayedUsage* past = Past(); past != nullptr) past->Advance(queues(), a.queue, now_);
+  quotas_.tree().Charge(a.queue, HeldBy(a), a.standing->preemptible);
 }
 
 void Engine::Uncharge(Allocation& a) {
   if (!a.queue.valid()) return;
+  if (DecayedUsage* past = Past(); past != nullptr) past->Advance(queues(), a.queue, now_);
   quotas_.tree().Uncharge(a.queue, HeldBy(a), a.standing->preemptible);
   a.queue = QueueId();
 }

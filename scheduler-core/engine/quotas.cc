@@ -31,6 +31,7 @@ Status Quotas::RemoveQueue(const std::string& name) {
 }
 
 void Quotas::SetBudget(const DisruptionBudgetSet& budget) {
+  ++budget_version_;
   if (budget.min_available < 0 && budget.max_unavailable < 0) {
     budgets_.erase(budget.name);
   } else {

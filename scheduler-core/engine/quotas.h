@@ -38,6 +38,7 @@ class Quotas {
   Status SetQueue(const QueueSpec& spec);
   Status RemoveQueue(const std::string& name);
   void SetBudget(const DisruptionBudgetSet& budget);
+  std::uint64_t budget_version() const { return budget_version_; }
   const QueueTree& tree() const { return tree_; }
   QueueTree& tree() { return tree_; }
   // By name; those that were dropped are not in it.
@@ -110,6 +111,7 @@ class Quotas {
   IdVector<ModelId, std::int64_t> cards_;        // of the model, in the cluster
   std::map<std::string, DisruptionBudgetSet> budgets_;
   std::set<Standing> standings_;
+  std::uint64_t budget_version_ = 0;
   bool totals_stale_ = true;
 };
 

@@ -34,8 +34,16 @@ void JobScheduler::Impl::StartNominated(SimTime now, std::vector<Action>* action
       actions->push_back({Action::Kind::kStart, uid, {}, {}, {}});
       Runs(n.job, now);
     } else {
-      // Its places are gone (a node was lost): it waits again.
+      // Its places are gone (a node was lost): it waits again, and victims elsewhere may stay.
       plan.Ended(uid, now);
+      for (const Victim& v : n.victims) {
+        const Allocation* a = engine.Find(v.uid);
+        if (a == nullptr || a->is_leaving()) continue;
+        const PodUid owner = a->member >= 0 ? a->gang : v.uid;
+        plan.MayStay(owner);
+        evicted.erase(owner);
+        actions->push_back({Action::Kind::kSpare, uid, v.uid, {}, {}});
+      }
       if (!n.job.standing.queue.empty()) {
         engine.AddPending(n.job.standing.queue, n.job.pending);
       }
@@ -50,7 +58,12 @@ void JobScheduler::Impl::StartNominated(SimTime now, std::vector<Action>* action
 }
 
 const FairShares* JobScheduler::Impl::Shares() {
-  if (!shares_known) shares.Divide(engine.CaughtUpQueues(), DivisionOptions{}, nullptr);
+  if (!shares_known) {
+    const DecayedUsage* past = engine.PastUsage();
+    DivisionOptions division = options.division;
+    if (past == nullptr) division.usage_factor_milli = 0;
+    shares.Divide(engine.CaughtUpQueues(), division, past);
+  }
   shares_known = true;
   return &shares;
 }
@@ -60,7 +73,8 @@ bool JobScheduler::Impl::MayReclaim(const WaitingJob& job) {
   const QueueTree& tree = engine.CaughtUpQueues();
   const std::optional<QueueId> leaf = tree.Find(job.standing.queue);
   if (!leaf) return false;
-  const ReclaimAsk ask{*leaf, job.pending, job.pending, job.standing.preemptible};
+  const Amounts asked = engine.GovernedOf(job.pending);
+  const ReclaimAsk ask{*leaf, asked, asked, job.standing.preemptible};
   return ReclaimPlan(tree, *Shares(), ask).LevelUnder(tree.parent(*leaf)).has_value();
 }
 
@@ -102,7 +116,11 @@ bool JobScheduler::Impl::Evict(WaitingJob& job, SimTime now, std::vector<Action>
   proposal.gang = found.gang;
   proposal.places = PlacesOf(job.job, proposal);
   bool stop = false;
-  if (!Admit(job, &proposal, now, &stop)) return false;
+  if (!Admit(job, &proposal, now, &stop)) {
+    c.no_plan_changes = changes;
+    c.no_plan_ends = ends;
+    return false;
+  }
   const Result<Lease> lease = is_pod ? engine.Nominate(job.job.pod, found, now)
                                      : engine.NominateGang(job.job.gang, found, now);
   if (!lease) {

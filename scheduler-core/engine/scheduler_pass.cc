@@ -11,6 +11,12 @@ namespace basalt {
 
 std::vector<Action> JobScheduler::Impl::Schedule(SimTime now) {
   ++work.passes;
+  engine.Expire(now);  // before what came free is looked for
+  if (const std::uint64_t rules = engine.rules_version(); rules != rules_seen) {
+    rules_seen = rules;  // queues or budgets may allow now what they refused
+    ++ends;
+    ++changes;
+  }
   std::vector<Action> actions = std::move(spared);
   spared.clear();
   plan.BeginPass(now);
@@ -25,6 +31,13 @@ std::vector<Action> JobScheduler::Impl::Schedule(SimTime now) {
   queue.Starve(now);
   queue.Wake(engine.state(), plan.version());
   WakeQuotas();
+  // Whose time has come is asked again, whatever it was told before.
+  for (const Reservation& r : plan.reservations()) {
+    if (r.start > now.us) continue;
+    const WaitingJob* job = queue.Find(r.job.uid);
+    if (job != nullptr) queue.Reopen(queue.job_class(job->job_class).question);
+  }
+  last_pass = now;
   if (AnythingToTry()) Pass(now, &actions);
   plan.EndPass();
   queue.EndPass(engine.state());
@@ -119,7 +132,7 @@ JobScheduler::Impl::Tried JobScheduler::Impl::Try(WaitingJob& job, SimTime now,
   Proposal proposal;
   std::string reason;
   Answer answer = Answer::kNoRoom;
-  const bool full = question.needs_cards && engine.state().totals().gpu_free == 0 &&
+  const bool full = question.needs_cards && engine.state().totals().gpu_usable == 0 &&
                     question.possible_in == engine.state().structure_version();
   if (!full) answer = Ask(job, now, &proposal, &reason);
   switch (answer) {

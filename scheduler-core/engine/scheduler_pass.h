@@ -127,6 +127,8 @@ struct JobScheduler::Impl {
   // (a start takes no more room than its eviction gives back), for reclaim also after a start.
   std::uint64_t ends = 1;
   std::uint64_t changes = 1;
+  std::uint64_t rules_seen = 0;
+  SimTime last_pass{std::numeric_limits<std::int64_t>::min()};
   FairShares shares;
   bool shares_known = false;
 

@@ -104,9 +104,8 @@ class BackfillPlan::Walk {
       touched_.push_back(steps_[s].place.at.node);
     }
     const ClusterState& state = trial.state();
-    std::sort(touched_.begin(), touched_.end(), [&state](NodeId a, NodeId b) {
-      return state.position(a) < state.position(b);
-    });
+    std::sort(touched_.begin(), touched_.end(),
+              [&state](NodeId a, NodeId b) { return state.position(a) < state.position(b); });
     touched_.erase(std::unique(touched_.begin(), touched_.end()), touched_.end());
     return touched_;
   }
@@ -170,8 +169,8 @@ std::vector<Trial::Place> BackfillPlan::Held(const PodUid& uid) const {
   std::vector<Trial::Place> places;
   const auto add = [&](const Allocation* a) {
     if (a == nullptr) return;
-    places.push_back({a->shape, Placement{a->node, a->cards, 0,
-                                          engine_.state().generation(a->node), a->numa}});
+    places.push_back(
+        {a->shape, Placement{a->node, a->cards, 0, engine_.state().generation(a->node), a->numa}});
   };
   if (running_.at(uid).is_pod) {
     add(engine_.Find(uid));
@@ -250,11 +249,13 @@ void BackfillPlan::BeginPass(SimTime now) {
     improved_ = false;
   }
   surprised_ = false;
-  // A promise that was not kept, for a reason that the plan does not know: a new one.
-  const auto late = std::remove_if(reservations_.begin(), reservations_.end(),
-                                   [now](const Reservation& r) { return r.start < now.us; });
-  if (late != reservations_.end()) {
-    reservations_.erase(late, reservations_.end());
+  // There is more room than those who were refused were told of.
+  if (improved_) ++version_;
+  // A promise was not kept, for a reason that the plan does not know: all are made afresh, or who
+  // lost its own would wait for those behind it.
+  if (std::any_of(reservations_.begin(), reservations_.end(),
+                  [now](const Reservation& r) { return r.start < now.us; })) {
+    reservations_.clear();
     ++version_;
   }
 }
@@ -462,19 +463,25 @@ bool BackfillPlan::Admit(const PlannedJob& job, const std::vector<Trial::Place>&
   const std::vector<Reservation> before = reservations_;
   const Extra extra{job.uid, places, end};
   const std::vector<NodeId> nodes = NodesOf(places);
+  std::vector<PodUid> give_way;
   for (Reservation& r : reservations_) {
     if (!r.possible || r.job.uid == job.uid || r.start >= end) continue;
-    const bool meets = std::any_of(
-        r.proposal.places.begin(), r.proposal.places.end(),
-        [&](const Trial::Place& p) { return Holds(nodes, p.at.node); });
+    const bool meets = std::any_of(r.proposal.places.begin(), r.proposal.places.end(),
+                                   [&](const Trial::Place& p) { return Holds(nodes, p.at.node); });
     if (!meets) continue;
     Reservation moved = Plan(r.job, now, &extra, r.start);
-    if (!moved.possible) {
+    if (moved.possible) {
+      r = std::move(moved);
+    } else if (r.job.tier < job.tier) {
+      give_way.push_back(r.job.uid);
+    } else {
       reservations_ = before;
       return false;
     }
-    r = std::move(moved);
   }
+  std::erase_if(reservations_, [&](const Reservation& r) {
+    return std::find(give_way.begin(), give_way.end(), r.job.uid) != give_way.end();
+  });
   ++version_;
   return true;
 }

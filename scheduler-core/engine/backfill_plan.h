@@ -8,8 +8,8 @@
 // must fit from its start to its end beside the reservations that start in between.
 //
 // Invariants:
-//  - Admit never lets a reservation start later: those in the way are planned again with the
-//    newcomer in place, and it is refused if one of them would move.
+//  - Admit never lets a reservation of the newcomer's tier or a higher one start later: those in
+//    the way are planned again with the newcomer in place, and it is refused if one would move.
 //  - As long as jobs end when they were expected to and nothing else touches the cluster, a
 //    reservation is kept. An earlier end makes the first one be looked for afresh (the rest start
 //    earlier when they fit); anything unexpected drops them all.

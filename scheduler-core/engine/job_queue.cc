@@ -60,7 +60,7 @@ void JobQueue::Enter(WaitingJob& job, QuestionId question, bool starved) {
   job.job_class = InternClass(job, question, starved);
   const bool by_priority = order_ != JobOrder::kFifo && !starved;
   job.key = {by_priority ? job.standing.priority : 0, job.submitted, job.job.uid};
-  job.job.tier = starved                          ? std::int64_t{1} << 40
+  job.job.tier = starved                         ? std::int64_t{1} << 40
                  : order_ == JobOrder::kPriority ? job.standing.priority
                                                  : 0;
   JobClass& job_class = classes_[job.job_class];
@@ -70,9 +70,8 @@ void JobQueue::Enter(WaitingJob& job, QuestionId question, bool starved) {
   fronts.emplace(*job_class.jobs.begin(), job.job_class);
   Question& q = questions_[question];
   if (q.waiting++ == 0) open_.insert(question);
-  // One that runs for a shorter time than those held back has not been asked.
-  const bool shorter = job.job.estimate_us >= 0 && job.job.estimate_us < q.held_from_us;
-  if (q.state == Question::State::kHeld && shorter) Reopen(question);
+  // It may have the turn before whom the others are held back for, or run for a shorter time.
+  if (q.state == Question::State::kHeld) Reopen(question);
 }
 
 void JobQueue::Leave(const WaitingJob& job) {
@@ -98,11 +97,12 @@ void JobQueue::Shut(QuestionId question, Question::State state) {
 void JobQueue::Refuse(QuestionId question) { Shut(question, Question::State::kRefused); }
 
 void JobQueue::Hold(QuestionId question, std::int64_t estimate_us, std::vector<NodeId> on,
-                    std::uint64_t plan_version) {
+                    std::uint64_t plan_version, const PodUid& protected_job) {
   Question& q = questions_[question];
   q.held_from_us = estimate_us;
   q.held_on = std::move(on);
   q.plan_version = plan_version;
+  q.held_for = protected_job;
   Shut(question, Question::State::kHeld);
 }
 
@@ -114,12 +114,6 @@ void JobQueue::Reopen(QuestionId question) {
   open_.insert(question);
 }
 
-bool JobQueue::any_held() const {
-  return std::any_of(shut_.begin(), shut_.end(), [this](QuestionId q) {
-    return questions_[q].state == Question::State::kHeld;
-  });
-}
-
 bool JobQueue::Add(const JobRequest& request, std::int32_t estimate_factor_milli,
                    const ClusterState& state) {
   const auto [it, is_new] = jobs_.try_emplace(request.uid);
@@ -128,8 +122,7 @@ bool JobQueue::Add(const JobRequest& request, std::int32_t estimate_factor_milli
   job.job.uid = request.uid;
   job.job.is_pod = request.is_pod();
   if (job.job.is_pod) {
-    job.job.pod =
-        Request{request.uid, request.attempt, request.spec.tasks[0].shape, request.job};
+    job.job.pod = Request{request.uid, request.attempt, request.spec.tasks[0].shape, request.job};
   } else {
     job.job.gang =
         GangRequest{request.uid, request.attempt, request.spec, request.members, request.job};
@@ -220,9 +213,9 @@ void JobQueue::Wake(const ClusterState& state, std::uint64_t plan_version) {
 }
 
 bool JobQueue::Touched(const ClusterState& state, QuestionId question) const {
-  return all_changed_ ||
-         std::any_of(changed_.begin(), changed_.end(),
-                     [&](NodeId node) { return Concerns(state, questions_[question], node); });
+  return all_changed_ || std::any_of(changed_.begin(), changed_.end(), [&](NodeId node) {
+           return Concerns(state, questions_[question], node);
+         });
 }
 
 void JobQueue::Taken(const ClusterState& state, const std::vector<Trial::Place>& places) {
@@ -230,9 +223,8 @@ void JobQueue::Taken(const ClusterState& state, const std::vector<Trial::Place>&
   for (const QuestionId id : shut_) {
     const Question& q = questions_[id];
     if (q.state != Question::State::kHeld) continue;
-    if (std::any_of(places.begin(), places.end(), [&](const Trial::Place& p) {
-          return Concerns(state, q, p.at.node);
-        })) {
+    if (std::any_of(places.begin(), places.end(),
+                    [&](const Trial::Place& p) { return Concerns(state, q, p.at.node); })) {
       wake.push_back(id);
     }
   }

@@ -59,10 +59,11 @@ struct Question {
   State state = State::kOpen;
   // kHeld: jobs expected to run this long or longer are held back,
   std::int64_t held_from_us = 0;
-  std::vector<NodeId> held_on;      // on these nodes,
-  std::uint64_t plan_version = 0;   // by the plan of this version.
-  std::uint64_t possible_in = 0;    // structure version in which it was not infeasible
-  std::int64_t waiting = 0;         // jobs
+  std::vector<NodeId> held_on;     // on these nodes,
+  std::uint64_t plan_version = 0;  // by the plan of this version,
+  PodUid held_for;                 // in which this job was the last protected one.
+  std::uint64_t possible_in = 0;   // structure version in which it was not infeasible
+  std::int64_t waiting = 0;        // jobs
   std::vector<JobClassId> classes;
   std::string why;  // it was refused: of gangs
 };
@@ -74,7 +75,7 @@ struct JobClass {
   // The queue's quota refused it; asked again when what held it back has changed.
   bool over_quota = false;
   std::uint64_t quota_version = 0;
-  std::string why;                     // over quota
+  std::string why;  // over quota
   // There was no eviction plan after so many ends, and after so many ends and starts.
   std::uint64_t no_plan_ends = 0;
   std::uint64_t no_plan_changes = 0;
@@ -100,7 +101,7 @@ class JobQueue {
   // No room, or none that does not delay others; until Wake, Taken, or Reopen.
   void Refuse(QuestionId question);
   void Hold(QuestionId question, std::int64_t estimate_us, std::vector<NodeId> on,
-            std::uint64_t plan_version);
+            std::uint64_t plan_version, const PodUid& protected_job);
   void Reopen(QuestionId question);
   // Whether a node changed since EndPass on which the question's shapes fit. After Wake.
   bool Touched(const ClusterState& state, QuestionId question) const;
@@ -115,7 +116,6 @@ class JobQueue {
   // Open questions that jobs wait for.
   const std::set<QuestionId>& open() const { return open_; }
   const std::set<QuestionId>& shut() const { return shut_; }
-  bool any_held() const;
   // The first job of each class, in order. What is behind it is in JobClass::jobs.
   using Fronts = std::set<std::pair<JobKey, JobClassId>>;
   std::size_t lanes() const { return lanes_.size(); }
@@ -149,7 +149,7 @@ class JobQueue {
   std::map<std::string, std::size_t> lane_ids_;
   std::uint64_t cursor_ = 0;  // change log, at EndPass
   std::uint64_t structure_version_ = 0;
-  bool all_changed_ = true;          // as of the last Wake
+  bool all_changed_ = true;  // as of the last Wake
   std::vector<NodeId> changed_;
 };
 

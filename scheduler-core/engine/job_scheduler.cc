@@ -24,11 +24,11 @@ Status JobScheduler::Submit(const JobRequest& job, SimTime now) {
       return Fail(where, "a task's shape is unknown");
     }
   }
-  if (!job.members.empty() && (job.is_pod() || std::cmp_not_equal(job.members.size(),
-                                                                  job.spec.max_members()))) {
-    return Fail(where, fmt::format("{} pod UIDs for at most {} members{}", job.members.size(),
-                                   job.spec.max_members(),
-                                   job.is_pod() ? "; one pod has the job's" : ""));
+  if (!job.members.empty() &&
+      (job.is_pod() || std::cmp_not_equal(job.members.size(), job.spec.max_members()))) {
+    return Fail(where,
+                fmt::format("{} pod UIDs for at most {} members{}", job.members.size(),
+                            job.spec.max_members(), job.is_pod() ? "; one pod has the job's" : ""));
   }
   const std::string& queue = job.standing.queue;
   if (!queue.empty()) {
@@ -78,6 +78,7 @@ Status JobScheduler::Impl::Submit(const JobRequest& job, SimTime) {
       !queue.Add(job, options.estimate_factor_milli, engine.state())) {
     return Fail("job " + UidText(job.uid), "waits already");
   }
+  order_changed = true;
   WaitingJob& waiting = *queue.Find(job.uid);
   waiting.pending = AskOf(waiting);
   if (!job.standing.queue.empty()) {
@@ -88,6 +89,7 @@ Status JobScheduler::Impl::Submit(const JobRequest& job, SimTime) {
 
 bool JobScheduler::Impl::Cancel(const PodUid& uid, SimTime now) {
   evicted.erase(uid);
+  order_changed = true;
   if (queue.Find(uid) != nullptr) {
     Leave(uid);
     return true;
@@ -127,7 +129,7 @@ std::optional<SimTime> JobScheduler::Impl::NextPass() const {
     if (r.possible && r.start > last_pass.us && r.start < kSomeDay) also(r.start);
   }
   // When a job overruns, the reservations behind it are later, and there is room before them.
-  if (queue.any_held() && plan.NextEnd() < kSomeDay) also(plan.NextEnd() + 1);
+  if (held > 0 && plan.NextEnd() < kSomeDay) also(plan.NextEnd() + 1);
   return next;
 }
 

@@ -55,10 +55,10 @@ struct SchedulerOptions {
 
 // One pod is a gang of one task with min = max = 1.
 struct JobRequest {
-  PodUid uid;                     // of the job
+  PodUid uid;  // of the job
   std::uint32_t attempt = 0;
   GangSpec spec;
-  std::vector<PodUid> members;    // as in GangRequest; for one pod: empty, the job's uid is the pod's
+  std::vector<PodUid> members;  // as in GangRequest; for one pod: empty, the job's uid is the pod's
   std::uint64_t job = 0;
   Standing standing;
   SimTime submitted;
@@ -75,8 +75,8 @@ struct Action {
     kInfeasible,  // never on this cluster: dropped, with the reason
   };
   Kind kind = Kind::kStart;
-  PodUid job;         // of the job this is about, or in whose favour
-  PodUid pod;         // kEvict, kSpare: the victim
+  PodUid job;  // of the job this is about, or in whose favour
+  PodUid pod;  // kEvict, kSpare: the victim
   EvictionReason why = EvictionReason::kPreempt;
   std::string reason;  // kInfeasible
 };

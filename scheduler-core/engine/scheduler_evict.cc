@@ -27,9 +27,9 @@ void JobScheduler::Impl::StartNominated(SimTime now, std::vector<Action>* action
     const bool holds = is_pod ? engine.Find(uid) != nullptr : engine.FindGang(uid) != nullptr;
     if (holds && !engine.RoomIsFree(uid)) continue;
     over.push_back(uid);
-    const bool starts = holds && (is_pod ? engine.Confirm(n.lease, now)
-                                         : engine.ConfirmGang(n.lease, now))
-                                     .has_value();
+    const bool starts =
+        holds &&
+        (is_pod ? engine.Confirm(n.lease, now) : engine.ConfirmGang(n.lease, now)).has_value();
     if (starts) {
       actions->push_back({Action::Kind::kStart, uid, {}, {}, {}});
       Runs(n.job, now);
@@ -86,9 +86,9 @@ bool JobScheduler::Impl::MayEvict(const WaitingJob& job, SimTime now) {
   }
   const JobClass& c = queue.job_class(job.job_class);
   if (c.no_plan_changes == changes) return false;
-  const std::int32_t lowest =
-      preemptible.empty() ? foreign_priority
-                          : std::min(foreign_priority, preemptible.begin()->first);
+  const std::int32_t lowest = preemptible.empty()
+                                  ? foreign_priority
+                                  : std::min(foreign_priority, preemptible.begin()->first);
   if (options.eviction.preempt && lowest < job.standing.priority && c.no_plan_ends != ends) {
     return true;
   }

@@ -41,9 +41,8 @@ std::vector<std::size_t> JobScheduler::Impl::LanesInTurn() {
   std::size_t in_queues = 0;
   for (std::size_t lane = 1; lane < queue.lanes(); ++lane) {
     const JobQueue::Fronts& fronts = queue.Lane(lane);
-    if (std::all_of(fronts.begin(), fronts.end(), [this](const Candidate& c) {
-          return queue.job_class(c.second).over_quota;
-        })) {
+    if (std::all_of(fronts.begin(), fronts.end(),
+                    [this](const Candidate& c) { return queue.job_class(c.second).over_quota; })) {
       continue;
     }
     const std::optional<QueueId> leaf = tree.Find(queue.LaneQueue(lane));
@@ -119,6 +118,14 @@ std::vector<const PlannedJob*> JobScheduler::Impl::ProtectedBefore(const Waiting
   return jobs;
 }
 
+PodUid JobScheduler::Impl::LastProtected(const WaitingJob& job) {
+  // Under kConservative more protected jobs come before it, never fewer but by a start or a cancel,
+  // which change the plan.
+  if (options.backfill != Backfill::kEasy) return {};
+  const std::vector<const PlannedJob*> before = ProtectedBefore(job);
+  return before.empty() ? PodUid{} : before.back()->uid;
+}
+
 // A job that its quota refused is passed by other queues' jobs, but not by those of its own queue
 // in a strict order or when it has waited too long: they would use up what it waits for.
 bool JobScheduler::Impl::QueueIsBlocked(const WaitingJob& job) {
@@ -139,17 +146,17 @@ std::uint64_t JobScheduler::Impl::QuotaVersion(const Standing& standing) const {
   std::uint64_t version = tree.structure_version() + tree.total_version();
   const std::optional<QueueId> leaf = tree.Find(standing.queue);
   if (!leaf) return version;
-  for (QueueId at = *leaf; at != QueueTree::kRoot; at = tree.parent(at)) version += tree.version(at);
+  for (QueueId at = *leaf; at != QueueTree::kRoot; at = tree.parent(at))
+    version += tree.version(at);
   return version;
 }
 
 void JobScheduler::Impl::WakeQuotas() {
   std::erase_if(over_quota, [this](JobClassId id) {
     JobClass& c = queue.job_class(id);
-    const bool waits =
-        !c.jobs.empty() &&
-        c.quota_version == QuotaVersion(queue.Find(c.jobs.begin()->uid)->standing) &&
-        !queue.Touched(engine.state(), c.question);
+    const bool waits = !c.jobs.empty() &&
+                       c.quota_version == QuotaVersion(queue.Find(c.jobs.begin()->uid)->standing) &&
+                       !queue.Touched(engine.state(), c.question);
     c.over_quota = waits;
     return !waits;
   });

@@ -47,6 +47,7 @@ std::vector<Action> JobScheduler::Impl::Schedule(SimTime now) {
 
 bool JobScheduler::Impl::AnythingToTry() {
   if (options.evict && !(queue.shut().empty() && over_quota.empty())) return true;
+  if (std::exchange(order_changed, false) && held > 0) return true;
   for (const QuestionId question : queue.open()) {
     for (const JobClassId id : queue.question(question).classes) {
       if (!queue.job_class(id).jobs.empty() && !queue.job_class(id).over_quota) return true;
@@ -78,15 +79,32 @@ void JobScheduler::Impl::Pass(SimTime now, std::vector<Action>* actions) {
     WaitingJob* job = queue.Find(next.first.uid);
     BASALT_CHECK(job != nullptr);
     const Tried tried = Try(*job, now, actions);
-    if (tried == Tried::kStop && (OneLane() || *lane == JobQueue::kStarvedLane)) return;
+    if (tried == Tried::kStop && (OneLane() || *lane == JobQueue::kStarvedLane)) break;
     if (tried == Tried::kStop) candidates[*lane].clear();
-    if (held >= options.depth) return;
+    if (held >= options.depth) break;
     if (tried == Tried::kStop || tried == Tried::kRefused) continue;
     const JobClass& c = queue.job_class(next.second);
     if (const auto after = c.jobs.upper_bound(next.first); after != c.jobs.end()) {
       candidates[*lane].emplace(*after, next.second);
     }
   }
+  TryPromised(now, actions);
+}
+
+// Promises are kept by a pass that gave up, too, and those that it made for now.
+void JobScheduler::Impl::TryPromised(SimTime now, std::vector<Action>* actions) {
+  std::vector<PodUid> due;
+  for (const Reservation& r : plan.reservations()) {
+    if (r.possible && r.start <= now.us) due.push_back(r.job.uid);
+  }
+  for (const PodUid& uid : due) {
+    if (WaitingJob* job = queue.Find(uid); job != nullptr) Try(*job, now, actions);
+  }
+}
+
+bool JobScheduler::Impl::IsDue(const WaitingJob& job, SimTime now) const {
+  const Reservation* own = plan.Find(job.job.uid);
+  return own != nullptr && own->possible && own->start <= now.us;
 }
 
 std::optional<std::size_t> JobScheduler::Impl::NextLane() {
@@ -125,7 +143,9 @@ JobScheduler::Impl::Tried JobScheduler::Impl::Try(WaitingJob& job, SimTime now,
     return Refused(question);
   }
   const std::int64_t length = job.job.estimate_us < 0 ? kSomeDay : job.job.estimate_us;
-  if (question.state == Question::State::kHeld && length >= question.held_from_us) {
+  if (question.state == Question::State::kHeld && length >= question.held_from_us &&
+      question.plan_version == plan.version() && question.held_for == LastProtected(job) &&
+      !IsDue(job, now)) {
     ++held;
     return Tried::kWaits;
   }
@@ -149,6 +169,7 @@ JobScheduler::Impl::Tried JobScheduler::Impl::Try(WaitingJob& job, SimTime now,
       c.quota_version = QuotaVersion(job.standing);
       c.why = std::move(reason);
       over_quota.insert(job.job_class);
+      plan.Drop(job.job.uid);  // it protects nothing
       return Evict(job, now, actions) ? Tried::kLeft : Tried::kRefused;
     }
     case Answer::kNoRoom:
@@ -156,7 +177,8 @@ JobScheduler::Impl::Tried JobScheduler::Impl::Try(WaitingJob& job, SimTime now,
       if (!full) question.why = std::move(reason);
       queue.Refuse(question_id);
       return Evict(job, now, actions) ? Tried::kLeft : Refused(question);
-    case Answer::kPlaced: break;
+    case Answer::kPlaced:
+      break;
   }
   question.possible_in = engine.state().structure_version();
   bool stop = false;
@@ -165,15 +187,18 @@ JobScheduler::Impl::Tried JobScheduler::Impl::Try(WaitingJob& job, SimTime now,
     ++held;
     std::vector<NodeId> nodes;
     for (const Trial::Place& p : proposal.places) nodes.push_back(p.at.node);
-    queue.Hold(question_id, length, std::move(nodes), plan.version());
+    // When queues take turns, who is before whom changes with every start and end.
+    if (OneLane()) {
+      queue.Hold(question_id, length, std::move(nodes), plan.version(), LastProtected(job));
+    }
     return Tried::kWaits;
   }
   return Start(job, proposal, now, actions);
 }
 
 JobScheduler::Impl::Tried JobScheduler::Impl::Refused(const Question& question) const {
-  const bool stops = options.backfill == Backfill::kStrict &&
-                     question.state == Question::State::kRefused;
+  const bool stops =
+      options.backfill == Backfill::kStrict && question.state == Question::State::kRefused;
   return stops ? Tried::kStop : Tried::kRefused;
 }
 
@@ -216,16 +241,17 @@ bool JobScheduler::Impl::Admit(WaitingJob& job, Proposal* proposal, SimTime now,
   if (options.backfill == Backfill::kEasy) {
     // Only the first that waits is protected, whoever was it before.
     plan.DropUnless([&](const Reservation& r) {
-      return r.job.uid == job.job.uid || std::any_of(before.begin(), before.end(), [&](auto* b) {
-               return b->uid == r.job.uid;
-             });
+      return (r.job.uid == job.job.uid && queue.IsStarved(job)) ||
+             std::any_of(before.begin(), before.end(),
+                         [&](auto* b) { return b->uid == r.job.uid; });
     });
   }
   plan.Protect(before, now);
   bool passes = false;
+  const bool due = IsDue(job, now);  // those before it were planned with it in mind
   for (const PlannedJob* b : before) {
     const Reservation* r = plan.Find(b->uid);
-    if (r == nullptr || !r->possible) continue;
+    if (due || r == nullptr || !r->possible) continue;
     passes = true;
     // It has waited too long, and nobody knows for how long it still must.
     *stop = *stop || (r->start >= kSomeDay && queue.IsStarved(*queue.Find(b->uid)));
@@ -236,10 +262,13 @@ bool JobScheduler::Impl::Admit(WaitingJob& job, Proposal* proposal, SimTime now,
     return false;
   }
   if (plan.Admit(job.job, proposal->places, now)) return true;
-  const Reservation* own = plan.Find(job.job.uid);
-  if (own != nullptr && own->possible && own->start <= now.us) {
+  // It has a promise of its own, or gets one: that may be for now, in other places.
+  const bool promised_too = queue.IsStarved(job) || (options.backfill == Backfill::kConservative &&
+                                                     std::cmp_less(before.size(), options.depth));
+  if (promised_too) plan.Protect({&job.job}, now);
+  if (IsDue(job, now)) {
     // The engine would rather go where others are promised room; its own promise is free.
-    Proposal promised = own->proposal;
+    Proposal promised = plan.Find(job.job.uid)->proposal;
     if (plan.Admit(job.job, promised.places, now)) {
       Trial trial(engine);
       bool free = true;
@@ -257,9 +286,8 @@ bool JobScheduler::Impl::Admit(WaitingJob& job, Proposal* proposal, SimTime now,
   return false;
 }
 
-JobScheduler::Impl::Tried JobScheduler::Impl::Start(const WaitingJob& job,
-                                                    const Proposal& proposal, SimTime now,
-                                                    std::vector<Action>* actions) {
+JobScheduler::Impl::Tried JobScheduler::Impl::Start(const WaitingJob& job, const Proposal& proposal,
+                                                    SimTime now, std::vector<Action>* actions) {
   const PodUid uid = job.job.uid;
   const bool is_pod = job.job.is_pod;
   const Result<Lease> lease = is_pod ? engine.Reserve(job.job.pod, proposal.pod, now)

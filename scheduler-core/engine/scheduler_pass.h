@@ -47,10 +47,10 @@ struct JobScheduler::Impl {
   };
   // What became of a job in a pass.
   enum class Tried {
-    kLeft,      // it waits no more: started, nominated or dropped
-    kWaits,     // the next of its class may fare better
-    kRefused,   // and so will be all of its class
-    kStop,      // nobody may pass it
+    kLeft,     // it waits no more: started, nominated or dropped
+    kWaits,    // the next of its class may fare better
+    kRefused,  // and so will be all of its class
+    kStop,     // nobody may pass it
   };
   using Candidate = std::pair<JobKey, JobClassId>;
   struct RunningJob {
@@ -70,6 +70,8 @@ struct JobScheduler::Impl {
   };
 
   void Pass(SimTime now, std::vector<Action>* actions);
+  bool IsDue(const WaitingJob& job, SimTime now) const;  // its reservation is
+  void TryPromised(SimTime now, std::vector<Action>* actions);
   std::optional<std::size_t> NextLane();
   Tried Try(WaitingJob& job, SimTime now, std::vector<Action>* actions);
   // No room: in a strict queue nobody passes it.
@@ -101,6 +103,8 @@ struct JobScheduler::Impl {
   std::vector<std::size_t> LanesInTurn();
   // Those before it that have reservations or get one.
   std::vector<const PlannedJob*> ProtectedBefore(const WaitingJob& job);
+  // The last of them; zero when there is none.
+  PodUid LastProtected(const WaitingJob& job);
   bool QueueIsBlocked(const WaitingJob& job);
   void WakeQuotas();
   std::uint64_t QuotaVersion(const Standing& standing) const;
@@ -120,6 +124,9 @@ struct JobScheduler::Impl {
   std::map<PodUid, Evicted> evicted;  // jobs; until they run again or their evictor does
   std::vector<Action> spared;         // since the last pass
   std::set<JobClassId> over_quota;
+  // Since the last pass jobs came or went: another one may be the first that waits, and who was
+  // held back for the former first one may pass.
+  bool order_changed = false;
   std::map<std::int32_t, std::int64_t> preemptible;  // running jobs by priority
   // The lowest of what is preemptible and was not started here; none: the largest.
   std::int32_t foreign_priority = std::numeric_limits<std::int32_t>::max();
@@ -135,7 +142,7 @@ struct JobScheduler::Impl {
   // Of one pass.
   std::vector<std::set<Candidate>> candidates;  // by lane
   IdVector<QueueId, char> no_turn;
-  std::int64_t held = 0;
+  std::int64_t held = 0;  // back, for the sake of protected ones
 };
 
 }  // namespace basalt

@@ -6,8 +6,7 @@
 namespace basalt {
 
 Placement Trial::PlaceOn(const Request& request, NodeId node) {
-  return engine_.MakePlacement(engine_.MakeContext(request, request.shape),
-                               BestNode{node, 0});
+  return engine_.MakePlacement(engine_.MakeContext(request, request.shape), BestNode{node, 0});
 }
 
 bool Trial::GangMayFit(const GangSpec& spec) {

@@ -33,11 +33,16 @@ JobRequest MakeJob(Engine& engine, const TestJob& job) {
 std::string Text(const Action& action) {
   const std::string job = std::to_string(action.job.lo);
   switch (action.kind) {
-    case Action::Kind::kStart: return "start " + job;
-    case Action::Kind::kEvict: return "evict " + std::to_string(action.pod.lo) + " for " + job;
-    case Action::Kind::kNominate: return "nominate " + job;
-    case Action::Kind::kSpare: return "spare " + std::to_string(action.pod.lo);
-    case Action::Kind::kInfeasible: return "infeasible " + job;
+    case Action::Kind::kStart:
+      return "start " + job;
+    case Action::Kind::kEvict:
+      return "evict " + std::to_string(action.pod.lo) + " for " + job;
+    case Action::Kind::kNominate:
+      return "nominate " + job;
+    case Action::Kind::kSpare:
+      return "spare " + std::to_string(action.pod.lo);
+    case Action::Kind::kInfeasible:
+      return "infeasible " + job;
   }
   return {};
 }
@@ -80,7 +85,9 @@ std::unique_ptr<Engine> SlowScheduler::Copy() const {
 bool SlowScheduler::Place(Engine& engine, const JobRequest& job, SimTime now, OutcomeKind* kind,
                           bool* by_quota) {
   // Ids of shapes differ between an engine and its copy.
-  const auto shape = [&](ShapeId id) { return *engine.InternShape(engine_.state().shape(id).spec); };
+  const auto shape = [&](ShapeId id) {
+    return *engine.InternShape(engine_.state().shape(id).spec);
+  };
   if (job.is_pod()) {
     const Request request{job.uid, job.attempt, shape(job.spec.tasks[0].shape), job.job,
                           job.standing};
@@ -117,8 +124,8 @@ std::int64_t SlowScheduler::Shadow(const JobRequest& head, const JobRequest* wit
   if (Place(*copy, head, now, &kind, &by_quota)) return now.us;
   for (const auto& [end, uids] : ends) {
     for (const PodUid& uid : uids) {
-      BASALT_CHECK((runs[uid].is_pod ? copy->Release(uid, now) : copy->ReleaseGang(uid, now))
-                       .has_value());
+      BASALT_CHECK(
+          (runs[uid].is_pod ? copy->Release(uid, now) : copy->ReleaseGang(uid, now)).has_value());
     }
     if (Place(*copy, head, now, &kind, &by_quota)) return end;
   }
@@ -166,8 +173,7 @@ std::vector<Action> SlowScheduler::Schedule(SimTime now) {
       if (Place(*copy, job, now, &kind, &by_quota)) {
         shadow = Shadow(*head, nullptr, now);
         shadows.try_emplace(head->uid, shadow);
-        const bool harmless =
-            job.estimate_us >= 0 && Shadow(*head, &job, now) <= shadow;
+        const bool harmless = job.estimate_us >= 0 && Shadow(*head, &job, now) <= shadow;
         if (harmless) {
           placed = Place(engine_, job, now, &kind, &by_quota);
         } else {

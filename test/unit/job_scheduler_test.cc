@@ -143,7 +143,7 @@ TEST(Backfill, EasyLetsLongOnesPassOnOtherNodes) {
   World world(MakeEngine("best-fit", nodes), Options(Backfill::kEasy));
   world.Add({Job(1, 3, 100), Job(2, 4, 100, 1), Job(3, 2, 500, 2), Job(4, 1, 500, 3)});
   world.Run();
-  EXPECT_EQ(world.StartOf(3), 2);   // n1 is of no use to job 2
+  EXPECT_EQ(world.StartOf(3), 2);  // n1 is of no use to job 2
   EXPECT_EQ(world.StartOf(2), 100);
   EXPECT_EQ(world.StartOf(4), 200);
 }
@@ -187,8 +187,7 @@ TEST(Backfill, AnOverrunMovesTheShadow) {
 
 TEST(Backfill, ConservativeProtectsAllThatWait) {
   for (const bool conservative : {false, true}) {
-    World world(Cluster(1, 4),
-                Options(conservative ? Backfill::kConservative : Backfill::kEasy));
+    World world(Cluster(1, 4), Options(conservative ? Backfill::kConservative : Backfill::kEasy));
     // 2 waits for all four until 100; 3 needs two, from 200 on; 4 needs one for 250 s and would
     // take from 3 what 2 leaves.
     world.Add({Job(1, 3, 100), Job(2, 3, 100, 1), Job(3, 4, 100, 2), Job(4, 1, 250, 3)});
@@ -263,8 +262,8 @@ TEST(Quota, ARefusedQueueDoesNotStopTheOthers) {
   World world(Cluster(1, 4), Options(Backfill::kEasy));
   AddQueue(world.engine(), "a", 1, {{"cards", 1}});
   AddQueue(world.engine(), "b");
-  world.Add({Of(Job(1, 1, 100), "a"), Of(Job(2, 1, 100, 1), "a"), Of(Unknown(Job(3, 1, 10, 2)), "b"),
-             Of(Job(4, 1, 100, 3), "a")});
+  world.Add({Of(Job(1, 1, 100), "a"), Of(Job(2, 1, 100, 1), "a"),
+             Of(Unknown(Job(3, 1, 10, 2)), "b"), Of(Job(4, 1, 100, 3), "a")});
   while (world.StartOf(3) < 0) world.Step();
   EXPECT_EQ(world.StartOf(3), 2);
   EXPECT_THAT(world.scheduler().WhyWaiting(PodUid{0x10b, 2}), HasSubstr("queue 'a'"));

@@ -85,7 +85,8 @@ PlatformSpec Month(int nodes) {
     for (int k = 0; k < 7 * 96; ++k) s.demand_milli.push_back(sampler.Next());
     spec.services.push_back(std::move(s));
   }
-  auto box = Work<SandboxSpec>("box", "sandbox", Cards(1, 250, 20'480, ServiceClass::kBurstable), 50);
+  auto box =
+      Work<SandboxSpec>("box", "sandbox", Cards(1, 250, 20'480, ServiceClass::kBurstable), 50);
   box.users = static_cast<std::int32_t>(1000 * scale);
   box.image_mib = 20'480;
   spec.sandboxes.push_back(box);

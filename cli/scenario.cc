@@ -27,7 +27,7 @@ struct PodEntry {
   std::int64_t count = 1, memory_percent = 0, compute_percent = 0, cards = 1, cpu_milli = 0,
                memory_mib = 0;
 };
-struct ArmEntry {
+struct CellsArm {
   std::string name;
   std::string cards;  // whole or sliced
   std::string policy = "binpack";
@@ -37,7 +37,7 @@ struct ScenarioFile {
   std::int64_t cells_per_card = 16;
   std::vector<NodeEntry> nodes;
   std::vector<PodEntry> pods;
-  std::vector<ArmEntry> arms;
+  std::vector<CellsArm> arms;
 };
 
 const config::OptionTable<NodeEntry>& NodeTable() {
@@ -126,17 +126,17 @@ const config::OptionTable<PodEntry>& PodTable() {
                    &PodEntry::memory_mib);
   return table;
 }
-const config::OptionTable<ArmEntry>& ArmTable() {
+const config::OptionTable<CellsArm>& ArmTable() {
   static const auto table =
-      config::OptionTable<ArmEntry>()
+      config::OptionTable<CellsArm>()
           .Text({.name = "name", .help = "as the report calls it", .required = true},
-                &ArmEntry::name)
+                &CellsArm::name)
           .Text({.name = "cards",
                  .help = "whole: a pod takes whole cards; sliced: what it asks",
                  .required = true},
-                &ArmEntry::cards)
+                &CellsArm::cards)
           .Text({.name = "policy", .help = "policy expression", .default_value = "binpack"},
-                &ArmEntry::policy);
+                &CellsArm::policy);
   return table;
 }
 const config::OptionTable<ScenarioFile>& FileTable() {
@@ -183,7 +183,7 @@ void CheckScenario(const config::Document& document, const ScenarioFile& file,
   const YAML::Node arms = document.root["arms"];
   if (file.arms.empty()) errors->Add(document.file, arms, "name at least one arm");
   for (std::size_t i = 0; i < file.arms.size(); ++i) {
-    const ArmEntry& arm = file.arms[i];
+    const CellsArm& arm = file.arms[i];
     if (arm.cards != "whole" && arm.cards != "sliced") {
       errors->Add(document.file, arms[i]["cards"],
                   fmt::format("cards is whole or sliced, not \"{}\"", arm.cards));
@@ -214,7 +214,7 @@ std::string Numbered(const std::string& name, std::int64_t i, std::int64_t count
   return count == 1 ? name : fmt::format("{}-{}", name, i + 1);
 }
 
-Result<ArmResult> RunArm(const ScenarioFile& file, const std::string& path, const ArmEntry& arm,
+Result<ArmResult> RunArm(const ScenarioFile& file, const std::string& path, const CellsArm& arm,
                          const Registry& registry) {
   const auto policy = registry.Configure(arm.policy);
   if (!policy)
@@ -324,7 +324,7 @@ void RunScenarioFile(Context* context, const std::string& path, const std::strin
   if (errors.ok()) CheckScenario(*document, file, context->registry, &errors);
   if (!errors.ok()) return context->BadInput(errors.Joined());
   std::vector<ArmResult> arms;
-  for (const ArmEntry& arm : file.arms) {
+  for (const CellsArm& arm : file.arms) {
     auto result = RunArm(file, path, arm, context->registry);
     if (!result) return context->BadInput(result.error());
     arms.push_back(std::move(*result));

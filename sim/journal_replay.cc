@@ -52,13 +52,14 @@ Result<JournalReplay> ReplayJournal(const JournalContents& journal, const Regist
   JournalReplay out;
   std::vector<ShapeId> shapes;
   const auto decide = [&](const PodUid& uid, std::uint32_t attempt, std::uint32_t shape,
-                          std::uint64_t job, SimTime now) -> Result<Outcome> {
+                          std::uint64_t job, const Standing& standing,
+                          SimTime now) -> Result<Outcome> {
     if (shape >= shapes.size()) return Fail("journal", "a decision has an unknown shape");
     ++out.decisions;
-    return engine.Propose(Request{uid, attempt, shapes[shape], job}, now);
+    return engine.Propose(Request{uid, attempt, shapes[shape], job, standing}, now);
   };
   const auto decide_gang = [&](const GangSpecRecord& gang, SimTime now) -> Result<GangOutcome> {
-    GangRequest request{gang.uid, gang.attempt, gang.spec, gang.pods, gang.job};
+    GangRequest request{gang.uid, gang.attempt, gang.spec, gang.pods, gang.job, gang.standing};
     for (GangTask& task : request.spec.tasks) {
       if (task.shape.index() >= shapes.size()) {
         return Fail("journal", "a gang has an unknown shape");
@@ -79,7 +80,8 @@ Result<JournalReplay> ReplayJournal(const JournalContents& journal, const Regist
       shapes.push_back(*id);
     } else if (const auto* reserved = std::get_if<ReservedRecord>(&record.body)) {
       const auto again =
-          decide(reserved->uid, reserved->attempt, reserved->shape, reserved->job, record.now);
+          decide(reserved->uid, reserved->attempt, reserved->shape, reserved->job,
+                 reserved->standing, record.now);
       if (!again) return tl::unexpected<Error>(again.error());
       if (!again->placed()) {
         differs(i, fmt::format("was placed on {}, now {}", reserved->node,
@@ -93,7 +95,8 @@ Result<JournalReplay> ReplayJournal(const JournalContents& journal, const Regist
       }
     } else if (const auto* decision = std::get_if<DecisionRecord>(&record.body)) {
       const auto again =
-          decide(decision->uid, decision->attempt, decision->shape, decision->job, record.now);
+          decide(decision->uid, decision->attempt, decision->shape, decision->job,
+                 decision->standing, record.now);
       if (!again) return tl::unexpected<Error>(again.error());
       if (again->kind != decision->kind) {
         differs(i, fmt::format("was {}, now {}", OutcomeKindName(decision->kind),

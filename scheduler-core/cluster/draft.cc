@@ -159,9 +159,10 @@ CardPlan NodeDraft::PlanAligned(const Shape& shape, CardRule rule, std::uint64_t
     std::vector<Want> wants;
     for (std::size_t c = 0; c < shape.container_asks.size(); ++c) {
       if (shape.container_asks[c].count == 0) continue;
-      wants.push_back({static_cast<int>(c), &shape.container_asks[c], fitting});
+      wants.push_back({static_cast<int>(c), &shape.container_asks[c],
+                       shape.container_asks[c].count, fitting});
     }
-    if (!shape.lists_slices()) wants.push_back({0, &shape.ask, fitting});
+    if (!shape.lists_slices()) wants.push_back({0, &shape.ask, shape.gpus, fitting});
     PlanSlices(shape, std::move(wants), rule, seed, take, &plan);
     if (plan.fits && needs_bandwidth &&
         machine->type->Bandwidth(plan.cards) < shape.spec.min_bandwidth_mbps) {
@@ -195,11 +196,12 @@ CardPlan NodeDraft::PlanAligned(const Shape& shape, CardRule rule, std::uint64_t
     free[n].nics = static_cast<std::int16_t>(std::popcount(numa_->nics[n] & nics_free_));
   }
   std::vector<topology::NumaAmounts> containers;
-  const auto demand_of = [this](std::int64_t cpu, std::int64_t memory, int gpus, int nics) {
+  const auto demand_of = [this, lists](std::int64_t cpu, std::int64_t memory, int gpus, int nics) {
     topology::NumaAmounts demand;
     demand.cpu = static_cast<std::int32_t>(cpu);
     demand.memory = static_cast<std::int32_t>(memory);
-    demand.cards = static_cast<std::int16_t>(numa_->cards_known ? gpus : 0);
+    // Slices of one card are several: PlanSlices finds their cards inside the NUMA nodes.
+    demand.cards = static_cast<std::int16_t>(numa_->cards_known && !lists ? gpus : 0);
     demand.nics = static_cast<std::int16_t>(nics);
     return demand;
   };
@@ -260,13 +262,14 @@ CardPlan NodeDraft::PlanAligned(const Shape& shape, CardRule rule, std::uint64_t
     if (lists) {
       const CardSet within = numa_->cards_known ? from : fitting;
       if (!shape.lists_slices()) {
-        wants.push_back({static_cast<int>(p), &shape.ask, within});
+        wants.push_back({static_cast<int>(p), &shape.ask, gpus, within});
       } else if (parts) {
-        wants.push_back({static_cast<int>(p), &shape.container_asks[p], within});
+        wants.push_back({static_cast<int>(p), &shape.container_asks[p], gpus, within});
       } else {  // the pod as a whole was aligned
         for (std::size_t c = 0; c < shape.container_asks.size(); ++c) {
           if (shape.container_asks[c].count == 0) continue;
-          wants.push_back({static_cast<int>(c), &shape.container_asks[c], within});
+          wants.push_back({static_cast<int>(c), &shape.container_asks[c],
+                           shape.container_asks[c].count, within});
         }
       }
       continue;
@@ -383,7 +386,8 @@ int NodeDraft::CopiesBound(const Shape& shape, int at_most) const {
   if (!schedulable_) return 0;
   const int copies = CopiesByCounting(shape, std::min(at_most, std::max(pods_, 0)));
   if (copies == 0 || !Planned(shape)) return copies;
-  return PlanCards(shape, CardRule::kTopology, 0).fits ? copies : 0;
+  const CardPlan plan = PlanCards(shape, CardRule::kTopology, 0);
+  return plan.fits || plan.exhausted ? copies : 0;
 }
 
 int NodeDraft::Copies(const Shape& shape, int at_most) const {

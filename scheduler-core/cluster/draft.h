@@ -78,6 +78,7 @@ class NodeDraft {
   struct Want {
     int container = 0;
     const CardAsk* ask = nullptr;
+    int count = 0;  // slices, on as many cards but for MIG
     CardSet from;
   };
   // Slices for all of them together (draft_slices.cc).

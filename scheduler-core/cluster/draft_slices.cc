@@ -1,7 +1,8 @@
 // Slices that are planned together: containers that ask for different ones, MIG instances, and
 // cards that go in groups. Containers are tried one after another by the card rule, as HAMi does;
-// when that fails, every assignment of slices to cards is searched, so that one container's choice
-// never keeps out the next.
+// when that fails, every assignment of slices to cards is searched (up to a number of steps), so
+// that one container's choice never keeps out the next. Whole cards that go in groups are chosen
+// first, by their group's rule.
 #include <algorithm>
 #include <bit>
 #include <span>
@@ -40,13 +41,13 @@ class SliceSearch {
         if (!PlaceContainer(want)) return false;
         continue;
       }
-      for (int k = 0; k < want.ask->count; ++k) todo_.push_back(want);
+      for (int k = 0; k < want.count; ++k) todo_.push_back(want);
     }
     // The hardest first: whole cards, then the largest slices.
     std::stable_sort(todo_.begin(), todo_.end(), [](const Want& a, const Want& b) {
       return Difficulty(*a.ask) > Difficulty(*b.ask);
     });
-    return Next(0);
+    return Enough() && Next(0);
   }
 
   bool exhausted() const { return steps_ > kMostSteps; }
@@ -54,7 +55,25 @@ class SliceSearch {
 
  private:
   // Enough for every assignment of four slices to eight different cards, many times over.
-  static constexpr int kMostSteps = 20'000;
+  static constexpr int kMostSteps = 4'000;
+
+  // A bound: all that the slices need at least is free on the cards together.
+  bool Enough() const {
+    std::int64_t need = 0;
+    std::int64_t memory = 0;
+    CardSet from;
+    for (const Want& want : todo_) {
+      need += want.ask->milli;
+      memory += want.ask->memory;
+      from = CardSet(from.bits() | want.from.bits());
+    }
+    for (const int card : from) {
+      const CardState& state = cards_[static_cast<std::size_t>(card)];
+      need -= UsableMilli(state);
+      memory -= state.memory_total == 0 ? memory : std::max(state.memory_free, 0);
+    }
+    return need <= 0 && memory <= 0;
+  }
 
   static std::int64_t Difficulty(const CardAsk& ask) {
     const std::int64_t whole = ask.whole ? std::int64_t{1} << 60 : 0;
@@ -128,7 +147,7 @@ class SliceSearch {
     if (!mig) return false;
     // One instance at a time: several of one container may be on one card.
     CardSet used;
-    for (int k = 0; k < want.ask->count; ++k) {
+    for (int k = 0; k < want.count; ++k) {
       CardSet now;
       for (const int card : candidates) {
         SliceTake take;
@@ -156,7 +175,7 @@ class SliceSearch {
 
   // The cards of one model where one has enough: models with groups by their rule. Else of all.
   CardSet PickSet(const Want& want, CardSet candidates) const {
-    const CardWish wish{want.ask->count, want.ask->whole, shape_.spec.min_bandwidth_mbps};
+    const CardWish wish{want.count, want.ask->whole, shape_.spec.min_bandwidth_mbps};
     CardSet loose;  // of models without groups
     CardSet left = candidates;
     while (!left.empty()) {
@@ -188,8 +207,14 @@ class SliceSearch {
   bool Next(std::size_t at) {
     if (at == todo_.size()) return ArrangeAll();
     const Want& want = todo_[at];
+    // Equal slices in ascending order of cards: any other order is the same placement.
+    const bool as_before = at > 0 && *todo_[at - 1].ask == *want.ask &&
+                           todo_[at - 1].from == want.from && todo_[at - 1].count == want.count &&
+                           (want.count == 1 || todo_[at - 1].container == want.container);
+    const int least = as_before ? slices_.back().card : 0;
     std::vector<int> tried;
     for (const int card : InOrder(want)) {
+      if (card < least) continue;
       if (++steps_ > kMostSteps) return false;
       if (!IsMig(card) && HasSliceOf(want.container, card)) continue;
       if (std::any_of(tried.begin(), tried.end(), [&](int t) { return Alike(t, card, want); })) {
@@ -344,8 +369,20 @@ bool NodeDraft::ListedFit(const Shape& shape, const CardPlan& plan) const {
   NodeDraft trial = *this;
   CardSet named;
   std::vector<int> counts(std::max<std::size_t>(shape.container_asks.size(), 1), 0);
-  for (const SliceTake& slice : plan.numa->slices) {
+  // Those without compute first: they need a card that has some left.
+  std::vector<SliceTake> slices = plan.numa->slices;
+  std::stable_sort(slices.begin(), slices.end(), [](const SliceTake& a, const SliceTake& b) {
+    return a.milli == 0 && b.milli != 0;
+  });
+  for (const SliceTake& slice : slices) {
     if (slice.card < 0 || slice.card >= count_ || slice.container < 0) return false;
+    // One container never has two slices of a card, but for MIG instances.
+    if (slice.mig_profile < 0 &&
+        std::count_if(slices.begin(), slices.end(), [&slice](const SliceTake& other) {
+          return other.container == slice.container && other.card == slice.card;
+        }) != 1) {
+      return false;
+    }
     const auto c = static_cast<std::size_t>(slice.card);
     const auto container = static_cast<std::size_t>(slice.container);
     if (shape.lists_slices() && container >= shape.container_asks.size()) return false;
@@ -360,7 +397,14 @@ bool NodeDraft::ListedFit(const Shape& shape, const CardPlan& plan) const {
     if (slice.mig_profile >= 0) {
       const CardRules& rules = *state_->RulesOf(ModelId(std::uint32_t{trial.cards_[c].model}));
       const MigProfile& p = rules.mig[static_cast<std::size_t>(slice.mig_profile)];
-      if (slice.mig_start < 0 ||
+      const auto profile = std::int32_t{slice.mig_profile};
+      const auto start = std::int32_t{slice.mig_start};
+      const bool placeable =
+          rules.mig_layout.empty()
+              ? std::find(p.starts.begin(), p.starts.end(), start) != p.starts.end()
+              : std::find(rules.mig_layout.begin(), rules.mig_layout.end(),
+                          std::pair(profile, start)) != rules.mig_layout.end();
+      if (!placeable ||
           (MigMask(p, slice.mig_start) & MigOccupied(trial.cards_[c])) != 0) {
         return false;
       }

@@ -11,6 +11,7 @@ namespace basalt {
 namespace {
 
 constexpr int kBitsPerMigSlot = 4;
+constexpr std::uint8_t kMixedQos = 255;  // slices of several classes: nobody joins them
 
 bool Contains(const std::vector<std::string>& names, const std::string& name) {
   return std::find(names.begin(), names.end(), name) != names.end();
@@ -128,7 +129,7 @@ ClusterState::SliceVerdict ClusterState::JudgeSlice(const Shape& s, const CardAs
     return SliceVerdict::kFits;
   }
   if (card.slices > 0 && !take->whole) {
-    if (rules->one_qos && card.qos != s.qos) return SliceVerdict::kRuleForbids;
+    if (rules->one_qos && (card.qos != s.qos || card.qos == kMixedQos)) return SliceVerdict::kRuleForbids;
     if (rules->equal_slices &&
         std::int64_t{take->memory} * card.slices != card.memory_total - card.memory_free) {
       return SliceVerdict::kRuleForbids;
@@ -183,7 +184,8 @@ void ClusterState::Charge(CardState& card, const SliceTake& slice, const Shape& 
   if (s.spec.service_class == ServiceClass::kGuaranteed) {
     card.guaranteed_free -= sign * std::min(slice.memory, card.memory_physical);
   }
-  if (card.slices == 0) card.qos = s.qos;  // of the first: a decision adds no other
+  if (card.slices == 0) card.qos = s.qos;
+  if (card.qos != s.qos) card.qos = kMixedQos;
   card.slices = static_cast<std::int16_t>(card.slices + sign);
   if (card.slices == 0) card.qos = 0;
 }
@@ -209,6 +211,17 @@ void ClusterState::ChargeSlice(CardState& card, const SliceTake& slice, const Sh
   if (slice.mig_profile < 0 || slice.mig_start < 0) return;
   const std::uint64_t bits = MigBits(*rules_[ModelId(std::uint32_t{card.model})], slice);
   card.mig = sign > 0 ? card.mig + bits : card.mig - bits;
+}
+
+void ClusterState::CountQos(std::uint32_t row, const Shape& s, int sign) {
+  CardState& card = cards_[row];
+  const CardRules* rules = rules_[ModelId(std::uint32_t{card.model})].get();
+  if (rules == nullptr || !rules->one_qos) return;
+  std::map<std::uint8_t, std::int32_t>& classes = qos_slices_[row];
+  if ((classes[s.qos] += sign) == 0) classes.erase(s.qos);
+  card.qos = classes.size() > 1 ? kMixedQos : classes.empty() ? std::uint8_t{0}
+                                                              : classes.begin()->first;
+  if (classes.empty()) qos_slices_.erase(row);
 }
 
 bool ClusterState::SliceRecordable(const CardState& card, const SliceTake& slice) const {
@@ -280,8 +293,7 @@ Status ClusterState::SetCardMode(NodeId node, int index, CardMode mode) {
     return Fail(fmt::format("node {}: card {}", name(node), index),
                 fmt::format("has {} slices; drain it before its mode changes", state.slices));
   }
-  // What the cluster could serve when empty changes with MIG only (EmptyCard).
-  if ((state.mode == CardMode::kMig) != (mode == CardMode::kMig)) ++structure_version_;
+  if (state.mode != mode) ++structure_version_;  // what it could serve when empty changes
   ContributeTotals(node, -1);
   state.mode = mode;
   SetCardFlags(node);

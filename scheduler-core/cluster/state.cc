@@ -451,8 +451,8 @@ ShapeId ClusterState::InternShape(const RequestSpec& spec) {
   s.ratio_percent = spec.memory_ratio_percent;
   if (!spec.qos.empty() && spec.qos != kDefaultQos) {
     const auto at = std::find(qos_names_.begin(), qos_names_.end(), spec.qos);
-    // More than 254 classes are one: nobody has so many, and a card's is a byte.
-    s.qos = static_cast<std::uint8_t>(std::min<std::ptrdiff_t>(at - qos_names_.begin() + 1, 255));
+    // More than 253 classes are one: nobody has so many, and a card's is a byte.
+    s.qos = static_cast<std::uint8_t>(std::min<std::ptrdiff_t>(at - qos_names_.begin() + 1, 254));
     if (at == qos_names_.end()) qos_names_.push_back(spec.qos);
   }
   for (std::size_t m = 0; m < models_.size(); ++m) {
@@ -539,19 +539,21 @@ bool ClusterState::CanRecord(ShapeId id, NodeId node, CardSet cards, const NumaT
   }
   const bool listed = taken != nullptr && !taken->slices.empty();
   if (!listed && s.lists_slices()) return false;  // then who knows what is where
+  if (listed && taken->slices.size() > kMaxListedSlices) return false;
   CardSet named;
-  bool sound = !listed || taken->slices.size() <= kMaxListedSlices;
+  bool sound = true;
+  std::map<int, CardState> after;  // with the slices so far: together they may be too many
   ForEachSlice(s, node, cards, taken, [&](const SliceTake& slice) {
-    if (slice.card < 0 || !cards.Has(slice.card)) {
-      sound = false;
-      return;
-    }
+    sound = sound && slice.card >= 0 && slice.card < hot.cards && cards.Has(slice.card) &&
+            slice.container >= 0 && std::cmp_less(slice.container, kMaxContainers);
+    if (!sound) return;
     named.Add(slice.card);
-    const CardState& c = card(node, slice.card);
-    sound = sound &&
-            (!listed ? c.mode != CardMode::kMig || !c.serves : SliceRecordable(c, slice)) &&
-            c.memory_free - std::int64_t{slice.memory} >= kFloor && c.slices < kMostPods &&
+    CardState& c = after.try_emplace(slice.card, card(node, slice.card)).first->second;
+    sound = (listed ? SliceRecordable(c, slice) : c.mode != CardMode::kMig || !c.serves) &&
+            c.memory_free - std::int64_t{slice.memory} >= kFloor &&
+            c.guaranteed_free - std::int64_t{slice.memory} >= kFloor && c.slices < kMostPods &&
             c.free_milli - std::int64_t{slice.milli} >= kFloor;
+    if (sound) ChargeSlice(c, slice, s, +1);
   });
   if (!sound || named != cards) return false;
   if (taken == nullptr) return true;
@@ -616,6 +618,7 @@ void ClusterState::ContributeTotals(NodeId node, int sign) {
   totals_.nodes += sign;
   totals_.cpu_capacity += sign * std::int64_t{capacity_[node].cpu};
   totals_.cpu_free += sign * std::int64_t{hot.cpu_free};
+  totals_.gpu_usable += sign * std::int64_t{hot.gpu_free};
   for (int i = 0; i < hot.cards; ++i) {
     const CardState& state = card(node, i);
     if (!CountsInTotals(state)) continue;
@@ -644,6 +647,7 @@ void ClusterState::RefreshNode(NodeId node) {
     largest = std::max(largest, free);
     full = static_cast<std::int16_t>(full + (free >= kWholeCard ? 1 : 0));
   }
+  if (hot.schedulable) totals_.gpu_usable += sum - hot.gpu_free;
   hot.gpu_free = sum;
   hot.max_card_free = largest;
   hot.full_cards = full;
@@ -683,6 +687,7 @@ void ClusterState::Apply(NodeId node, const Shape& shape, CardSet cards, int sig
     CardState& state = cards_[hot.first_card + static_cast<std::uint32_t>(slice.card)];
     const bool card_was_idle = state.slices == 0;
     ChargeSlice(state, slice, shape, sign);
+    CountQos(hot.first_card + static_cast<std::uint32_t>(slice.card), shape, sign);
     if (counted && CountsInTotals(state)) {
       totals_.gpu_free -= sign * std::int64_t{slice.milli};
       model_totals_[ModelId(std::uint32_t{state.model})].gpu_free -=

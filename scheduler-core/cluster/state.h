@@ -139,6 +139,7 @@ struct ClusterTotals {
   std::int64_t gpu_free = 0;      // milli
   std::int64_t cpu_capacity = 0;
   std::int64_t cpu_free = 0;
+  std::int64_t gpu_usable = 0;  // milli that a decision may use: the sum of NodeHot::gpu_free
   std::int64_t idle_cards = 0;  // usable cards without a slice
   std::int64_t idle_nodes = 0;  // nodes with cards and without a pod
 };
@@ -407,6 +408,7 @@ class ClusterState {
   ModelId InternModel(const std::string& name);
   bool ModelServes(const Shape& s, ModelId model) const;
   static void Charge(CardState& card, const SliceTake& slice, const Shape& s, int sign);
+  void CountQos(std::uint32_t row, const Shape& s, int sign);
   // A listed slice names a profile and start that the card has, and runs no counter over.
   bool SliceRecordable(const CardState& card, const SliceTake& slice) const;
   void SetCardFlags(NodeId node);  // complex, planned_cards, CardState::serves
@@ -434,6 +436,9 @@ class ClusterState {
   IdVector<ModelId, std::string> models_;
   IdVector<ModelId, std::shared_ptr<const CardRules>> rules_;
   std::vector<std::string> qos_names_;  // a shape's qos is its index + 1
+  // Of cards whose slices must be of one class: how many are of each, by card row. More than one
+  // class can only be an observation or a nomination; then nothing more is admitted.
+  std::map<std::uint32_t, std::map<std::uint8_t, std::int32_t>> qos_slices_;
   IdVector<NodeClassId, NodeClass> classes_;
   std::map<NodeClass, NodeClassId> class_ids_;
   std::vector<std::string> used_label_keys_;  // sorted

@@ -187,6 +187,7 @@ class Writer {
     I64(s.min_runtime_us);
     I64(s.restart_us);
     Text(s.budget);
+    Text(s.sku);
   }
   void AmountsOf(const AmountMap& amounts) {
     U32(static_cast<std::uint32_t>(amounts.size()));
@@ -476,6 +477,7 @@ class Reader {
     s.min_runtime_us = I64();
     s.restart_us = I64();
     s.budget = Text();
+    s.sku = Text();
     return s;
   }
   AmountMap AmountsOf() {

@@ -115,6 +115,7 @@ Status Engine::Apply(const Event& event, SimTime now) {
     const Result<NodeId> node = NodeWithCard(changed->node, changed->card);
     if (!node) return tl::unexpected<Error>(node.error());
     if (Status ok = state_.SetCardMode(*node, changed->card, changed->mode); !ok) return ok;
+    quotas_.InventoryChanged();
   } else if (const auto* rules = std::get_if<CardRulesSet>(&event)) {
     if (Status ok = state_.SetCardRules(rules->rules); !ok) return ok;
   } else if (const auto* observed = std::get_if<PodObserved>(&event)) {
@@ -372,6 +373,7 @@ Outcome Engine::Propose(const Request& request, SimTime now) {
       return outcome;
     }
     if (!quota.models.empty()) shape = OnModels(shape, quota.models);
+    shape = InQueue(shape, request.standing.queue);
   }
   const PlacementContext context = MakeContext(request, shape);
   const BestNode best = FindBest(context);
@@ -381,6 +383,13 @@ Outcome Engine::Propose(const Request& request, SimTime now) {
     outcome.placement = MakePlacement(context, best);
     BASALT_CHECK(outcome.placement.cards.size() == context.shape.gpus ||
                  (outcome.placement.numa != nullptr && !outcome.placement.numa->slices.empty()));
+    // Where the slice is larger than on other cards (MIG profiles, modules), only the place tells.
+    if (Status ok = MayHold(request, outcome.placement); !ok) {
+      outcome.kind = OutcomeKind::kWait;
+      outcome.placement = Placement{};
+      outcome.by_quota = true;
+      outcome.reason = ok.error().message;
+    }
   } else {
     outcome.kind = PossibleWhenEmpty(request.shape) ? OutcomeKind::kWait : OutcomeKind::kInfeasible;
   }
@@ -729,6 +738,7 @@ void AddStanding(const Standing& s, Digest* d) {
   d->Add(s.min_runtime_us);
   d->Add(s.restart_us);
   d->Add(s.budget);
+  d->Add(s.sku);
 }
 
 }  // namespace
@@ -751,6 +761,11 @@ Digest128 Engine::StateDigest() const {
       for (std::size_t i = 0; i < a.numa->cpu.size(); ++i) {
         d.Add(a.numa->cpu[i]);
         d.Add(a.numa->memory[i]);
+      }
+      for (const SliceTake& slice : a.numa->slices) {
+        d.Add(std::int64_t{slice.card} << 8 | slice.container);
+        d.Add(std::int64_t{slice.mig_profile} * 256 + slice.mig_start);
+        d.Add(std::int64_t{slice.milli} << 32 | slice.memory);
       }
     }
     if (a.member >= 0) {

@@ -177,6 +177,8 @@ class Engine {
   // model is open the totals only.
   Amounts AskOf(ShapeId shape) { return quotas_.Ask(state_, shape); }
   Amounts AskOf(const GangSpec& spec);
+  // The part of an ask that shares and reclaim are about (Quotas::Governed).
+  Amounts GovernedOf(const Amounts& ask) const { return quotas_.Governed(ask); }
   // What an allocation holds.
   Amounts HeldBy(const Allocation& allocation);
   // What jobs that wait ask for: fair shares are of held and pending. A hint of whoever keeps the
@@ -246,6 +248,11 @@ class Engine {
   bool Checkpointed(const PodUid& uid, SimTime now);  // of a pod or gang; false: not here
   // The shape, but only on cards of these models.
   ShapeId OnModels(ShapeId shape, const std::vector<ModelId>& models);
+  // The shape as the queue's pods may have it: card memory oversubscribed no further than the queue
+  // allows. Only what decides uses it; what is held keeps the shape that was asked.
+  ShapeId InQueue(ShapeId shape, const std::string& queue);
+  // Of the gang's task: members that have finished, or hold confirmed places and need not leave.
+  std::int32_t StayingMembers(const Gang& gang, std::size_t task) const;
   Status MayHold(const Request& request, const Placement& placement);
   Status MayHold(const GangRequest& request, const std::vector<GangOutcome::Member>& members);
   // Takes away from `extra` what the queue does not allow beyond `need`.

@@ -8,12 +8,12 @@
 // the nomination cannot be confirmed before. Victims are told to leave by the caller (sim, server);
 // they end by Release, PodGone or ending their lease.
 //
-// Victims are cheapest first, lexicographically: the highest priority among them as low as can be;
-// disruption budgets that would be broken (none may, unless allowed); gangs broken; lost work
+// Victims are cheapest first, lexicographically: disruption budgets that would be broken (none may,
+// unless allowed); the highest priority among them as low as can be; gangs broken; lost work
 // (milli-GPU x time since the last checkpoint, plus restart); how many. A gang that would fall
 // below its min loses all its members, and they count together. No cascades: a victim never
-// preempts in turn for what it lost in the same pass, and a nominated preemptor is no victim of
-// lower or equal priority. Sources: algorithms of KAI, Kubernetes and Goedel, docs/queues.md.
+// preempts in turn for what it lost in the same pass, and a nominated preemptor is nobody's victim
+// before its lease is confirmed. Sources: algorithms of KAI, Kubernetes and Goedel, docs/queues.md.
 #pragma once
 
 #include <cstdint>

@@ -34,6 +34,12 @@
 
 namespace basalt {
 
+__extension__ using Wide = __int128;  // of products of amounts of work
+inline std::int64_t Saturated(Wide v) {
+  constexpr std::int64_t kMost = std::numeric_limits<std::int64_t>::max();
+  return v > kMost ? kMost : static_cast<std::int64_t>(v);
+}
+
 // What victims cost together; compared in this order.
 struct EvictionCost {
   std::int32_t priority = std::numeric_limits<std::int32_t>::min();  // the highest
@@ -187,6 +193,7 @@ class EvictionSearch {
   std::vector<Place> places_;
   std::int64_t victims_ = 0;
   std::optional<ReclaimPlan> reclaim_;
+  std::map<QueueId, Amounts> gone_;  // what the victims so far held, by queue and those above it
   std::optional<QueueTree> tree_;  // charges without the victims; only where the queue is full
   QueueId inside_;                 // victims only from below here; invalid: from anywhere
   std::int32_t limit_ = 0;         // the highest priority of a victim

@@ -216,8 +216,10 @@ Explanation Engine::Explain(const Request& request, std::size_t top) {
                                   ? quotas_.MayAsk(state_, {{request.shape}}, request.standing)
                                   : Quotas::Check{};
   const bool some = quota.answer == Quotas::Check::Answer::kSome;
-  const PlacementContext context =
-      MakeContext(request, some ? OnModels(request.shape, quota.models) : request.shape);
+  // What Propose decides by: the models and the oversubscription that its queue allows.
+  const ShapeId asked = InQueue(some ? OnModels(request.shape, quota.models) : request.shape,
+                                request.standing.queue);
+  const PlacementContext context = MakeContext(request, asked);
   const BestNode best = held == nullptr && quota.may() ? FindBest(context) : BestNode{};
   if (held != nullptr && held->attempt == request.attempt) {
     out.kind = OutcomeKind::kPlaced;
@@ -226,6 +228,11 @@ Explanation Engine::Explain(const Request& request, std::size_t top) {
   } else if (best.node.valid()) {
     out.kind = OutcomeKind::kPlaced;
     out.placement = MakePlacement(context, best);
+    if (Status ok = MayHold(request, out.placement); !ok) {
+      out.kind = OutcomeKind::kWait;
+      out.placement = Placement{};
+      out.text = ok.error().message;
+    }
   } else if (held != nullptr) {
     out.kind = OutcomeKind::kWait;  // an earlier attempt holds its place
   } else {
@@ -237,7 +244,7 @@ Explanation Engine::Explain(const Request& request, std::size_t top) {
   for (std::size_t r = 0; r < kReasons; ++r) counts[r].reason = static_cast<Reason>(r);
   for (const NodeId node : state_.order()) {
     const bool empty = out.kind == OutcomeKind::kInfeasible && !possible;
-    const Verdict v = Judge(state_, request.shape, node, empty);
+    const Verdict v = Judge(state_, asked, node, empty);
     ReasonCount& count = counts[static_cast<std::size_t>(v.reason)];
     count.least_short = count.nodes == 0 ? v.short_by : std::min(count.least_short, v.short_by);
     ++count.nodes;

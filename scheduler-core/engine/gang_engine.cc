@@ -264,11 +264,17 @@ Result<GangOutcome> Engine::ProposeGang(const GangRequest& request, SimTime now)
   } else if (!has_all) {
     if (quota.answer == Quotas::Check::Answer::kSome) {
       GangSpec on_models = request.spec;
-      for (GangTask& task : on_models.tasks) task.shape = OnModels(task.shape, quota.models);
+      for (GangTask& task : on_models.tasks) {
+        task.shape = InQueue(OnModels(task.shape, quota.models), standing.queue);
+      }
       search(on_models);
     }
     // A part on models that do not hold all of it by themselves may still be within the quota.
-    if (!answer.placed) search(request.spec);
+    if (!answer.placed) {
+      GangSpec in_queue = request.spec;
+      for (GangTask& task : in_queue.tasks) task.shape = InQueue(task.shape, standing.queue);
+      search(in_queue);
+    }
   }
   if (answer.placed) {
     if (Status ok = NameMembers(request, held, &answer, &outcome); !ok) {
@@ -683,7 +689,9 @@ void Engine::MemberEnded(const Allocation& a, Ending ending) {
   BASALT_CHECK(it != gangs_.end());
   Gang& gang = it->second;
   Gang::Member& member = gang.members[static_cast<std::size_t>(a.member)];
-  if (ending == Ending::kFinished) {
+  // One that was made to leave has not finished: the gang still wants it.
+  const bool finished = ending == Ending::kFinished && !a.is_leaving();
+  if (finished) {
     member = Gang::Member::kFinished;
     gang.homes.erase(a.member);
   } else if (ending == Ending::kLost) {
@@ -696,7 +704,7 @@ void Engine::MemberEnded(const Allocation& a, Ending ending) {
     gangs_.erase(it);
     return;
   }
-  if (ending == Ending::kFinished) return;
+  if (finished) return;
   const std::size_t task = gang.spec.TaskOf(a.member);
   gang.degraded = gang.degraded || gang.Count(task, Gang::Member::kHeld) +
                                            gang.Count(task, Gang::Member::kFinished) <

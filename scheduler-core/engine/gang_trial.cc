@@ -28,6 +28,9 @@ GangTrial::GangTrial(const GangContext& context, const GangSearchLimits& limits,
   std::int64_t members = 0;
   for (const std::int32_t n : need_) members += n;
   something_needed_ = members > 0;
+  for (std::size_t t = 0; t < c_.spec.tasks.size(); ++t) {
+    picks_uuids_ = picks_uuids_ || ShapeOf(t).picks_uuids;
+  }
   // Trying planned shapes is dear, and more than all members need not be known.
   most_copies_ = c_.planned ? std::min(c_.spec.max_members(), kMostCopies) : kMostCopies;
   budget_ = limits.steps + limits.steps_per_member * static_cast<std::uint64_t>(members);
@@ -322,6 +325,7 @@ bool GangTrial::RestFits(std::size_t k) {
 
 // A node that nobody can tell from one that was tried for the same member is the same choice.
 bool GangTrial::TriedAlike(std::uint32_t leaf, const std::vector<std::uint32_t>& tried) {
+  if (picks_uuids_) return false;
   if (c_.planned) return false;
   const NodeId node = c_.tree.node(leaf);
   for (const std::uint32_t other : tried) {
@@ -388,7 +392,7 @@ std::vector<CardPlan> GangTrial::Choices(std::size_t task, std::uint32_t leaf) {
   std::vector<std::vector<int>> kinds;
   for (const int card : draft.FittingCards(shape)) {
     const auto kind = std::find_if(kinds.begin(), kinds.end(), [&](const std::vector<int>& k) {
-      return draft.SameCards(k.front(), card);
+      return !picks_uuids_ && draft.SameCards(k.front(), card);
     });
     if (kind == kinds.end()) {
       kinds.push_back({card});

@@ -79,6 +79,7 @@ class GangTrial {
   std::uint64_t budget_;
   bool something_needed_ = false;
   bool exhausted_ = false;
+  bool picks_uuids_ = false;  // some task names cards: then no two are alike
   bool cut_ = false;  // the last search did not look at all sets of cards
 };
 

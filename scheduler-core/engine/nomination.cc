@@ -30,7 +30,7 @@ Amounts Engine::AskOf(const GangSpec& spec) {
 }
 
 Amounts Engine::HeldBy(const Allocation& a) {
-  return quotas_.Held(state_, a.shape, a.node, a.cards, a.numa.get());
+  return quotas_.Held(state_, a.shape, a.node, a.cards, a.numa.get(), *a.standing);
 }
 
 bool Engine::AddPending(const std::string& queue, const Amounts& ask) {
@@ -79,6 +79,31 @@ ShapeId Engine::OnModels(ShapeId shape, const std::vector<ModelId>& models) {
   return state_.InternShape(spec);
 }
 
+std::int32_t Engine::StayingMembers(const Gang& gang, std::size_t task) const {
+  std::int32_t count = gang.Count(task, Gang::Member::kFinished);
+  for (std::size_t m = 0; m < gang.pods.size(); ++m) {
+    if (gang.members[m] != Gang::Member::kHeld ||
+        gang.spec.TaskOf(static_cast<std::int32_t>(m)) != task) {
+      continue;
+    }
+    const Allocation* a = Find(gang.pods[m]);
+    count += a != nullptr && a->confirmed && !a->is_leaving() ? 1 : 0;
+  }
+  return count;
+}
+
+ShapeId Engine::InQueue(ShapeId shape, const std::string& queue) {
+  const QueueId leaf = quotas_.LeafOf(queue);
+  const std::int32_t most = leaf.valid() ? queues().memory_ratio(leaf) : 0;
+  const Shape& asked = state_.shape(shape);
+  if (most == 0 || asked.gpus == 0 || (asked.ratio_percent > 0 && asked.ratio_percent <= most)) {
+    return shape;
+  }
+  RequestSpec spec = asked.spec;
+  spec.memory_ratio_percent = most;
+  return state_.InternShape(spec);
+}
+
 Status Engine::MayHold(const Request& request, const Placement& placement) {
   const Standing& standing = request.standing;
   if (standing.queue.empty()) return {};
@@ -87,7 +112,7 @@ Status Engine::MayHold(const Request& request, const Placement& placement) {
   if (!leaf.valid()) return Fail(where, "queue '" + standing.queue + "' is no leaf of the queues");
   quotas_.CatchUp(state_);
   const Amounts ask = quotas_.Held(state_, request.shape, placement.node, placement.cards,
-                                    placement.numa.get());
+                                    placement.numa.get(), standing);
   const auto refusal = quotas_.Refusal(leaf, ask, standing.preemptible);
   if (!refusal) return {};
   return Fail(where, queues().Describe(*refusal));
@@ -105,7 +130,8 @@ Status Engine::MayHold(const GangRequest& request,
   Amounts ask;
   for (const GangOutcome::Member& m : members) {
     const ShapeId shape = request.spec.tasks[request.spec.TaskOf(m.member)].shape;
-    ask += quotas_.Held(state_, shape, m.placement.node, m.placement.cards, m.placement.numa.get());
+    ask += quotas_.Held(state_, shape, m.placement.node, m.placement.cards, m.placement.numa.get(),
+                         standing);
   }
   const auto refusal = quotas_.Refusal(leaf, ask, standing.preemptible);
   if (!refusal) return {};
@@ -119,12 +145,12 @@ Status Engine::AuditQuotas() const {
     return Fail("pod " + UidText(uid), "audit: " + std::string(what));
   };
   Quotas again = quotas_;  // looking up a model may name it
-  for (const auto& [uid, slot] : by_uid_) {
+  for (const auto& [uid, slot] : by_uid_) {  // sums: their order does not matter
     const Allocation& a = allocations_[slot];
     const QueueId leaf = a.is_leaving() ? QueueId() : quotas_.LeafOf(a.standing->queue);
     if (a.queue != leaf) return bad(uid, "is charged to another queue than it names");
     if (!leaf.valid()) continue;
-    const Amounts held = again.Held(state_, a.shape, a.node, a.cards, a.numa.get());
+    const Amounts held = again.Held(state_, a.shape, a.node, a.cards, a.numa.get(), *a.standing);
     sums[leaf].first += held;
     if (!a.standing->preemptible) sums[leaf].second += held;
   }

@@ -53,17 +53,23 @@ const CardResources& Quotas::ResourcesOf(const ClusterState& state, ModelId mode
 }
 
 Amounts Quotas::Held(const ClusterState& state, ShapeId shape_id, NodeId node, CardSet cards,
-                     const NumaTake* listed) {
+                     const NumaTake* listed, const Standing& standing) {
   const Shape& shape = state.shape(shape_id);
   Amounts held;
   held.Set(cpu_, shape.cpu);
   held.Set(memory_, shape.memory);
+  AddSku(standing, 1, &held);
   state.ForEachSlice(shape, node, cards, listed, [&](const SliceTake& slice) {
     const CardState& card = state.card(node, slice.card);
     AddSlice(ResourcesOf(state, ModelId(std::uint32_t{card.model})), slice, card.memory_physical, 1,
              &held);
   });
   return held;
+}
+
+void Quotas::AddSku(const Standing& standing, std::int64_t count, Amounts* amounts) {
+  if (standing.sku.empty() || count == 0) return;
+  amounts->Add(tree_.resources().Intern("sku/" + standing.sku), count);
 }
 
 // A whole card is one card of its memory, however far it is oversubscribed.
@@ -169,6 +175,32 @@ void Quotas::CatchUp(const ClusterState& state) {
   tree_.SetTotal(any_model_.memory, all_memory);
 }
 
+Amounts Quotas::Governed(const Amounts& ask) const {
+  const ResourceTable& names = tree_.resources();
+  std::vector<char> named(names.size(), 0);
+  for (const QueueId queue : tree_.order()) {
+    if (queue == QueueTree::kRoot) continue;
+    const QueueSpec& spec = tree_.spec(queue);
+    for (const AmountMap* amounts : {&spec.guarantee, &spec.deserved, &spec.capacity}) {
+      for (const auto& [name, amount] : *amounts) named[names.Find(name)->index()] = 1;
+    }
+  }
+  const bool has_cards = ask[any_model_.gpu] > 0 || ask[any_model_.slices] > 0;
+  const auto is_card = [&](ResourceId id) { return id != cpu_ && id != memory_; };
+  bool spoken_of = false;
+  for (std::size_t r = 0; r < ask.size(); ++r) {
+    const ResourceId id(r);
+    spoken_of = spoken_of || (ask[id] > 0 && named[r] != 0 && is_card(id) == has_cards);
+  }
+  Amounts out;
+  for (std::size_t r = 0; r < ask.size(); ++r) {
+    const ResourceId id(r);
+    const bool stands_in = !spoken_of && (has_cards ? id == any_model_.gpu : !is_card(id));
+    if (ask[id] > 0 && (named[r] != 0 || stands_in)) out.Set(id, ask[id]);
+  }
+  return out;
+}
+
 void Quotas::AddTo(Digest* digest) const {
   const auto add = [digest](const AmountMap& amounts) {
     digest->Add(static_cast<std::uint64_t>(amounts.size()));
@@ -198,20 +230,14 @@ void Quotas::AddTo(Digest* digest) const {
   }
 }
 
-std::optional<QuotaRefusal> Quotas::Refusal(QueueId leaf, Amounts ask, bool preemptible) const {
-  return Refusal(tree_, leaf, std::move(ask), preemptible);
+std::optional<QuotaRefusal> Quotas::Refusal(QueueId leaf, const Amounts& ask,
+                                            bool preemptible) const {
+  return Refusal(tree_, leaf, ask, preemptible);
 }
 
-std::optional<QuotaRefusal> Quotas::Refusal(const QueueTree& tree, QueueId leaf, Amounts ask,
+std::optional<QuotaRefusal> Quotas::Refusal(const QueueTree& tree, QueueId leaf, const Amounts& ask,
                                             bool preemptible) const {
-  while (true) {
-    const std::optional<QuotaRefusal> refusal = tree.Refusal(leaf, ask, preemptible);
-    if (!refusal || refusal->queue != QueueTree::kRoot ||
-        refusal->kind != QuotaRefusal::Kind::kCapacity) {
-      return refusal;
-    }
-    ask.Set(refusal->resource, 0);
-  }
+  return tree.RefusalByQueues(leaf, ask, preemptible);
 }
 
 Quotas::Check Quotas::Refused(const QuotaRefusal& refusal, QueueId leaf,
@@ -263,6 +289,7 @@ Quotas::Check Quotas::MayAsk(const ClusterState& state, const std::vector<QuotaA
       if (std::find(models.begin(), models.end(), model) == models.end()) models.push_back(model);
     }
   }
+  AddSku(standing, pods, &known);
   if (const auto refusal = Refusal(leaf, known, standing.preemptible); refusal) {
     return Refused(*refusal, leaf, known);
   }
@@ -275,6 +302,7 @@ Quotas::Check Quotas::MayAsk(const ClusterState& state, const std::vector<QuotaA
       const bool allowed = std::find(its.begin(), its.end(), model) != its.end();
       add(&all, allowed ? Ask(state, ask.shape, model) : Ask(state, ask.shape), ask.count);
     }
+    AddSku(standing, pods, &all);
     const auto refusal = Refusal(leaf, all, standing.preemptible);
     if (!refusal) {
       check.models.push_back(model);

@@ -53,13 +53,20 @@ class Quotas {
   // What a pod of the shape holds on these cards of the node. `listed`: its slices, where they are
   // listed; else null.
   Amounts Held(const ClusterState& state, ShapeId shape, NodeId node, CardSet cards,
-               const NumaTake* listed);
+               const NumaTake* listed, const Standing& standing);
+  // Adds `count` of the SKU that pods of this standing were asked as.
+  void AddSku(const Standing& standing, std::int64_t count, Amounts* amounts);
   // What one pod would hold on cards of the model. Without one: what is the same on every model
   // that the shape allows, and if there is only one, that one's.
   Amounts Ask(const ClusterState& state, ShapeId shape);
   Amounts Ask(const ClusterState& state, ShapeId shape, ModelId model);
   // The models in the cluster that the shape allows; none for a shape without cards.
   std::vector<ModelId> ModelsFor(const ClusterState& state, ShapeId shape);
+  // The part of `ask` that shares are about: the resources that some queue speaks of. A card counts
+  // as gpu, as cards and as memory at once; a guarantee of gpu must not fail by a share of cards
+  // that nobody asked for. Where no queue speaks of cards (of CPU and memory, for a pod without
+  // cards), compute (both of these) stands for them.
+  Amounts Governed(const Amounts& ask) const;
   // Nodes or cards came, went or changed: the totals are added up again when they are needed.
   void InventoryChanged() { totals_stale_ = true; }
   void CatchUp(const ClusterState& state);
@@ -69,9 +76,8 @@ class Quotas {
   // --- decisions ---
   // The tree's, but that the hardware's own limits refuse nothing: whether there is room is the
   // state's to say, which also knows of pods that are in no queue and of nodes that are cordoned.
-  std::optional<QuotaRefusal> Refusal(QueueId leaf, Amounts ask, bool preemptible) const;
-  std::optional<QuotaRefusal> Refusal(const QueueTree& tree, QueueId leaf, Amounts ask,
-                                      bool preemptible) const;
+  std::optional<QuotaRefusal> Refusal(QueueId leaf, const Amounts& ask, bool preemptible) const;
+  std::optional<QuotaRefusal> Refusal(const QueueTree& tree, QueueId leaf, const Amounts& ask, bool preemptible) const;
 
   struct Check {
     enum class Answer : std::uint8_t {

@@ -65,9 +65,9 @@ Status QueueTree::CheckSpec(const QueueSpec& spec, QueueId self) const {
                 fmt::format("{} is outside 0..{}", spec.weight, kMaxQueueWeight));
   }
   const std::int32_t ratio = spec.memory_ratio_percent;
-  if (ratio != 0 && (ratio < 100 || ratio > 1000)) {
+  if (ratio != 0 && (ratio < 100 || ratio > 200)) {
     return Fail(Where(spec, "memory_ratio_percent"),
-                fmt::format("{} is neither 0 (none) nor in 100..1000", ratio));
+                fmt::format("{} is neither 0 (none) nor in 100..200", ratio));
   }
   const std::pair<std::string_view, const AmountMap*> fields[] = {
       {"guarantee", &spec.guarantee}, {"deserved", &spec.deserved}, {"capacity", &spec.capacity}};
@@ -155,7 +155,7 @@ Status QueueTree::Place(QueueId queue, const QueueSpec& spec) {
     return Fail(Where(spec, "parent"), "unknown queue " + SuggestText(spec.parent, names));
   }
   const Queue& above = queues_[*parent];
-  const bool holds = !above.allocated.IsZero() || !above.pending.IsZero() || above.pending_jobs > 0;
+  const bool holds = above.pods > 0 || !above.allocated.IsZero() || !above.pending.IsZero() || above.pending_jobs > 0;
   if (*parent != kRoot && above.children.empty() && holds) {
     return Fail(Where(spec, "parent"),
                 fmt::format("'{}' holds pods or has pending jobs itself; only leaves may",
@@ -174,7 +174,7 @@ Status QueueTree::Remove(QueueId queue) {
   if (!q.children.empty()) {
     return Fail(where, fmt::format("has {} queues below it: remove them first", q.children.size()));
   }
-  if (!q.allocated.IsZero()) return Fail(where, "holds pods: drain it first");
+  if (q.pods > 0 || !q.allocated.IsZero()) return Fail(where, "holds pods: drain it first");
   if (!q.pending.IsZero() || q.pending_jobs > 0) {
     return Fail(where, "has pending jobs: cancel or move them first");
   }
@@ -323,6 +323,18 @@ std::optional<QuotaRefusal> QueueTree::Refusal(QueueId leaf, const Amounts& ask,
   return first;
 }
 
+std::optional<QuotaRefusal> QueueTree::RefusalByQueues(QueueId leaf, const Amounts& ask,
+                                                       bool preemptible) const {
+  std::optional<QuotaRefusal> first;
+  const auto held = [&](QueueId at, ResourceId r) { return queues_[at].allocated[r]; };
+  Check(leaf, ask, preemptible, held, [&](const QuotaRefusal& refusal) {
+    if (refusal.queue == kRoot && refusal.kind == QuotaRefusal::Kind::kCapacity) return true;
+    first = refusal;
+    return false;
+  });
+  return first;
+}
+
 std::optional<QuotaRefusal> QueueTree::FirmRefusal(QueueId leaf, const Amounts& ask,
                                                    bool preemptible) const {
   std::optional<QuotaRefusal> first;
@@ -392,6 +404,7 @@ std::string QueueTree::Describe(const QuotaRefusal& refusal) const {
 
 void QueueTree::Apply(QueueId leaf, const Amounts& amounts, bool preemptible, std::int64_t sign) {
   BASALT_CHECK(IsLeaf(leaf));
+  queues_[leaf].pods += sign;
   Amounts grows;
   for (QueueId at = leaf; at.valid(); at = queues_[at].parent) {
     Queue& q = queues_[at];

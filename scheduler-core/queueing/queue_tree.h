@@ -49,7 +49,7 @@ struct QueueSpec {
   AmountMap guarantee, deserved, capacity;
   bool reclaimable = true;  // others may take back what it holds beyond its guarantee
   // Cap on the memory oversubscription of cards that its pods may use, percent of physical memory,
-  // 100..1000; 0: none of its own. The effective cap is the lowest on the path (memory_ratio()).
+  // 100..200; 0: none of its own. The effective cap is the lowest on the path (memory_ratio()).
   std::int32_t memory_ratio_percent = 0;
 };
 
@@ -98,6 +98,7 @@ class QueueTree {
   std::size_t slots() const { return queues_.size(); }             // ids are below this
   // All queues, parents before children, siblings in stored order; the root first.
   const std::vector<QueueId>& order() const { return order_; }
+  // Changes when a queue is added, updated or removed.
   std::uint64_t structure_version() const { return structure_version_; }
 
   ResourceTable& resources() { return resources_; }
@@ -121,6 +122,9 @@ class QueueTree {
   // `taken`: what a reclaim would take from each queue (and those above), counted as gone.
   std::optional<QuotaRefusal> Refusal(QueueId leaf, const Amounts& ask, bool preemptible,
                                       const IdVector<QueueId, Amounts>* taken = nullptr) const;
+  // The same, but for the cluster's own totals: whether hardware suffices is the state's to say.
+  std::optional<QuotaRefusal> RefusalByQueues(QueueId leaf, const Amounts& ask,
+                                              bool preemptible) const;
   // What no taking back can lift, neither reclaim nor preemption inside the queue: the refusal
   // if only work that is not preemptible were there. Cheap; ask it before looking for victims.
   std::optional<QuotaRefusal> FirmRefusal(QueueId leaf, const Amounts& ask, bool preemptible) const;
@@ -161,6 +165,7 @@ class QueueTree {
     Limits capacity;
     Amounts allocated, firm, pending;  // firm: by non-preemptible pods
     std::int64_t pending_jobs = 0;
+    std::int64_t pods = 0;  // charged; some hold nothing that counts
     Amounts child_claims, claim;
     std::uint64_t version = 0;
   };

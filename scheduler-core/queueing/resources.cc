@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 
-#include "scheduler-core/base/check.h"
 #include "scheduler-core/base/units.h"
 
 namespace basalt {
@@ -23,7 +22,6 @@ std::string Milli(std::int64_t amount) {
 
 ResourceId ResourceTable::Intern(std::string_view name) {
   if (const auto it = by_name_.find(name); it != by_name_.end()) return it->second;
-  BASALT_CHECK(ValidateResourceName(name, "").has_value());
   const ResourceId id(names_.size());
   names_.emplace_back(name);
   by_name_.emplace(names_.back(), id);
@@ -64,13 +62,13 @@ std::string ResourceTable::Format(ResourceId id, std::int64_t amount) const {
 
 Status ValidateResourceName(std::string_view name, const std::string& where) {
   const bool blank = std::any_of(name.begin(), name.end(), [](char c) {
-    return c == ' ' || c == '\t' || c == '\n' || c == '\r';
+    return c == '\t' || c == '\n' || c == '\r';  // a model's name may have spaces
   });
   const std::size_t slash = name.find('/');
   if (name.empty() || blank || slash == 0 || (slash != name.npos && slash + 1 == name.size())) {
     return Fail(where, fmt::format("\"{}\" is not a resource name: write cpu, memory, gpu, "
                                    "gpu/MODEL, cards, slices, gpu-memory, sku/NAME or a name of "
-                                   "your own without blanks",
+                                   "your own without tabs",
                                    name.substr(0, 80)));
   }
   return {};

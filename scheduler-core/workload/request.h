@@ -55,7 +55,9 @@ struct RequestSpec {
   MilliCpu cpu_milli = 0;
   MiB memory_mib = 0;
   std::int32_t gpus = 0;   // distinct cards, 0..64
-  MilliGpu gpu_milli = 0;  // compute on each card, 1..1000; 0 exactly when gpus is 0
+  // Compute on each card, 0..1000. 1000: the card for itself. 0 with cards: memory, units, a MIG
+  // profile or the containers say what is wanted of them.
+  MilliGpu gpu_milli = 0;
   MiB gpu_memory_mib = 0;  // memory on each card; the larger of this and the percentage holds
   std::int32_t gpu_memory_percent = 0;          // of each card's memory, 0..100
   std::vector<std::string> models;              // allowed card models; empty: any

@@ -18,6 +18,7 @@ struct Standing {
   std::int64_t restart_us = 0;  // what evicting it costs beside the work since its checkpoint
   // Pods of one name here are one disruption budget (DisruptionBudgetSet); empty: none.
   std::string budget;
+  std::string sku;  // the named bundle it was asked as: one of "sku/NAME" in the queue; empty: none
   friend auto operator<=>(const Standing&, const Standing&) = default;
 };
 

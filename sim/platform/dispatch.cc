@@ -275,7 +275,9 @@ void World::RunPass(Index c) {
   ++pass_count_;
   const std::vector<Action> actions = cluster.scheduler->Schedule(SimTime{now_});
   for (const Action& action : actions) {
-    const PodUid& uid = action.kind == Action::Kind::kEvict ? action.pod : action.job;
+    const bool of_victim =
+        action.kind == Action::Kind::kEvict || action.kind == Action::Kind::kSpare;
+    const PodUid& uid = of_victim ? action.pod : action.job;
     const auto u = static_cast<Index>(uid.hi - 1);
     Unit& unit = units_[u];
     if (unit.attempt != static_cast<std::uint32_t>(uid.lo >> 32)) continue;  // has left meanwhile
@@ -288,6 +290,9 @@ void World::RunPass(Index c) {
         break;
       case Action::Kind::kEvict:
         TellToLeave(u, Leave::kEvicted);
+        break;
+      case Action::Kind::kSpare:
+        Stay(u);
         break;
       case Action::Kind::kNominate:
         unit.nominated = true;

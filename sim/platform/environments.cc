@@ -113,8 +113,10 @@ void World::WorkOnBacklog(Index i) {
   Unit& unit = units_[user.unit];
   if (unit.phase != Phase::kRunning || unit.level > 0 || user.backlog.empty()) return;
   BookUnit(unit);
-  unit.work_left = unit.work_total = user.backlog.front().length;
-  unit.served_kept = unit.done = 0;
+  if (unit.work_left < 0) {  // else it was spared in the middle of it
+    unit.work_left = unit.work_total = user.backlog.front().length;
+    unit.served_kept = unit.done = 0;
+  }
   SetUse(user.unit, 1);
 }
 
@@ -164,7 +166,6 @@ void World::EnvironmentReady(Index u) {
   if (spec_.reclaim.lease_us > 0 && user.sandbox != nullptr && user.sandbox->reclaim) {
     events_.Add(now_ + spec_.reclaim.lease_us, EventKind::kLease, u, unit.attempt);
   }
-  WorkOnBacklog(unit.owner);
 }
 
 void World::UserLeaves(Index i, std::uint32_t session) {

@@ -21,6 +21,7 @@ enum class EventKind : std::uint8_t {
   kCardDrained,       // a: card
   kUnitReady,         // a: unit, b: attempt; starts to work
   kCommitted,         // a: unit, b: attempt; its image is safe, it exits
+  kCheckpoint,        // a: unit, b: attempt
   kDemand,            // all services
   kUserLeaves,        // a: user, b: session
   kUserEnds,          // a: user, b: tenure

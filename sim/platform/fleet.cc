@@ -62,6 +62,7 @@ Status World::SetUpClusters() {
       if (Status ok = Apply(cluster, CardRulesSet{rules}); !ok) return ok;
     }
     cluster.scheduler = std::make_unique<JobScheduler>(*cluster.engine, spec_.scheduling.options);
+    if (Status ok = SetUpQueues(c); !ok) return ok;
     for (const NodeGroupSpec& spec : cluster.spec->groups) {
       Group group;
       group.spec = &spec;
@@ -71,6 +72,23 @@ Status World::SetUpClusters() {
   }
   for (Index g = 0; g < groups_.size(); ++g) {
     if (Status ok = AddNodes(g); !ok) return ok;
+  }
+  return {};
+}
+
+Status World::SetUpQueues(Index c) {
+  Cluster& cluster = clusters_[c];
+  std::vector<QueueSpec> left = cluster.spec->queues.empty() ? spec_.queues : cluster.spec->queues;
+  // Parents first; a parent that is not there is the engine's to refuse.
+  while (!left.empty()) {
+    const auto next = std::find_if(left.begin(), left.end(), [&](const QueueSpec& queue) {
+      return std::none_of(left.begin(), left.end(), [&](const QueueSpec& other) {
+        return other.name == queue.parent && &other != &queue;
+      });
+    });
+    const auto take = next == left.end() ? left.begin() : next;
+    if (Status ok = Apply(cluster, QueueSet{*take}); !ok) return ok;
+    left.erase(take);
   }
   return {};
 }

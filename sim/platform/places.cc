@@ -138,27 +138,70 @@ void World::Start(Index u) {
 void World::Ready(Index u) {
   Unit& unit = units_[u];
   WorkAccount& account = works_[unit.work].account;
-  unit.phase = Phase::kRunning;
   if (unit.queued >= measured_from_) {
     account.waits.push_back(static_cast<double>(now_ - unit.queued) / 1e6);
   }
   if (unit.measured && !unit.placed_before) ++account.started;
   if (unit.placed_before) ++account.restarts;
   unit.placed_before = true;
-  if (unit.began_at < 0) unit.began_at = now_;
+  unit.began = true;
+  const WorkClass work_class = works_[unit.work].work_class;
+  if (work_class == WorkClass::kSandbox || work_class == WorkClass::kVm) EnvironmentReady(u);
+  PlanCheckpoint(u);
+  GoOn(u);
+}
+
+void World::GoOn(Index u) {
+  Unit& unit = units_[u];
+  unit.phase = Phase::kRunning;
   switch (works_[unit.work].work_class) {
     case WorkClass::kService:
       TouchService(unit.owner);
       break;
     case WorkClass::kSandbox:
     case WorkClass::kVm:
-      EnvironmentReady(u);
+      WorkOnBacklog(unit.owner);
       break;
     case WorkClass::kTraining:
     case WorkClass::kJob:
       SetUse(u, 1);
       break;
   }
+}
+
+std::int64_t World::CheckpointOf(const Unit& unit) const {
+  const Work& work = works_[unit.work];
+  if (work.work_class == WorkClass::kTraining) return spec_.training[work.number].checkpoint_us;
+  if (work.work_class == WorkClass::kJob) return spec_.jobs[work.number].checkpoint_us;
+  return 0;
+}
+
+// The engine is told of checkpoints where it may choose victims by the work they would lose.
+void World::PlanCheckpoint(Index u) {
+  const Unit& unit = units_[u];
+  const std::int64_t step = CheckpointOf(unit);
+  if (step <= 0 || !spec_.scheduling.options.evict || !works_[unit.work].spec->preemptible) return;
+  const double done = unit.work_total - unit.work_left;
+  const double next =
+      (std::floor(done / static_cast<double>(step)) + 1) * static_cast<double>(step);
+  const double wait =
+      unit.speed > 0 ? std::ceil((next - done) / unit.speed) : static_cast<double>(step);
+  if (next >= unit.work_total || wait > static_cast<double>(spec_.horizon_us)) return;
+  events_.Add(now_ + std::max<std::int64_t>(1, static_cast<std::int64_t>(wait)),
+              EventKind::kCheckpoint, u, unit.attempt);
+}
+
+void World::Checkpoint(Index u) {
+  Unit& unit = units_[u];
+  BookUnit(unit);
+  // Slower than was planned: then it comes later.
+  const auto step = static_cast<double>(CheckpointOf(unit));
+  const double done = unit.work_total - unit.work_left;
+  if (done - std::floor(done / step) * step < 1 + unit.speed) {
+    Cluster& cluster = clusters_[works_[unit.work].options[unit.option].cluster];
+    BASALT_CHECK(Apply(cluster, PodCheckpointed{JobUid(u)}).has_value());
+  }
+  PlanCheckpoint(u);
 }
 
 void World::TellToLeave(Index u, Leave why) {
@@ -168,24 +211,32 @@ void World::TellToLeave(Index u, Leave why) {
   BookUnit(unit);
   SetUse(u, 0);
   unit.phase = Phase::kLeaving;
+  unit.leaves_why = why;
   ++unit.version;
-  events_.Add(now_ + spec_.runtime.evict_grace_us, EventKind::kUnitGone, u, unit.attempt);
+  events_.Add(now_ + spec_.runtime.evict_grace_us, EventKind::kUnitGone, u, unit.leaving);
 }
 
-void World::Gone(Index u) {
-  if (units_[u].phase == Phase::kLeaving) EndPlacement(u, Leave::kEvicted);
+// It was told to leave and may stay: it goes on, or goes on starting.
+void World::Stay(Index u) {
+  Unit& unit = units_[u];
+  if (unit.phase != Phase::kLeaving) return;
+  ++unit.leaving;
+  if (unit.began) return GoOn(u);
+  unit.phase = Phase::kStarting;
+  events_.Add(std::max(unit.ready_at, now_), EventKind::kUnitReady, u, unit.attempt);
+}
+
+void World::Gone(Index u, std::uint32_t leaving) {
+  if (units_[u].phase == Phase::kLeaving && units_[u].leaving == leaving) {
+    EndPlacement(u, units_[u].leaves_why);
+  }
 }
 
 // Work since the last checkpoint (a burst: all of it) is done again.
 void World::LoseWork(Unit& unit) {
   Work& work = works_[unit.work];
   if (unit.work_left < 0) return;
-  std::int64_t checkpoint = 0;
-  if (work.work_class == WorkClass::kTraining) {
-    checkpoint = spec_.training[work.number].checkpoint_us;
-  } else if (work.work_class == WorkClass::kJob) {
-    checkpoint = spec_.jobs[work.number].checkpoint_us;
-  }
+  const std::int64_t checkpoint = CheckpointOf(unit);
   const double done = unit.work_total - unit.work_left;
   double lost = done;
   if (checkpoint > 0) {
@@ -231,6 +282,8 @@ void World::EndPlacement(Index u, Leave why) {
   WantPass(c);
   ++unit.attempt;
   ++unit.version;
+  ++unit.leaving;
+  unit.began = false;
   unit.phase = Phase::kIdle;
   AfterLeaving(u, why);
 }
@@ -251,7 +304,7 @@ void World::AfterLeaving(Index u, Leave why) {
     case WorkClass::kVm: {
       User& user = users_[unit.owner];
       // Its process is lost; the work that waits for it is not.
-      if (!user.backlog.empty()) unit.work_total = unit.work_left = user.backlog.front().length;
+      unit.work_left = -1;
       if (why == Leave::kCommitted) user.reclaimed_at = now_;
       wanted = wanted && !user.gone &&
                (work.work_class == WorkClass::kVm || !user.backlog.empty() ||

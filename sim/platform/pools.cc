@@ -105,9 +105,8 @@ void World::DecidePool(Index c) {
   std::int64_t count =
       to_passthrough ? lack_passthrough : (lack_milli + kWholeCard - 1) / kWholeCard;
   count = std::min(count, all * pools.max_moving_milli / 1000 - moving);
-  count = std::min(count, to_passthrough
-                              ? all - passthrough - all * pools.min_shared_milli / 1000
-                              : passthrough - all * pools.min_passthrough_milli / 1000);
+  count = std::min(count, to_passthrough ? all - passthrough - all * pools.min_shared_milli / 1000
+                                         : passthrough - all * pools.min_passthrough_milli / 1000);
   std::vector<Candidate>& from = to_passthrough ? shared_cards : passthrough_cards;
   std::stable_sort(from.begin(), from.end(),
                    [](const Candidate& a, const Candidate& b) { return a.held < b.held; });

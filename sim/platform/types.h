@@ -126,6 +126,14 @@ enum class Phase : std::uint8_t {
   kGone,
 };
 
+enum class Leave : std::uint8_t {
+  kFinished,   // its work or its time is over, or it is wanted no more
+  kEvicted,    // by the queue, maintenance, a pool
+  kLadder,     // by the ladder, killed
+  kCommitted,  // image saved: by the ladder or by idle reclaim
+  kFailed,     // its node went down
+};
+
 enum SlowCause : std::uint8_t { kNotSlow, kSlowCompute, kSlowMemory, kSlowHost, kSlowOther };
 
 struct PodPlace {
@@ -144,19 +152,21 @@ struct Unit {
   Phase phase = Phase::kIdle;
   bool measured = false;  // first submitted after the warm-up
   bool placed_before = false;
+  bool began = false;  // to work, in this placement
+  Leave leaves_why = Leave::kEvicted;
+  std::uint32_t leaving = 0;  // how often it was told to leave, and left or stayed
   bool nominated = false;
   bool submitted_now = false;    // to the scheduler of its option
   std::uint64_t infeasible = 0;  // bit i: option i will never take it
   bool dirty = false;
   Index option = 0;
   std::uint32_t attempt = 0;
-  std::uint32_t version = 0;   // of its completion
-  std::int64_t submitted = 0;  // first
-  std::int64_t queued = 0;     // this time
+  std::uint32_t version = 0;     // of its completion
+  std::int64_t submitted = 0;    // first
+  std::int64_t queued = 0;       // this time
   std::int64_t waits_since = 0;  // in a queue
-  std::int64_t need_at = -1;   // its user has waited for it since, after a reclaim
+  std::int64_t need_at = -1;     // its user has waited for it since, after a reclaim
   std::int64_t ready_at = 0;
-  std::int64_t began_at = -1;  // worked first
   // Work, in us at full speed on the reference card; no end: negative.
   double work_left = -1;
   double work_total = 0;         // of jobs, for checkpoints

@@ -106,6 +106,20 @@ Result<Index> World::AddAsk(const OfferSpec& offer, const std::string& where) {
   return static_cast<Index>(asks_.size() - 1);
 }
 
+// In every cluster that has queues at all.
+Status World::CheckQueue(const std::string& name, const std::string& where) const {
+  if (name.empty()) return {};
+  for (const Cluster& cluster : clusters_) {
+    const QueueTree& queues = cluster.engine->queues();
+    const std::optional<QueueId> queue = queues.Find(name);
+    if (!queue.has_value() || !queues.IsLeaf(*queue)) {
+      return Fail(where, fmt::format("queue {} is no leaf of the queue tree of cluster {}", name,
+                                     cluster.spec->name));
+    }
+  }
+  return {};
+}
+
 Status World::AddWork(const WorkloadSpec& spec, WorkClass work_class, std::size_t number) {
   const std::string where = fmt::format("{} {}", WorkClassName(work_class), spec.name);
   Work work;
@@ -137,6 +151,12 @@ Status World::AddWork(const WorkloadSpec& spec, WorkClass work_class, std::size_
     if (!cluster) return tl::unexpected<Error>(cluster.error());
     places.emplace_back(*cluster, place.after_us);
   }
+  if (work_class == WorkClass::kJob && !spec_.jobs[number].tenants.empty()) {
+    for (const auto& [name, weight] : spec_.jobs[number].tenants) {
+      if (Status ok = CheckQueue(spec_.tenants[tenant_ids_.at(name)].queue, where); !ok) return ok;
+    }
+  }
+  if (Status ok = CheckQueue(work.queue, where); !ok) return ok;
   if (places.empty()) {
     for (Index c = 0; c < clusters_.size(); ++c) places.emplace_back(c, 0);
   }
@@ -191,7 +211,8 @@ PlatformResult World::Run() {
 
 void World::Handle(const PlatformEvent& event) {
   const Index a = event.a;
-  const bool of_unit = event.kind == EventKind::kUnitGone || event.kind == EventKind::kUnitReady ||
+  const bool of_unit = event.kind == EventKind::kUnitReady ||
+                       event.kind == EventKind::kCheckpoint ||
                        event.kind == EventKind::kCommitted || event.kind == EventKind::kSubmit ||
                        event.kind == EventKind::kLease || event.kind == EventKind::kRetry;
   if (of_unit && units_[a].attempt != event.b) return;  // of an earlier attempt
@@ -206,7 +227,7 @@ void World::Handle(const PlatformEvent& event) {
       }
       return JobDone(a);
     case EventKind::kUnitGone:
-      return Gone(a);
+      return Gone(a, event.b);
     case EventKind::kNodeFailed:
       return NodeFails(a);
     case EventKind::kNodeBack:
@@ -226,6 +247,9 @@ void World::Handle(const PlatformEvent& event) {
       return;
     case EventKind::kCommitted:
       if (units_[a].phase == Phase::kCommitting) EndPlacement(a, Leave::kCommitted);
+      return;
+    case EventKind::kCheckpoint:
+      if (units_[a].phase == Phase::kRunning) Checkpoint(a);
       return;
     case EventKind::kDemand:
       return DemandStep();

@@ -29,14 +29,6 @@
 
 namespace basalt::sim::platform {
 
-enum class Leave : std::uint8_t {
-  kFinished,   // its work or its time is over, or it is wanted no more
-  kEvicted,    // by the queue, maintenance, a pool
-  kLadder,     // by the ladder, killed
-  kCommitted,  // image saved: by the ladder or by idle reclaim
-  kFailed,     // its node went down
-};
-
 class World {
  public:
   World(const PlatformSpec& spec, const Registry& registry, std::uint32_t audit_every);
@@ -48,7 +40,9 @@ class World {
   // --- set up (world.cc, fleet.cc) ---
   Status SetUpClusters();
   Status SetUpNames();
+  Status SetUpQueues(Index cluster);
   Status SetUpWork();
+  Status CheckQueue(const std::string& name, const std::string& where) const;
   Status AddWork(const WorkloadSpec& spec, WorkClass work_class, std::size_t number);
   Result<Index> AddAsk(const OfferSpec& offer, const std::string& where);
   std::uint32_t AddRequest(const RequestSpec& spec);
@@ -86,7 +80,12 @@ class World {
   void Start(Index unit);
   void Ready(Index unit);
   void TellToLeave(Index unit, Leave why);
-  void Gone(Index unit);
+  void Stay(Index unit);
+  void Gone(Index unit, std::uint32_t leaving);
+  void GoOn(Index unit);
+  void PlanCheckpoint(Index unit);
+  void Checkpoint(Index unit);
+  std::int64_t CheckpointOf(const Unit& unit) const;
   // Ends the placement and decides what becomes of the unit.
   void EndPlacement(Index unit, Leave why);
   void AfterLeaving(Index unit, Leave why);

@@ -32,7 +32,7 @@ inline std::string Little(std::uint64_t value, int bytes) {
 // checksums, so that the fuzzer gets past them. Records that read are applied; whatever was
 // applied, the books balance.
 inline void Journal(std::string_view input) {
-  std::string bytes = "BSLTJRNL" + Little(kCodecVersion, 4) + Little(0, 4);
+  std::string bytes = JournalBuffer().bytes();  // the header
   while (!input.empty()) {
     const auto length =
         std::min<std::size_t>(static_cast<unsigned char>(input[0]), input.size() - 1);

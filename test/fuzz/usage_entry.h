@@ -16,8 +16,7 @@ inline void UsageFile(std::string_view input) {
   if (!d.ok()) return;
   for (const trace::UsageSeries& s : file.series) {
     BASALT_FUZZ_CHECK(!s.points.empty());
-    BASALT_FUZZ_CHECK(s.name >= 0 &&
-                      static_cast<std::size_t>(s.name) < trace::UsageNames().size());
+    BASALT_FUZZ_CHECK(s.name >= 0 && static_cast<std::size_t>(s.name) < trace::UsageNames().size());
     for (const trace::UsagePoint& p : s.points) BASALT_FUZZ_CHECK(p.value_micro >= 0);
   }
   trace::Trace t;

@@ -10,6 +10,7 @@
 #include <sstream>
 #include <stdexcept>
 
+#include "devices/catalog.h"
 #include "scheduler-core/base/suggest.h"
 #include "test/support/cluster.h"
 #include "topology/files/catalog.h"
@@ -63,7 +64,9 @@ CardMode Mode(const YAML::Node& node) {
   if (name == "shared") return CardMode::kShared;
   if (name == "exclusive") return CardMode::kExclusive;
   if (name == "mig") return CardMode::kMig;
-  throw Bad(node.Mark(), "unknown mode \"" + name + "\"; known: shared, exclusive, mig");
+  if (name == "passthrough") return CardMode::kPassthrough;
+  throw Bad(node.Mark(),
+            "unknown mode \"" + name + "\"; known: shared, exclusive, mig, passthrough");
 }
 
 topology::NumaPolicy Policy(const YAML::Node& node) {
@@ -80,7 +83,8 @@ std::uint64_t Job(const YAML::Node& node) {
 NodeSpec ParseNode(const YAML::Node& map) {
   OnlyKeys(map,
            {"node", "cpu", "memory", "cards", "card memory", "slots", "mode", "labels", "taints",
-            "pods", "cordoned", "machine", "network", "numa", "numa policy", "numa scope"});
+            "pods", "cordoned", "machine", "network", "numa", "numa policy", "numa scope",
+            "memory ratio", "groups", "uuids"});
   NodeSpec node;
   node.name = map["node"].as<std::string>();
   node.cpu_milli = Number(map, "cpu", 1000, 64'000);
@@ -92,6 +96,7 @@ NodeSpec ParseNode(const YAML::Node& map) {
   card.memory_mib = Number(map, "card memory", 1024, 0);
   card.slots = static_cast<std::int32_t>(Number(map, "slots", 1, 0));
   card.mode = Mode(map["mode"]);
+  card.memory_ratio_percent = static_cast<std::int32_t>(Number(map, "memory ratio", 1, 100));
   const YAML::Node cards = map["cards"];
   std::vector<std::string> models;
   if (cards && cards.IsScalar()) {  // "4 T4"
@@ -106,6 +111,12 @@ NodeSpec ParseNode(const YAML::Node& map) {
   for (const std::string& model : models) {
     card.model = model;
     node.cards.push_back(card);
+  }
+  const std::vector<std::string> groups = Strings(map["groups"]);
+  const std::vector<std::string> uuids = Strings(map["uuids"]);
+  for (std::size_t i = 0; i < node.cards.size(); ++i) {
+    if (i < groups.size()) node.cards[i].group = std::stoi(groups[i]);
+    if (i < uuids.size()) node.cards[i].uuid = uuids[i];
   }
   if (map["machine"]) {
     const auto name = map["machine"].as<std::string>();
@@ -140,14 +151,48 @@ RequestSpec ParseAsk(const YAML::Node& map, int cards) {
   spec.gpus = cards;
   spec.gpu_memory_mib = Number(map, "card memory", 1024, 0);
   spec.gpu_memory_percent = static_cast<std::int32_t>(Number(map, "card memory percent", 1, 0));
-  const bool memory = spec.gpu_memory_mib > 0 || spec.gpu_memory_percent > 0;
-  const std::int64_t whole = cards > 0 && !memory ? kWholeCard : 0;
+  spec.compute_units = static_cast<std::int32_t>(Number(map, "units", 1, 0));
+  if (map["profile"]) spec.mig_profile = map["profile"].as<std::string>();
+  if (map["qos"]) spec.qos = map["qos"].as<std::string>();
+  spec.passthrough = map["passthrough"] && map["passthrough"].as<bool>();
+  if (map["class"]) {
+    const auto service_class = ParseServiceClass(map["class"].as<std::string>());
+    if (!service_class) throw Bad(map["class"].Mark(), service_class.error().message);
+    spec.service_class = *service_class;
+  }
+  const bool other = spec.gpu_memory_mib > 0 || spec.gpu_memory_percent > 0 ||
+                     spec.compute_units > 0 || !spec.mig_profile.empty();
+  const std::int64_t whole = cards > 0 && !other ? kWholeCard : 0;
   spec.gpu_milli = static_cast<MilliGpu>(Number(map, "milli", 1, whole));
   return spec;
 }
 
+// Each container's part of the pod, which has nothing else of cards then.
+void ParseContainers(const YAML::Node& list, RequestSpec* spec) {
+  for (const auto& entry : list) {
+    OnlyKeys(entry, {"cards", "milli", "units", "card memory", "card memory percent", "cpu",
+                     "memory", "nics"});
+    const RequestSpec ask = ParseAsk(entry, entry["cards"] ? entry["cards"].as<int>() : 0);
+    ContainerSpec c;
+    c.cpu_milli = ask.cpu_milli;
+    c.memory_mib = ask.memory_mib;
+    c.gpus = ask.gpus;
+    c.nics = static_cast<std::int32_t>(Number(entry, "nics", 1, 0));
+    c.gpu_milli = ask.gpu_milli;
+    c.gpu_memory_mib = ask.gpu_memory_mib;
+    c.gpu_memory_percent = ask.gpu_memory_percent;
+    c.compute_units = ask.compute_units;
+    spec->cpu_milli += c.cpu_milli;
+    spec->memory_mib += c.memory_mib;
+    spec->gpus += c.gpus;
+    spec->nics += c.nics;
+    spec->containers.push_back(c);
+  }
+  if (!spec->containers.empty()) spec->gpu_milli = 0;
+}
+
 Scenario Parse(const YAML::Node& root) {
-  OnlyKeys(root, {"policy", "cluster", "busy", "request", "expect"});
+  OnlyKeys(root, {"policy", "cluster", "rules", "busy", "request", "expect"});
   Scenario out;
   if (root["expect"].IsMap()) {
     for (const auto& entry : root["expect"]) {
@@ -162,9 +207,19 @@ Scenario Parse(const YAML::Node& root) {
       out.cordoned.push_back(out.nodes.back().name);
     }
   }
+  for (const std::string& model : Strings(root["rules"])) {
+    static const devices::Catalog kCatalog = devices::EmbeddedCatalog();
+    const std::size_t before = out.rules.size();
+    for (const CardRules& rules : devices::CardRulesOf(kCatalog)) {
+      if (rules.model == model) out.rules.push_back(rules);
+    }
+    if (out.rules.size() == before) {
+      throw Bad(root["rules"].Mark(), "\"" + model + "\" is no model of the device catalog");
+    }
+  }
   for (const auto& entry : root["busy"]) {
     OnlyKeys(entry, {"on", "cards", "milli", "card memory", "card memory percent", "cpu", "memory",
-                     "job"});
+                     "job", "class", "qos", "passthrough"});
     PodObserved pod;
     pod.uid = PodUid{1, out.busy.size()};
     pod.node = entry["on"].as<std::string>();
@@ -176,7 +231,9 @@ Scenario Parse(const YAML::Node& root) {
   const YAML::Node request = root["request"];
   OnlyKeys(request, {"cards", "milli", "card memory", "card memory percent", "cpu", "memory",
                      "models", "labels", "tolerates", "job", "bandwidth", "bandwidth required",
-                     "nics", "numa", "gang", "min", "preferred", "required", "layout"});
+                     "nics", "numa", "gang", "min", "preferred", "required", "layout", "containers",
+                     "class", "qos", "units", "vendors", "profile", "passthrough", "use uuids",
+                     "nouse uuids", "nouse models", "memory ratio"});
   out.request = ParseAsk(request, request["cards"] ? request["cards"].as<int>() : 0);
   out.request.models = Strings(request["models"]);
   out.request.node_selector = Labels(request["labels"]);
@@ -186,6 +243,13 @@ Scenario Parse(const YAML::Node& root) {
       request["bandwidth required"] && request["bandwidth required"].as<bool>();
   out.request.nics = static_cast<std::int32_t>(Number(request, "nics", 1, 0));
   out.request.numa = Policy(request["numa"]);
+  out.request.vendors = Strings(request["vendors"]);
+  out.request.use_uuids = Strings(request["use uuids"]);
+  out.request.nouse_uuids = Strings(request["nouse uuids"]);
+  out.request.nouse_models = Strings(request["nouse models"]);
+  out.request.memory_ratio_percent =
+      static_cast<std::int32_t>(Number(request, "memory ratio", 1, 0));
+  ParseContainers(request["containers"], &out.request);
   out.job = Job(request["job"]);
   out.gang.members = static_cast<int>(Number(request, "gang", 1, 0));
   out.gang.min = static_cast<int>(Number(request, "min", 1, out.gang.members));
@@ -245,7 +309,15 @@ std::string AnswerGang(const Scenario& scenario, Engine& engine, ShapeId shape) 
 }  // namespace
 
 std::string Answer(const Scenario& scenario, const std::string& policy) {
-  auto engine = MakeEngine(policy, scenario.nodes);
+  auto engine = MakeEngine(policy, {});
+  for (const CardRules& rules : scenario.rules) {
+    if (Status ok = engine->Apply(CardRulesSet{rules}, SimTime{}); !ok) {
+      return ok.error().ToString();
+    }
+  }
+  for (const NodeSpec& node : scenario.nodes) {
+    if (Status ok = engine->Apply(NodeAdded{node}, SimTime{}); !ok) return ok.error().ToString();
+  }
   for (const PodObserved& pod : scenario.busy) {
     if (Status ok = engine->Apply(pod, SimTime{}); !ok) return ok.error().ToString();
   }
@@ -268,7 +340,20 @@ std::string Answer(const Scenario& scenario, const std::string& policy) {
   for (const int card : outcome.placement.cards) {
     cards += (cards.empty() ? "" : ", ") + std::to_string(card);
   }
-  return cards.empty() ? answer : answer + " cards [" + cards + "]";
+  if (!cards.empty()) answer += " cards [" + cards + "]";
+  if (outcome.placement.numa == nullptr) return answer;
+  // Slice by slice where they are listed: container, card, milli, MIG profile at its slot.
+  std::string slices;
+  const ClusterState& state = engine->state();
+  for (const SliceTake& s : outcome.placement.numa->slices) {
+    const CardState& card = state.card(outcome.placement.node, s.card);
+    slices += fmt::format("{}{}:{}={}m", slices.empty() ? "" : ", ", s.container, s.card, s.milli);
+    if (s.mig_profile < 0) continue;
+    const CardRules* rules = state.RulesOf(ModelId(std::uint32_t{card.model}));
+    slices += fmt::format(" {}@{}", rules->mig[static_cast<std::size_t>(s.mig_profile)].name,
+                          s.mig_start);
+  }
+  return slices.empty() ? answer : answer + " slices " + slices;
 }
 
 }  // namespace basalt::support

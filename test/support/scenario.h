@@ -18,6 +18,12 @@
 //   request: {cards: 4, job: train, bandwidth: 40, bandwidth required: true, numa: restricted}
 //   request: {cards: 8, gang: 4, min: 2, preferred: 1, required: 2, layout: balanced}
 //   expect: placed 4 on a, a, b, b                 # a gang: the node of each member
+// Slices, model rules of the device catalog, pools:
+//   rules: [A100-80G]
+//   - {node: a, cards: 2 T4, card memory: 16, memory ratio: 150, mode: mig, groups: [0, 1]}
+//   request: {containers: [{cards: 1, milli: 300, card memory: 4}, {cards: 2, milli: 500}],
+//             class: best-effort, units: 60, vendors: [ascend], profile: 1g.10gb, qos: fixed-share}
+//   expect: placed on a cards [0, 1] slices 0:0=300m, 1:0=500m, 1:1=500m   # container:card
 #pragma once
 
 #include <cstdint>
@@ -41,6 +47,7 @@ struct Scenario {
     std::string layout = "policy";
   };
   std::vector<std::pair<std::string, std::string>> expected;  // policy, answer
+  std::vector<CardRules> rules;
   std::vector<NodeSpec> nodes;
   std::vector<std::string> cordoned;
   std::vector<PodObserved> busy;

@@ -74,7 +74,7 @@ basalt_test(sim_threads_test
   LABELS "unit;threads")
 basalt_test(scenario_test
   SOURCES ${core_unit}/scenario_test.cc ${core_support}/scenario.cc
-  LINK basalt_test_support basalt_topology_files yaml-cpp)
+  LINK basalt_test_support basalt_topology_files basalt_devices yaml-cpp)
 
 find_package(Python3 REQUIRED COMPONENTS Interpreter)
 set(check_layers ${CMAKE_CURRENT_LIST_DIR}/../lint/check_layers.py)

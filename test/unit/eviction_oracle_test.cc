@@ -450,5 +450,133 @@ TEST(EvictionOracle, WhatIsFreedGoesToWhomItWasFreedFor) {
   EXPECT_GT(nominated, support::Scaled(300));
 }
 
+// Jobs of several queues and priorities that want more than there is, and take from each other as
+// far as the rules go: it ends, nobody is below its guarantee for want of asking, and no queue is
+// above its capacity.
+void TakeTurns(std::uint64_t seed, const EvictionRules& rules, std::int64_t* evictions) {
+  Rng rng(seed, 3);
+  const int nodes = 2 + static_cast<int>(rng.Below(2));
+  std::vector<NodeSpec> specs;
+  for (int n = 0; n < nodes; ++n) {
+    specs.push_back(support::Node("n" + std::to_string(n), 64'000, 4));
+  }
+  auto engine = support::MakeEngine("binpack", specs);
+  std::vector<std::string> queues;
+  std::int64_t left = nodes * 4;
+  for (std::uint32_t q = 0, n = 2 + rng.Below(3); q < n; ++q) {
+    QueueSpec spec;
+    spec.name = "q" + std::to_string(q);
+    const std::int64_t guarantee = rng.Below(static_cast<std::uint32_t>(left / 2 + 1));
+    left -= guarantee;
+    if (guarantee > 0) spec.guarantee = {{"gpu", guarantee * 1000}};
+    if (rng.Below(3) == 0) {
+      spec.capacity = {{"gpu", (guarantee + 2) * 1000}};
+    }
+    spec.weight = static_cast<std::int32_t>(1 + rng.Below(3));
+    ASSERT_TRUE(engine->Apply(QueueSet{spec}, SimTime{}).has_value());
+    queues.push_back(spec.name);
+  }
+  struct Job {
+    Request request;
+    bool waits = true;
+  };
+  std::vector<Job> jobs;
+  SimTime now = kNow;
+  std::int64_t evicted = 0;
+  // One job's turn: those within their queue's share first, by priority, as any queue order has it.
+  // What a victim leaves beyond what was asked for is then its own queue's, not a borrower's.
+  const auto round = [&] {
+    bool any = false;
+    FairShares shares;
+    shares.Divide(engine->CaughtUpQueues(), DivisionOptions{}, nullptr);
+    const ResourceId gpu = *engine->queues().resources().Find("gpu");
+    std::vector<Job*> order;
+    for (Job& job : jobs) order.push_back(&job);
+    std::stable_sort(order.begin(), order.end(), [&](const Job* a, const Job* b) {
+      const auto borrows = [&](const Job& job) {
+        const QueueId queue = *engine->queues().Find(job.request.standing.queue);
+        return engine->queues().allocated(queue)[gpu] + engine->AskOf(job.request.shape)[gpu] >
+               shares.share(queue)[gpu];
+      };
+      if (borrows(*a) != borrows(*b)) return borrows(*b);
+      return a->request.standing.priority > b->request.standing.priority;
+    });
+    for (Job* turn : order) {
+      Job& job = *turn;
+      if (!job.waits) continue;
+      now = now.Plus(1'000'000);
+      const std::string& queue = job.request.standing.queue;
+      const Amounts ask = engine->AskOf(job.request.shape);
+      if (!engine->Place(job.request, now).placed()) {
+        const EvictionPlan plan = engine->ProposeEviction(job.request, rules, now);
+        if (!plan.found) continue;
+        const auto lease = engine->Nominate(job.request, plan, now);
+        ASSERT_TRUE(lease.has_value()) << lease.error().ToString() << " seed " << seed;
+        for (const Victim& v : plan.victims) {
+          ASSERT_TRUE(engine->Release(v.uid, now).has_value());
+          Job& victim = *std::find_if(jobs.begin(), jobs.end(), [&](const Job& j) {
+            return j.request.uid == v.uid;
+          });
+          victim.waits = true;
+          engine->AddPending(victim.request.standing.queue, engine->AskOf(victim.request.shape));
+          ++evicted;
+        }
+        ASSERT_TRUE(engine->Confirm(Lease{job.request.uid, lease->epoch, {}}, now).has_value());
+      }
+      job.waits = false;
+      engine->RemovePending(queue, ask);
+      any = true;
+      const Status audit = engine->Audit();
+      ASSERT_TRUE(audit.has_value()) << audit.error().ToString() << " seed " << seed;
+      break;
+    }
+    if (!any) now = SimTime{-1};
+  };
+  for (int wave = 0; wave < 3; ++wave) {
+    for (std::uint32_t j = 0; j < 8; ++j) {
+      Job job;
+      job.request = For(*engine, Ask(100, 1 + static_cast<int>(rng.Below(2)), 1000),
+                        1 + jobs.size());
+      job.request.standing.queue = queues[rng.Below(static_cast<std::uint32_t>(queues.size()))];
+      job.request.standing.priority = static_cast<std::int32_t>(rng.Below(3));
+      engine->AddPending(job.request.standing.queue, engine->AskOf(job.request.shape));
+      jobs.push_back(std::move(job));
+    }
+    now = now.us < 0 ? SimTime::Seconds(1000 + 1000 * wave) : now;
+    for (int rounds = 0; now.us >= 0; ++rounds) {
+      ASSERT_LT(rounds, 300) << "it never ends, seed " << seed;
+      round();
+      if (testing::Test::HasFatalFailure()) return;
+    }
+  }
+  *evictions += evicted;
+  const QueueTree& tree = engine->queues();
+  const ResourceId gpu = *tree.resources().Find("gpu");
+  for (const std::string& name : queues) {
+    const QueueId queue = *tree.Find(name);
+    ASSERT_LE(tree.allocated(queue)[gpu], tree.capacity(queue)[gpu]);
+    for (const Job& job : jobs) {
+      // Jobs of one card only: what two cards need may be there in scattered ones.
+      if (!job.waits || job.request.standing.queue != name) continue;
+      if (engine->state().shape(job.request.shape).gpus > 1) continue;
+      ASSERT_GT(tree.allocated(queue)[gpu] + 1000, tree.guarantee(queue)[gpu])
+          << "seed " << seed << ": " << engine->Propose(job.request, kNow).reason << "; "
+          << engine->ProposeEviction(job.request, rules, kNow).reason;
+    }
+  }
+}
+
+TEST(EvictionOracle, TakingFromEachOtherEndsAndGuaranteesAreReclaimed) {
+  std::int64_t evictions = 0;
+  for (int i = 0; i < support::Scaled(400) && !HasFatalFailure(); ++i) {
+    EvictionRules rules;
+    TakeTurns(static_cast<std::uint64_t>(i), rules, &evictions);
+    rules.preempt_across_queues = false;
+    TakeTurns(static_cast<std::uint64_t>(i), rules, &evictions);
+  }
+  std::printf("%lld evictions\n", static_cast<long long>(evictions));
+  EXPECT_GT(evictions, support::Scaled(800));
+}
+
 }  // namespace
 }  // namespace basalt

@@ -176,7 +176,8 @@ TEST(GangRegression, PinningWhatTheNodeDoesNotHaveIsAnError) {
     return ok ? "taken" : ok.error().message;
   };
   const std::string refused =
-      "names a card that the node does not have, or takes absurdly more than there is";
+      "names a card that the node does not have, takes absurdly more than there is, or does not "
+      "say which slices it has where they differ or are MIG instances";
   EXPECT_EQ(error("a", [](NumaTake& t) { t.nics = 0xFFFFFFFF; }), refused);
   EXPECT_EQ(error("a", [](NumaTake& t) { t.nics = 0b100; }), refused);
   EXPECT_EQ(error("a", [](NumaTake& t) { t.cpu[0] = -1; }), refused);

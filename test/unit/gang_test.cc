@@ -517,14 +517,16 @@ TEST(Gang, TwoGangsNeverHoldHalves) {
   EXPECT_TRUE(engine->PlaceGang(a, SimTime{100})->placed());
 }
 
-// Kept sizes of mixed clusters: a card of 2,000 milli takes two whole cards' worth.
+// Kept sizes of mixed clusters: a card of 2,000 milli has three slices of 600, but one whole pod.
 TEST(Gang, CardsOfMoreThanOneCount) {
   NodeSpec node = support::Node("a", 64'000, 2);
   for (CardSpec& card : node.cards) card.compute_milli = 2000;
   auto engine = GangEngine({node});
   const auto outcome =
-      engine->ProposeGang(MakeGang(*engine, 1, {{kCard, 3, 3}, {Ask(500, 1, 1000), 1, 1}}), {});
+      engine->ProposeGang(MakeGang(*engine, 1, {{Ask(500, 1, 600), 6, 6}}), {});
   EXPECT_TRUE(outcome->placed()) << outcome->reason;
+  EXPECT_EQ(engine->ProposeGang(MakeGang(*engine, 2, {{kCard, 3, 3}}), {})->kind,
+            OutcomeKind::kInfeasible);
 }
 
 // One that asks for card memory alone, and one that takes all compute of the card, share it.

@@ -178,10 +178,10 @@ TEST(Backfill, AnOverrunMovesTheShadow) {
   TestJob late = Job(1, 3, 400);
   late.estimate_s = 100;
   // At 100 the head should start; then job 1 is expected to end at 200, and 3 fits before.
-  world.Add({late, Job(2, 4, 100, 1), Job(3, 1, 99, 2), Job(4, 1, 99, 3)});
+  world.Add({late, Job(2, 4, 100, 1), Job(3, 1, 98, 2), Job(4, 1, 99, 3)});
   world.Run();
-  EXPECT_EQ(world.StartOf(3), 2);   // ends at 101
-  EXPECT_EQ(world.StartOf(4), 101);
+  EXPECT_EQ(world.StartOf(3), 2);
+  EXPECT_EQ(world.StartOf(4), 100);  // as soon as it is known that job 1 is late
   EXPECT_EQ(world.StartOf(2), 400);
 }
 

@@ -115,7 +115,7 @@ TEST(Oversubscription, MonotoneInRiskAndInCorrelation) {
   SCOPED_TRACE(kSeed);
   Rng rng(kSeed);
   const char* scale = std::getenv("BASALT_TEST_SCALE");
-  const int rounds = 30 * (scale != nullptr ? std::max(1, std::atoi(scale)) : 1);
+  const int rounds = 12 * (scale != nullptr ? std::max(1, std::atoi(scale)) : 1);
   for (int round = 0; round < rounds; ++round) {
     const auto mix = RandomMix(&rng);
     OversubscriptionOptions options;

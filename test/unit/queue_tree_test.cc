@@ -51,7 +51,7 @@ TEST(Resources, NamesUnitsAndCards) {
   EXPECT_EQ(table.Format(gpu, -250), "-0.25");
   EXPECT_EQ(table.Format(late, 1024), "1024 MiB");
   EXPECT_EQ(table.Format(table.Intern("sku/small"), 1500), "1500");
-  for (const char* bad : {"", "gpu/", "/A100", "two words"}) {
+  for (const char* bad : {"", "gpu/", "/A100", "two\tparts"}) {
     EXPECT_FALSE(ValidateResourceName(bad, "here").has_value()) << bad;
   }
 

@@ -56,6 +56,76 @@ TEST(EngineQuotas, CapacityMakesWaitAndOnlyMoreThanAllOfItIsInfeasible) {
   EXPECT_TRUE(engine->Audit().has_value());
 }
 
+TEST(EngineQuotas, AModelsNameMayHaveSpaces) {
+  auto engine = MakeEngine("best-fit", {Node("n", 64'000, 8, "NVIDIA A30")});
+  SetQueue(*engine, "ml", {}, {{"cards/NVIDIA A30", 1}});
+  EXPECT_TRUE(engine->Place(Of(*engine, "ml", Ask(1000, 1, 1000), 1), SimTime{}).placed());
+  EXPECT_EQ(engine->Place(Of(*engine, "ml", Ask(1000, 1, 1000), 2), SimTime{}).kind,
+            OutcomeKind::kWait);
+}
+
+// A pod that holds nothing that counts still keeps its queue a leaf, and can end.
+TEST(EngineQuotas, PodsOfNoAmountAreInTheirQueue) {
+  auto engine = MakeEngine("best-fit", {Node("n", 64'000, 8)});
+  SetQueue(*engine, "ml", {}, {});
+  EXPECT_TRUE(engine->Place(Of(*engine, "ml", Ask(0), 1), SimTime{}).placed());
+  QueueSpec below;
+  below.name = "vision";
+  below.parent = "ml";
+  EXPECT_FALSE(engine->Apply(QueueSet{below}, SimTime{}).has_value());
+  EXPECT_FALSE(engine->Apply(QueueRemoved{"ml"}, SimTime{}).has_value());
+  ASSERT_TRUE(engine->Release(Uid(1), SimTime{}).has_value());
+  EXPECT_TRUE(engine->Apply(QueueSet{below}, SimTime{}).has_value());
+}
+
+TEST(EngineQuotas, SkusAreCounted) {
+  auto engine = MakeEngine("best-fit", {Node("n", 64'000, 8)});
+  SetQueue(*engine, "ml", {}, {{"sku/small", 2}});
+  for (std::uint64_t uid = 1; uid <= 3; ++uid) {
+    Request request = Of(*engine, "ml", Ask(1000, 1, 100), uid);
+    request.standing.sku = "small";
+    const Outcome outcome = engine->Place(request, SimTime{});
+    EXPECT_EQ(outcome.placed(), uid < 3);
+    if (uid == 3) {
+      EXPECT_EQ(outcome.reason, "queue 'ml' has 2 of 2 sku/small, 1 more asked");
+    }
+  }
+  EXPECT_TRUE(engine->Audit().has_value());
+}
+
+// A queue's pods have oversubscribed memory as far as the queue allows, whatever the card does.
+TEST(EngineQuotas, AQueueLimitsOversubscription) {
+  NodeSpec node = Node("n", 64'000, 1, "T4", 10'000);
+  node.cards[0].memory_ratio_percent = 200;
+  auto engine = MakeEngine("best-fit", {node});
+  QueueSpec queue;
+  queue.name = "ml";
+  queue.memory_ratio_percent = 150;
+  ASSERT_TRUE(engine->Apply(QueueSet{queue}, SimTime{}).has_value());
+  RequestSpec spec = Ask(0, 1, 100);
+  spec.gpu_memory_mib = 8000;
+  spec.service_class = ServiceClass::kBestEffort;
+  EXPECT_TRUE(engine->Place(Of(*engine, "ml", spec, 1), SimTime{}).placed());
+  EXPECT_EQ(engine->Place(Of(*engine, "ml", spec, 2), SimTime{}).kind, OutcomeKind::kWait);
+  EXPECT_EQ(engine->Explain(Of(*engine, "ml", spec, 2)).kind, OutcomeKind::kWait);
+  EXPECT_TRUE(engine->Place(For(*engine, spec, 3), SimTime{}).placed());
+}
+
+// What hardware lacks is no reason to let a queue take another's guarantee for good.
+TEST(EngineQuotas, GuaranteesHoldWhenNodesAreGone) {
+  auto engine = MakeEngine("best-fit", {Node("a", 64'000, 5), Node("b", 64'000, 5)});
+  SetQueue(*engine, "ml", {{"gpu", 5000}}, {});
+  SetQueue(*engine, "web", {}, {});
+  ASSERT_TRUE(engine->Place(Of(*engine, "web", Ask(0, 5, 1000), 1), SimTime{}).placed());
+  const std::string with_web = engine->state().name(engine->Find(Uid(1))->node);
+  ASSERT_TRUE(engine->Apply(NodeCordoned{with_web, true}, SimTime{}).has_value());
+  Request firm = Of(*engine, "web", Ask(0, 5, 1000), 2);
+  firm.standing.preemptible = false;
+  const Outcome outcome = engine->Place(firm, SimTime{});
+  EXPECT_FALSE(outcome.placed());
+  EXPECT_TRUE(outcome.by_quota);
+}
+
 TEST(EngineQuotas, AReservationIsCheckedAgain) {
   auto engine = MakeEngine("best-fit", {Node("n", 64'000, 8)});
   SetQueue(*engine, "ml", {}, {{"slices", 1}});

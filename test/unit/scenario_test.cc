@@ -54,7 +54,7 @@ TEST(ScenarioParser, MistakesAreFoundByLineAndColumn) {
   EXPECT_EQ(ErrorOf("policy: fgd\nexpect: x\nrequest: {card: 1}\n"),
             "s.yaml:3:11: unknown key \"card\"; did you mean \"cards\"?");
   EXPECT_EQ(ErrorOf("policy: fgd\nexpect: x\nrequest: {}\ncluster:\n  - {node: a, mode: odd}\n"),
-            "s.yaml:5:21: unknown mode \"odd\"; known: shared, exclusive, mig");
+            "s.yaml:5:21: unknown mode \"odd\"; known: shared, exclusive, mig, passthrough");
   EXPECT_NE(ErrorOf("policy: [\n"), "");
   EXPECT_NE(ErrorOf("expect: x\nrequest: {}\n"), "");  // no policy
 }

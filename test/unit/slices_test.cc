@@ -397,6 +397,96 @@ TEST(Slices, SnapshotsAndJournalsKeepThem) {
   EXPECT_EQ(replayed->StateDigest(), engine->StateDigest());
 }
 
+// A slice of memory only needs a card that has some compute left: it goes first, and what was
+// proposed can be reserved.
+TEST(Slices, MemoryOnlyBesideAllOfTheCompute) {
+  auto engine = MakeEngine("binpack", {Node("a", 8000, 1, "T4", 16'384)});
+  const RequestSpec pod = PodOf({Wants(1, 500, 1024), Wants(1, 500, 1024), Wants(1, 0, 8192)});
+  ASSERT_TRUE(Place(*engine, pod, 1).placed());
+  EXPECT_EQ(engine->state().hot(engine->state().FindNode("a")).gpu_free, 0);
+}
+
+TEST(Slices, ListedSlicesThatCannotBeAreRefused) {
+  NodeSpec node = Node("a", 8000, 2, "A100", kMemory);
+  node.cards[0].mode = CardMode::kMig;
+  auto engine = EngineWith("binpack", {A100()}, {node, Node("b", 8000, 2, "A100", kMemory)});
+  const auto observe = [&](std::vector<SliceTake> slices, CardSet cards) {
+    PodObserved pod;
+    pod.uid = support::Uid(1);
+    pod.spec = PodOf({Wants(1, 100, 10)});
+    pod.node = "a";
+    pod.cards = cards;
+    NumaTake take;
+    take.slices = std::move(slices);
+    pod.numa = std::make_shared<const NumaTake>(take);
+    return engine->Apply(pod, SimTime{}).has_value();
+  };
+  const auto on = [](int card, std::int32_t memory) {
+    SliceTake slice;
+    slice.card = static_cast<std::int8_t>(card);
+    slice.milli = 1;
+    slice.memory = memory;
+    return slice;
+  };
+  EXPECT_FALSE(observe({on(64, 10)}, CardSet::Of(0)));  // no such card
+  EXPECT_FALSE(observe({on(-1, 10)}, CardSet::Of(1)));
+  EXPECT_FALSE(observe({on(1, 10)}, CardSet(0b11)));  // and one that nothing is on
+  const std::vector<SliceTake> absurd(3, on(1, 1'000'000'000));  // each would do, together not
+  EXPECT_FALSE(observe(absurd, CardSet::Of(1)));
+  SliceTake instance = on(0, 9728);
+  instance.mig_profile = 0;
+  instance.mig_start = 3;
+  EXPECT_FALSE(observe(std::vector<SliceTake>(16, instance), CardSet::Of(0)));
+  instance.mig_profile = 9;
+  EXPECT_FALSE(observe({instance}, CardSet::Of(0)));
+  EXPECT_TRUE(engine->Audit().has_value());
+  EXPECT_TRUE(observe({on(1, 10)}, CardSet::Of(1)));
+}
+
+TEST(Slices, NobodyJoinsACardOfMixedQos) {
+  CardRules metax;
+  metax.model = "C500";
+  metax.vendor = "metax";
+  metax.one_qos = true;
+  auto engine = EngineWith("binpack", {metax}, {Node("m", 8000, 1, "C500", 64'000)});
+  RequestSpec best = Slice(100, 1000, ServiceClass::kGuaranteed);
+  RequestSpec fixed = best;
+  fixed.qos = "fixed-share";
+  ASSERT_TRUE(Place(*engine, best, 1).placed());
+  Observe(*engine, "m", fixed, CardSet::Of(0), 2);  // somebody else bound it there
+  EXPECT_EQ(Place(*engine, best, 3).kind, OutcomeKind::kWait);
+  EXPECT_EQ(Place(*engine, fixed, 3).kind, OutcomeKind::kWait);
+  ASSERT_TRUE(engine->Release(support::Uid(1), SimTime{}).has_value());
+  EXPECT_EQ(Place(*engine, best, 3).kind, OutcomeKind::kWait);
+  EXPECT_TRUE(Place(*engine, fixed, 3).placed());
+}
+
+TEST(Slices, WhatANewModeMakesPossibleIsNotForgotten) {
+  NodeSpec node = Node("a", 8000, 1, "T4", kMemory);
+  node.cards[0].mode = CardMode::kExclusive;
+  auto engine = MakeEngine("binpack", {node});
+  const RequestSpec two = PodOf({Wants(1, 500, 10), Wants(1, 500, 10)});
+  EXPECT_EQ(Place(*engine, two, 1).kind, OutcomeKind::kInfeasible);
+  ASSERT_TRUE(engine->Apply(CardModeChanged{"a", 0, CardMode::kShared}, SimTime{}).has_value());
+  ASSERT_TRUE(Place(*engine, Ask(0, 1, 1000), 2).placed());
+  EXPECT_EQ(Place(*engine, two, 1).kind, OutcomeKind::kWait);
+}
+
+TEST(Slices, SlicesOfOneCardAreAlignedToItsNumaNode) {
+  NodeSpec node = Node("a", 8000, 2, "T4", kMemory);
+  node.numa_nodes = 2;
+  node.numa_policy = topology::NumaPolicy::kSingleNumaNode;
+  node.numa_scope = topology::NumaScope::kPod;
+  node.cards[0].numa = 0;
+  node.cards[1].numa = 1;
+  auto engine = MakeEngine("binpack", {node});
+  RequestSpec pod = PodOf({Wants(1, 500, 10), Wants(1, 500, 10)});
+  pod.cpu_milli = 1000;
+  pod.containers[0].cpu_milli = 1000;
+  ASSERT_TRUE(Place(*engine, pod, 1).placed());
+  EXPECT_EQ(engine->Find(support::Uid(1))->cards.size(), 1);
+}
+
 TEST(Slices, BadRequestsAreRefused) {
   const auto error = [](const RequestSpec& spec) {
     const Status ok = ValidateRequest(spec, "pod");

@@ -66,7 +66,10 @@ void World::TakePlaces(Index u) {
       Touch(slice.card);
     };
     state.ForEachSlice(shape, a->node, a->cards, a->numa.get(), [&](const SliceTake& take) {
-      add(take.card, take.milli, take.memory, take.whole);
+      // A whole card is one, with the memory it has, however far it is oversubscribed for others.
+      const MiB physical = groups_[node.group].spec->card_memory_mib;
+      add(take.card, take.whole ? kWholeCard : take.milli,
+          take.whole ? std::min<MiB>(take.memory, physical) : take.memory, take.whole);
     });
     PodPlace place;
     place.node = n;

@@ -66,6 +66,18 @@ TEST(PlatformBatch, TwoJobsOnOneCardTakeTwiceAsLong) {
   EXPECT_NEAR(jobs.served_gpu_hours, 2 * 600 * 0.8 / 3600, 1e-9);
 }
 
+TEST(PlatformBatch, AWholeCardIsOneHoweverFarItIsOversubscribed) {
+  NodeGroupSpec group = Nodes("g", 1, 1, 10'000);
+  group.compute_ratio_percent = group.memory_ratio_percent = 150;
+  PlatformSpec spec = Platform(group, 2);
+  const Workload w = Jobs({{0, 3600, 1}});
+  spec.jobs = {Trace(w)};
+  const PlatformResult r = RunOk(spec);
+  EXPECT_DOUBLE_EQ(Of(r, "jobs").slowdown.max, 1);
+  EXPECT_NEAR(Of(r, "jobs").allocated_gpu_hours, 1, 1e-9);
+  EXPECT_DOUBLE_EQ(r.card_overload_memory_minutes, 0);
+}
+
 TEST(PlatformBatch, TrainingGangsAndWorkflows) {
   PlatformSpec spec = Platform(Nodes("g", 2, 4), 100);
   TrainingSpec t = Training("t", Part(1000), 1, 2 * kHourUs);

@@ -78,6 +78,8 @@ const std::vector<Metric>& Metrics() {
        [](const ArmOutcome& a) { return static_cast<double>(a.result->cards); }},
       {"cards_needed", "that give the baseline's service (equal_service)",
        [](const ArmOutcome& a) { return a.cards_needed; }},
+      {"utilization_needed", "with cards_needed, %",
+       [](const ArmOutcome& a) { return a.utilization_needed; }},
       {"waiting", "units without a place, mean",
        [](const ArmOutcome& a) { return a.result->mean_waiting; }},
   };

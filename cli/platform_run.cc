@@ -131,9 +131,14 @@ void RunPlatformScenario(Context* context, const std::string& path, const std::s
   c.arms = std::move(*arms);
   std::vector<ArmOutcome> outcomes;
   for (const report::PlatformArm& arm : c.arms) {
-    const bool found = arm.searched && arm.scale.found;
-    outcomes.push_back(
-        {arm.name, &arm.result, found ? static_cast<double>(arm.scale.cards) : sim::kNotMeasured});
+    ArmOutcome outcome;
+    outcome.name = arm.name;
+    outcome.result = &arm.result;
+    if (arm.searched && arm.scale.found) {
+      outcome.cards_needed = static_cast<double>(arm.scale.cards);
+      outcome.utilization_needed = arm.scale.result.utilization_pct;
+    }
+    outcomes.push_back(outcome);
   }
   for (const ClaimEntry& claim : file->head.claims) {
     const ClaimVerdict verdict = Judge(claim, outcomes);

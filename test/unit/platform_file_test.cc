@@ -115,7 +115,7 @@ TEST(PlatformFile, TheShareOfInferenceKeepsTheSum) {
 }
 
 ArmOutcome Outcome(const std::string& name, const sim::PlatformResult& result) {
-  return {name, &result, 12};
+  return {name, &result, 12, 50};
 }
 
 TEST(PlatformClaims, Expressions) {

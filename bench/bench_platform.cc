@@ -40,7 +40,7 @@ Spec Work(const std::string& name, const std::string& tenant, RequestSpec reques
   return spec;
 }
 
-PlatformSpec Month(int nodes) {
+PlatformSpec Month(int nodes, int hours) {
   const double scale = nodes / 1000.0;
   PlatformSpec spec;
   spec.name = "month";
@@ -98,7 +98,7 @@ PlatformSpec Month(int nodes) {
     auto t = Work<TrainingSpec>("train" + std::to_string(cards), "research",
                                 Cards(cards, 1000, 0, ServiceClass::kGuaranteed), cards % 3);
     t.jobs_per_hour = per_hour * scale;
-    t.duration = {DurationSpec::Kind::kLogNormal, 10 * kHourUs, 1.5, kMinuteUs, 5 * kDayUs};
+    t.duration = {DurationSpec::Kind::kLogNormal, hours * kHourUs, 1.5, kMinuteUs, 5 * kDayUs};
     t.checkpoint_us = kHourUs;
     t.gang_sizes = {{1, 0.9}, {2, 0.07}, {4, 0.03}};
     spec.training.push_back(std::move(t));
@@ -113,7 +113,8 @@ PlatformSpec Month(int nodes) {
 void Run(benchmark::State& state) {
   Registry registry;
   RegisterBuiltinPolicies(registry);
-  const PlatformSpec spec = Month(static_cast<int>(state.range(0)));
+  const PlatformSpec spec =
+      Month(static_cast<int>(state.range(0)), static_cast<int>(state.range(1)));
   PlatformResult result;
   for (auto _ : state) {
     auto run = RunPlatform(spec, registry);
@@ -133,7 +134,17 @@ void Run(benchmark::State& state) {
   state.counters["passes"] = static_cast<double>(result.passes);
 }
 
-BENCHMARK(Run)->Name("Month")->Arg(100)->Arg(1000)->Unit(benchmark::kSecond)->Iterations(1);
+BENCHMARK(Run)
+    ->Name("Month")
+    ->Args({100, 16})
+    ->Args({1000, 10})
+    ->Args({1000, 16})
+    ->Args({1000, 24})
+    ->Args({1000, 26})
+    ->Args({100, 20})
+    ->Args({100, 22})
+    ->Unit(benchmark::kSecond)
+    ->Iterations(1);
 
 }  // namespace
 }  // namespace basalt::sim

@@ -69,8 +69,7 @@ void SetAtPath(const config::Document& document, YAML::Node path, const YAML::No
   const std::string text = path.Scalar();
   const std::vector<std::string> parts = Parts(text);
   const auto wrong = [&](const std::string& unknown) {
-    errors->Add(document.file, path,
-                fmt::format("{}path {}: unknown {}", who, text, unknown));
+    errors->Add(document.file, path, fmt::format("{}path {}: unknown {}", who, text, unknown));
   };
   static const std::vector<std::string> kFixed = {"arms",   "sweep",         "baseline",
                                                   "claims", "equal_service", "assumptions"};
@@ -118,8 +117,7 @@ std::string TextAtPath(const config::Document& document, const YAML::Node& path,
     std::string unknown;
     const std::vector<YAML::Node> found = Step(at, part, &unknown);
     if (found.empty()) {
-      errors->Add(document.file, path,
-                  fmt::format("path {}: unknown {}", path.Scalar(), unknown));
+      errors->Add(document.file, path, fmt::format("path {}: unknown {}", path.Scalar(), unknown));
       return {};
     }
     at.reset(found.front());

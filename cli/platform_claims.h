@@ -23,6 +23,7 @@ struct ArmOutcome {
   std::string name;
   const sim::PlatformResult* result = nullptr;
   double cards_needed = sim::kNotMeasured;  // for the baseline's service
+  double utilization_needed = sim::kNotMeasured;  // with these cards
 };
 
 struct ClaimVerdict {

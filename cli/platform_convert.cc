@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <cmath>
 #include <map>
 
 #include "devices/catalog.h"
@@ -24,7 +23,9 @@ class Converter {
     Clusters();
     Names();
     Workloads();
-    Load();
+    if (!ApplyLoad(entry_.load, &spec_)) {
+      Wrong(root_["load"], "load.inference needs services and training");
+    }
     Rules(registry);
     return std::move(spec_);
   }
@@ -51,8 +52,8 @@ class Converter {
     if (entry_.demand_step_us != 15 * sim::kMinuteUs && entry_.demand_step_us != sim::kHourUs) {
       Wrong(root_["demand_step"], "demand_step is 15m or 1h");
     }
-    if (entry_.series_step_us <= 0 || entry_.horizon_us / std::max<std::int64_t>(
-                                          1, entry_.series_step_us) > 20'000) {
+    if (entry_.series_step_us <= 0 ||
+        entry_.horizon_us / std::max<std::int64_t>(1, entry_.series_step_us) > 20'000) {
       Wrong(root_["series_step"], "series_step gives more than 20,000 points, or none");
     }
   }
@@ -97,8 +98,8 @@ class Converter {
     const devices::CardModel* model = devices::FindModel(catalog, group->model);
     if (model == nullptr) {
       if (group->card_memory_mib == 0) {
-        Wrong(at["model"], fmt::format("\"{}\" is not in the device catalog: name card_memory",
-                                       group->model));
+        Wrong(at["model"],
+              fmt::format("\"{}\" is not in the device catalog: name card_memory", group->model));
       }
       if (group->mode == CardMode::kMig) {
         Wrong(at["mode"], fmt::format("the catalog has no partitions of \"{}\"", group->model));
@@ -125,9 +126,9 @@ class Converter {
       if (std::find(known.begin(), known.end(), r.name) != known.end()) continue;
       static constexpr std::array<const char*, 4> kWords{"cluster", "tenant", "sku", "queue"};
       const char* word = kWords[static_cast<std::size_t>(r.kind)];
-      Wrong(r.at, known.empty() ? fmt::format("there are no {}s in the file, so no \"{}\"", word,
-                                              r.name)
-                                : fmt::format("unknown {} {}", word, SuggestText(r.name, known)));
+      Wrong(r.at, known.empty()
+                      ? fmt::format("there are no {}s in the file, so no \"{}\"", word, r.name)
+                      : fmt::format("unknown {} {}", word, SuggestText(r.name, known)));
     }
   }
 
@@ -213,8 +214,8 @@ class Converter {
             std::find(tenant.skus.begin(), tenant.skus.end(), sku) != tenant.skus.end()) {
           continue;
         }
-        Wrong(at["offers"][i], fmt::format("tenant \"{}\" may not use sku \"{}\"", tenant.name,
-                                           sku));
+        Wrong(at["offers"][i],
+              fmt::format("tenant \"{}\" may not use sku \"{}\"", tenant.name, sku));
       }
     }
     if (!workloads_.insert({from.name, true}).second) {
@@ -231,8 +232,7 @@ class Converter {
     std::vector<sim::DemandCurve> curves;
     const YAML::Node demand_at = at["demand"];
     if (demand_at.IsDefined()) curves = Curves(from, demand_at);
-    const std::int64_t day_steps =
-        sim::kDayUs / std::max<std::int64_t>(entry_.demand_step_us, 1);
+    const std::int64_t day_steps = sim::kDayUs / std::max<std::int64_t>(entry_.demand_step_us, 1);
     const std::int64_t days = (entry_.horizon_us + sim::kDayUs - 1) / sim::kDayUs;
     for (std::int64_t i = 0; i < from.count; ++i) {
       sim::ServiceSpec service = base;
@@ -265,8 +265,8 @@ class Converter {
         if (demand.weekend_milli < 0) break;
         curve->week[day] = static_cast<std::int32_t>(demand.weekend_milli);
       }
-      const auto shift = static_cast<std::int32_t>(demand.shift_us % sim::kDayUs * 1000 /
-                                                   sim::kDayUs);
+      const auto shift =
+          static_cast<std::int32_t>(demand.shift_us % sim::kDayUs * 1000 / sim::kDayUs);
       options.shapes.push_back(sim::Shift(*curve, shift));
     }
     const auto phasing = sim::ParsePhasing(demand.phasing);
@@ -297,68 +297,6 @@ class Converter {
       if (entry_.training[i].steps_min > entry_.training[i].steps_max) {
         Wrong(root_["training"][i]["steps_min"], "steps_min is above steps_max");
       }
-    }
-  }
-
-  // Compute that a pod uses on all its cards, in cards of the reference.
-  double CardsOf(const sim::WorkloadSpec& work) const {
-    if (work.offers.empty()) return 0;
-    RequestSpec request = work.offers[0].request;
-    for (const sim::SkuSpec& sku : spec_.skus) {
-      if (sku.name == work.offers[0].sku) request = sku.request;
-    }
-    const std::int32_t use = work.use_milli > 0 ? work.use_milli : request.gpu_milli;
-    return use * request.gpus / 1000.0;
-  }
-  double CardsWanted(const sim::ServiceSpec& service) const {
-    double mean = 1000;
-    if (!service.demand_milli.empty()) {
-      double sum = 0;
-      for (const std::int32_t level : service.demand_milli) sum += level;
-      mean = sum / static_cast<double>(service.demand_milli.size());
-    }
-    return mean / 1000 * service.replicas_max * CardsOf(service);
-  }
-  double CardsWanted(const sim::TrainingSpec& training) const {
-    double weights = 0, pods = 0;
-    for (const auto& [size, weight] : training.gang_sizes) {
-      weights += weight;
-      pods += weight * size;
-    }
-    const double steps = (training.steps_min + training.steps_max) / 2.0;
-    return training.jobs_per_hour * steps * pods / std::max(weights, 1e-9) *
-           static_cast<double>(training.duration.mean_us) / static_cast<double>(sim::kHourUs) *
-           CardsOf(training);
-  }
-
-  void Load() {
-    const LoadEntry& load = entry_.load;
-    double services = load.services, training = load.training;
-    if (load.inference_milli >= 0) {
-      double of_services = 0, of_training = 0;
-      for (const sim::ServiceSpec& s : spec_.services) of_services += CardsWanted(s) * services;
-      for (const sim::TrainingSpec& t : spec_.training) of_training += CardsWanted(t) * training;
-      const double all = of_services + of_training, part = static_cast<double>(load.inference_milli) / 1000;
-      if (of_services <= 0 || of_training <= 0) {
-        Wrong(root_["load"], "load.inference needs services and training");
-        return;
-      }
-      services *= part * all / of_services;
-      training *= (1 - part) * all / of_training;
-    }
-    const auto times = [](std::int32_t count, double factor) {
-      return static_cast<std::int32_t>(std::lround(count * factor));
-    };
-    for (sim::ServiceSpec& s : spec_.services) {
-      if (services <= 0) s.to_us = s.from_us;  // exists, so that reports have its row
-      s.replicas_max = std::max(1, times(s.replicas_max, services));
-      s.replicas_min = std::min(times(s.replicas_min, services), s.replicas_max);
-    }
-    for (sim::TrainingSpec& t : spec_.training) t.jobs_per_hour *= training;
-    for (sim::SandboxSpec& s : spec_.sandboxes) s.users = times(s.users, load.sandboxes);
-    for (sim::VmSpec& v : spec_.vms) {
-      v.vms_per_hour *= load.vms;
-      v.at_start = times(v.at_start, load.vms);
     }
   }
 

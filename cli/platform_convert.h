@@ -12,4 +12,8 @@ namespace basalt::cli {
 sim::PlatformSpec ToSpec(const config::Document& document, const PlatformEntry& entry,
                          const Registry& registry, config::Errors* errors);
 
+// Multiplies the demand (platform_load.cc). False: a share of inference is asked for and there are
+// no services or no training to make it of.
+bool ApplyLoad(const LoadEntry& load, sim::PlatformSpec* spec);
+
 }  // namespace basalt::cli

@@ -29,8 +29,7 @@ void CheckNames(const config::Document& document, const YAML::Node& at, const Li
   }
 }
 
-void CheckArms(const config::Document& document, const PlatformHead& head,
-               config::Errors* errors) {
+void CheckArms(const config::Document& document, const PlatformHead& head, config::Errors* errors) {
   CheckNames(document, document.root["arms"], head.arms, "arm", errors);
   std::vector<std::string> names;
   for (const ArmEntry& arm : head.arms) names.push_back(arm.name);
@@ -104,14 +103,6 @@ void AddErrors(const ArmEntry& arm, const config::Errors& from, std::set<std::st
 
 }  // namespace
 
-bool IsPlatformScenario(const YAML::Node& root) {
-  if (!root.IsMap() || root["nodes"].IsDefined() || root["pods"].IsDefined()) return false;
-  for (const char* key : {"clusters", "tenants", "services", "sandboxes", "training", "vms"}) {
-    if (root[key].IsDefined()) return true;
-  }
-  return false;
-}
-
 Result<PlatformFile> ParsePlatformFile(const std::string& path, const std::string& text,
                                        const Registry& registry) {
   auto document = config::ParseYaml(path, text);
@@ -137,8 +128,7 @@ Result<PlatformFile> ParsePlatformFile(const std::string& path, const std::strin
 
   const std::vector<ArmEntry> arms = AllArms(entry);
   if (arms.size() > kMaxArms) {
-    errors.Add(path, document->root,
-               fmt::format("{} arms; at most {}", arms.size(), kMaxArms));
+    errors.Add(path, document->root, fmt::format("{} arms; at most {}", arms.size(), kMaxArms));
   }
   std::vector<std::string> names;
   for (const ArmEntry& arm : arms) names.push_back(arm.name);

@@ -1,6 +1,7 @@
 // Platform scenarios: a YAML file that says what a shared GPU platform is made of (clusters and
 // prices, tenants, SKUs, workloads, the rules of the runtime), what is compared (arms), which
-// figures of a document are checked (claims) and what was assumed. docs/scenarios.md lists the keys.
+// figures of a document are checked (claims) and what was assumed. docs/scenarios.md lists the
+// keys.
 //
 // An arm is the file with some keys set anew before it is read, so whatever is wrong with an arm
 // has a place in the file. Who reads the same file with the same arm gets the same spec.
@@ -42,7 +43,7 @@ struct ArmEntry : Entry {
   std::string name;
   std::string about;
   std::vector<std::pair<std::string, std::string>> set;  // path, value as text; for the report
-  int from = -1;  // entry of `arms` whose `set` it takes
+  int from = -1;                                         // entry of `arms` whose `set` it takes
   // Sweep: these paths get the value of this entry of the sweep's `values`.
   int sweep_value = -1;
   bool other_demand() const { return sweep_value >= 0; }
@@ -76,8 +77,6 @@ struct PlatformFile {
   std::size_t baseline = 0;
 };
 
-// Whether the text is of a platform scenario; other scenarios have `nodes` and `pods`.
-bool IsPlatformScenario(const YAML::Node& root);
 // Errors: all faults as file:line:column; faults of an arm name it.
 Result<PlatformFile> ReadPlatformFile(const std::string& path, const Registry& registry);
 Result<PlatformFile> ParsePlatformFile(const std::string& path, const std::string& text,

@@ -1,4 +1,6 @@
 // `basalt sim --scenario` on a platform scenario: runs its arms and shows them side by side.
+#include "cli/platform_run.h"
+
 #include <fmt/format.h>
 
 #include <atomic>
@@ -7,7 +9,6 @@
 #include "cli/common.h"
 #include "cli/platform_claims.h"
 #include "cli/platform_file.h"
-#include "cli/platform_run.h"
 #include "cli/version.h"
 #include "report/html.h"
 #include "report/platform.h"
@@ -61,8 +62,7 @@ Result<std::vector<report::PlatformArm>> RunArms(const PlatformFile& file,
   });
   for (std::size_t i = 0; i < arms.size(); ++i) {
     if (!status[i]) {
-      return Fail(fmt::format("arm \"{}\"", file.arms[i].entry.name),
-                  status[i].error().ToString());
+      return Fail(fmt::format("arm \"{}\"", file.arms[i].entry.name), status[i].error().ToString());
     }
     arms[i].name = file.arms[i].entry.name;
     arms[i].about = file.arms[i].entry.about;
@@ -106,6 +106,14 @@ void PrintComparison(const report::PlatformComparison& c, Format format) {
 
 }  // namespace
 
+bool IsPlatformScenario(const YAML::Node& root) {
+  if (!root.IsMap() || root["nodes"].IsDefined() || root["pods"].IsDefined()) return false;
+  for (const char* key : {"clusters", "tenants", "services", "sandboxes", "training", "vms"}) {
+    if (root[key].IsDefined()) return true;
+  }
+  return false;
+}
+
 void RunPlatformScenario(Context* context, const std::string& path, const std::string& report_path,
                          Format format) {
   const auto file = ReadPlatformFile(path, context->registry);
@@ -123,9 +131,14 @@ void RunPlatformScenario(Context* context, const std::string& path, const std::s
   c.arms = std::move(*arms);
   std::vector<ArmOutcome> outcomes;
   for (const report::PlatformArm& arm : c.arms) {
-    const bool found = arm.searched && arm.scale.found;
-    outcomes.push_back({arm.name, &arm.result,
-                        found ? static_cast<double>(arm.scale.cards) : sim::kNotMeasured});
+    ArmOutcome outcome;
+    outcome.name = arm.name;
+    outcome.result = &arm.result;
+    if (arm.searched && arm.scale.found) {
+      outcome.cards_needed = static_cast<double>(arm.scale.cards);
+      outcome.utilization_needed = arm.scale.result.utilization_pct;
+    }
+    outcomes.push_back(outcome);
   }
   for (const ClaimEntry& claim : file->head.claims) {
     const ClaimVerdict verdict = Judge(claim, outcomes);
@@ -137,8 +150,8 @@ void RunPlatformScenario(Context* context, const std::string& path, const std::s
   }
   PrintComparison(c, format);
   if (report_path.empty()) return;
-  const std::string data = report::PlatformReportJson(c).dump(
-      -1, ' ', false, nlohmann::json::error_handler_t::replace);
+  const std::string data =
+      report::PlatformReportJson(c).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
   const std::string page = report_path.ends_with(".json") ? data : report::RenderHtml(data);
   if (Status ok = WriteFile(report_path, page); !ok) return context->BadInput(ok.error());
   std::fprintf(stderr, "report: %s\n", report_path.c_str());

@@ -6,7 +6,7 @@ namespace {
 
 // Reads into a part of the entry.
 template <class T, class Part>
-auto Into(Part T::*part, const Keys<Part>& table) {
+auto Into(Part T::* part, const Keys<Part>& table) {
   return [part, &table](const auto& file, const auto& node, const auto&, T* out,
                         config::Errors* errors) { table.Parse(file, node, &(out->*part), errors); };
 }
@@ -54,7 +54,8 @@ const Keys<SweepEntry>& SweepTable() {
                 &SweepEntry::key)
           .TextList({.name = "values", .help = "an arm for each", .required = true},
                     &SweepEntry::values)
-          .TextList({.name = "arms", .help = "that are taken at each value",
+          .TextList({.name = "arms",
+                     .help = "that are taken at each value",
                      .default_value = "the baseline"},
                     &SweepEntry::arms);
   return table;
@@ -66,10 +67,10 @@ const Keys<ClaimEntry>& ClaimTable() {
           .Text({.name = "text", .help = "what the document says", .required = true},
                 &ClaimEntry::text)
           .Text({.name = "source", .help = "where it says so"}, &ClaimEntry::source)
-          .Text({.name = "metric", .help = "expression over the arms, see below",
-                 .required = true},
+          .Text({.name = "metric", .help = "expression over the arms, see below", .required = true},
                 &ClaimEntry::metric)
-          .Text({.name = "holds", .help = "the metric's range: `>= 80`, `< 5` or `60..70`",
+          .Text({.name = "holds",
+                 .help = "the metric's range: `>= 80`, `< 5` or `60..70`",
                  .required = true},
                 &ClaimEntry::holds)
           .Text({.name = "unit", .help = "of the metric, for the report"}, &ClaimEntry::unit);
@@ -98,20 +99,18 @@ const Keys<PlatformEntry>& PlatformTable() {
           .Text({.name = "scenario", .help = "its title", .required = true}, &P::title)
           .Text({.name = "about", .help = "a sentence for the report"}, &P::about)
           .Text({.name = "document", .help = "whose figures are checked"}, &P::document)
-          .Text({.name = "currency", .help = "of all prices", .default_value = "CNY"},
-                &P::currency)
+          .Text({.name = "currency", .help = "of all prices", .default_value = "CNY"}, &P::currency)
           .Duration({.name = "horizon", .help = "the run ends here", .default_value = "7d"},
                     &P::horizon_us)
-          .Duration({.name = "warmup", .help = "nothing is measured before",
-                     .default_value = "0"},
+          .Duration({.name = "warmup", .help = "nothing is measured before", .default_value = "0"},
                     &P::warmup_us)
           .Count({.name = "seed", .help = "of all that is drawn", .default_value = "1", .low = 0},
                  &P::seed)
           .Duration({.name = "demand_step", .help = "15m or 1h", .default_value = "15m"},
                     &P::demand_step_us)
-          .Duration({.name = "series_step", .help = "of the curves in the report",
-                     .default_value = "1h"},
-                    &P::series_step_us)
+          .Duration(
+              {.name = "series_step", .help = "of the curves in the report", .default_value = "1h"},
+              &P::series_step_us)
           .Maps({.name = "clusters", .help = "what there is", .required = true}, &P::clusters,
                 ClusterTable())
           .Maps({.name = "queues", .help = "the same tree in each cluster; without: no queues"},
@@ -137,12 +136,11 @@ const Keys<PlatformEntry>& PlatformTable() {
                 MaintenanceTable())
           .Maps({.name = "arms", .help = "what is compared", .default_value = "one, the file"},
                 &P::arms, ArmTable())
-          .Custom({.name = "sweep", .help = "more arms, from the values of one key",
-                   .type = "map"},
-                  [](const auto& file, const auto& node, const auto&, P* out,
-                     config::Errors* errors) {
-                    SweepTable().Parse(file, node, &out->sweep.emplace(), errors);
-                  })
+          .Custom(
+              {.name = "sweep", .help = "more arms, from the values of one key", .type = "map"},
+              [](const auto& file, const auto& node, const auto&, P* out, config::Errors* errors) {
+                SweepTable().Parse(file, node, &out->sweep.emplace(), errors);
+              })
           .Text({.name = "baseline",
                  .help = "the arm that others are compared with",
                  .default_value = "the first"},
@@ -152,8 +150,8 @@ const Keys<PlatformEntry>& PlatformTable() {
                  .default_value = "false"},
                 &P::equal_service)
           .Maps({.name = "claims", .help = "figures of the document"}, &P::claims, ClaimTable())
-          .Maps({.name = "assumptions", .help = "what the document does not say"},
-                &P::assumptions, AssumptionTable());
+          .Maps({.name = "assumptions", .help = "what the document does not say"}, &P::assumptions,
+                AssumptionTable());
   return table;
 }
 

@@ -37,11 +37,10 @@ void ReadAmounts(const std::string& file, const YAML::Node& map, const config::O
   }
 }
 
-auto Amounts(AmountMap QueueSpec::*field) {
-  return [field](const auto& file, const auto& node, const auto& option, QueueSpec* out,
-                 config::Errors* errors) {
-    ReadAmounts(file, node, option, &(out->*field), errors);
-  };
+auto Amounts(AmountMap QueueSpec::* field) {
+  return
+      [field](const auto& file, const auto& node, const auto& option, QueueSpec* out,
+              config::Errors* errors) { ReadAmounts(file, node, option, &(out->*field), errors); };
 }
 
 }  // namespace
@@ -93,13 +92,17 @@ const Keys<GroupEntry>& GroupTable() {
                  &GroupEntry::count)
           .Count({.name = "cards", .help = "of one node", .low = 0, .high = 64, .required = true},
                  &GroupEntry::cards)
-          .Text({.name = "model", .help = "of the cards, as in the device catalog",
-                 .required = true},
-                &GroupEntry::model)
+          .Text(
+              {.name = "model", .help = "of the cards, as in the device catalog", .required = true},
+              &GroupEntry::model)
           .Size({.name = "card_memory", .help = "of each card", .default_value = "the catalog's"},
                 &GroupEntry::card_memory_mib)
-          .Thousandths({.name = "cpu", .help = "of one node", .unit = "cores", .low = 0,
-                        .high = 1e6, .required = true},
+          .Thousandths({.name = "cpu",
+                        .help = "of one node",
+                        .unit = "cores",
+                        .low = 0,
+                        .high = 1e6,
+                        .required = true},
                        &GroupEntry::cpu_milli)
           .Size({.name = "memory", .help = "host memory of one node", .required = true},
                 &GroupEntry::memory_mib)
@@ -123,8 +126,7 @@ const Keys<GroupEntry>& GroupTable() {
                            "priorities)",
                    .default_value = "slices"},
                   &GroupEntry::sharing,
-                  {{"slices", sim::Sharing::kSlices},
-                   {"time-slicing", sim::Sharing::kTimeSlicing}})
+                  {{"slices", sim::Sharing::kSlices}, {"time-slicing", sim::Sharing::kTimeSlicing}})
           .Count({.name = "slots",
                   .help = "slices of one card; 0: as many as fit",
                   .default_value = "0",
@@ -166,8 +168,7 @@ const Keys<GroupEntry>& GroupTable() {
                      .help = "mean time between failures of a node; 0: none",
                      .default_value = "0"},
                     &GroupEntry::mtbf_us)
-          .Drawn({.name = "repair", .help = "how long a failed node is away"},
-                 &GroupEntry::repair)
+          .Drawn({.name = "repair", .help = "how long a failed node is away"}, &GroupEntry::repair)
           .TextList({.name = "taints", .help = "that pods must tolerate"}, &GroupEntry::taints);
   return table;
 }
@@ -199,7 +200,9 @@ const Keys<QueueSpec>& QueueTable() {
                    .type = "amounts",
                    .default_value = "guarantee"},
                   Amounts(&QueueSpec::deserved))
-          .Custom({.name = "capacity", .help = "never more than this", .type = "amounts",
+          .Custom({.name = "capacity",
+                   .help = "never more than this",
+                   .type = "amounts",
                    .default_value = "no limit"},
                   Amounts(&QueueSpec::capacity))
           .Flag({.name = "reclaimable",
@@ -218,8 +221,7 @@ const Keys<QueueSpec>& QueueTable() {
 const Keys<ClusterEntry>& ClusterTable() {
   static const auto table =
       Keys<ClusterEntry>()
-          .Text({.name = "name", .help = "once in the file", .required = true},
-                &ClusterEntry::name)
+          .Text({.name = "name", .help = "once in the file", .required = true}, &ClusterEntry::name)
           .Text({.name = "region", .help = "where it is"}, &ClusterEntry::region)
           .Choice({.name = "kind", .help = "whose", .default_value = "private"},
                   &ClusterEntry::is_private, {{"private", true}, {"public", false}})
@@ -239,8 +241,8 @@ const Keys<TenantEntry>& TenantTable() {
       Keys<TenantEntry>()
           .Text({.name = "name", .help = "once in the file", .required = true}, &TenantEntry::name)
           .Text({.name = "department", .help = "to which it belongs"}, &TenantEntry::department)
-          .Name({.name = "queue", .help = "of its pods; without: outside all quotas"},
-                Kind::kQueue, &TenantEntry::queue)
+          .Name({.name = "queue", .help = "of its pods; without: outside all quotas"}, Kind::kQueue,
+                &TenantEntry::queue)
           .Names({.name = "skus", .help = "that it may use", .default_value = "all"}, Kind::kSku,
                  &TenantEntry::skus);
   return table;

@@ -75,13 +75,13 @@ struct LadderNumbers {
       out->ladder.trigger_milli = static_cast<std::int32_t>(*milli);
     };
   }
-  static auto Time(std::int64_t sim::LadderSpec::*field) {
+  static auto Time(std::int64_t sim::LadderSpec::* field) {
     return [field](const auto& file, const auto& node, const auto& option, RuntimeEntry* out,
                    config::Errors* errors) {
       const auto us = node.IsScalar() ? ParseDurationUs(node.Scalar()) : std::nullopt;
       if (!us) {
-        errors->Add(file, node, fmt::format("{} must be a length of time such as 10m",
-                                            option.name));
+        errors->Add(file, node,
+                    fmt::format("{} must be a length of time such as 10m", option.name));
         return;
       }
       out->ladder.*field = *us;
@@ -182,8 +182,7 @@ const Keys<RuntimeEntry>& RuntimeTable() {
                     &R::commit_us_per_gib)
           .Duration({.name = "restart", .help = "on top of `start`", .default_value = "30s"},
                     &R::restart_us)
-          .Duration({.name = "restart_per_gib", .help = "and by image size",
-                     .default_value = "2s"},
+          .Duration({.name = "restart_per_gib", .help = "and by image size", .default_value = "2s"},
                     &R::restart_us_per_gib)
           .Duration({.name = "evict_grace",
                      .help = "from being told to leave to being gone",
@@ -206,9 +205,9 @@ const Keys<ReclaimEntry>& ReclaimTable() {
                   .low = 0,
                   .high = 100},
                  &R::idle_below_milli)
-          .Duration({.name = "measure_step", .help = "how often it is looked at",
-                     .default_value = "15m"},
-                    &R::measure_step_us)
+          .Duration(
+              {.name = "measure_step", .help = "how often it is looked at", .default_value = "15m"},
+              &R::measure_step_us)
           .Duration({.name = "lease",
                      .help = "at most this long without renewal; a present user renews; 0: off",
                      .default_value = "0"},
@@ -231,17 +230,27 @@ const Keys<PoolEntry>& PoolTable() {
                   ReadGroups)
           .Duration({.name = "decide_every", .help = "how often", .default_value = "10m"},
                     &P::decide_every_us)
-          .Duration({.name = "drain", .help = "from empty to ready in the other mode",
+          .Duration({.name = "drain",
+                     .help = "from empty to ready in the other mode",
                      .default_value = "15m"},
                     &P::drain_us)
-          .Share({.name = "max_moving", .help = "of the cards, at once", .default_value = "20%",
-                  .low = 0, .high = 100},
+          .Share({.name = "max_moving",
+                  .help = "of the cards, at once",
+                  .default_value = "20%",
+                  .low = 0,
+                  .high = 100},
                  &P::max_moving_milli)
-          .Share({.name = "min_shared", .help = "never fewer", .default_value = "0%", .low = 0,
+          .Share({.name = "min_shared",
+                  .help = "never fewer",
+                  .default_value = "0%",
+                  .low = 0,
                   .high = 100},
                  &P::min_shared_milli)
-          .Share({.name = "min_passthrough", .help = "never fewer", .default_value = "0%",
-                  .low = 0, .high = 100},
+          .Share({.name = "min_passthrough",
+                  .help = "never fewer",
+                  .default_value = "0%",
+                  .low = 0,
+                  .high = 100},
                  &P::min_passthrough_milli)
           .Flag({.name = "evict",
                  .help = "preemptible pods leave a card that moves; else it empties by itself",
@@ -254,19 +263,20 @@ const Keys<MaintenanceEntry>& MaintenanceTable() {
   using M = MaintenanceEntry;
   static const auto table =
       Keys<M>()
-          .Name({.name = "cluster", .help = "where", .required = true}, Kind::kCluster,
-                &M::cluster)
+          .Name({.name = "cluster", .help = "where", .required = true}, Kind::kCluster, &M::cluster)
           .Text({.name = "group", .help = "of its nodes", .required = true}, &M::group)
-          .Count({.name = "first", .help = "node of the group", .default_value = "0", .low = 0,
+          .Count({.name = "first",
+                  .help = "node of the group",
+                  .default_value = "0",
+                  .low = 0,
                   .high = 100000},
                  &M::first)
-          .Count({.name = "count", .help = "nodes", .default_value = "1", .low = 1,
-                  .high = 100000},
+          .Count({.name = "count", .help = "nodes", .default_value = "1", .low = 1, .high = 100000},
                  &M::count)
           .Duration({.name = "at", .help = "when", .required = true}, &M::at_us)
-          .Duration({.name = "grace", .help = "what still runs then is evicted",
-                     .default_value = "0"},
-                    &M::grace_us)
+          .Duration(
+              {.name = "grace", .help = "what still runs then is evicted", .default_value = "0"},
+              &M::grace_us)
           .Duration({.name = "length", .help = "of the work", .default_value = "1h"},
                     &M::length_us);
   return table;
@@ -292,27 +302,32 @@ const Keys<SchedulingEntry>& SchedulingTable() {
                    {"none", Backfill::kNone},
                    {"easy", Backfill::kEasy},
                    {"conservative", Backfill::kConservative}})
-          .Count({.name = "depth", .help = "jobs looked at behind the first that waits",
-                  .default_value = "100", .low = 1, .high = 1e6},
+          .Count({.name = "depth",
+                  .help = "jobs looked at behind the first that waits",
+                  .default_value = "100",
+                  .low = 1,
+                  .high = 1e6},
                  &S::depth)
           .Duration({.name = "starvation",
                      .help = "waited longer than this: nobody passes it any more; 0: never",
                      .default_value = "0"},
                     &S::starvation_us)
-          .Flag({.name = "evict", .help = "jobs may take others' places",
-                 .default_value = "false"},
+          .Flag({.name = "evict", .help = "jobs may take others' places", .default_value = "false"},
                 &S::evict)
-          .Flag({.name = "preempt", .help = "with evict: lower priorities give way",
+          .Flag({.name = "preempt",
+                 .help = "with evict: lower priorities give way",
                  .default_value = "true"},
                 &S::preempt)
-          .Flag({.name = "preempt_across_queues", .help = "also in other queues",
+          .Flag({.name = "preempt_across_queues",
+                 .help = "also in other queues",
                  .default_value = "true"},
                 &S::across_queues)
           .Flag({.name = "reclaim",
                  .help = "with evict: queues over their share give way to those within theirs",
                  .default_value = "true"},
                 &S::reclaim)
-          .Flag({.name = "break_budgets", .help = "when nothing else helps",
+          .Flag({.name = "break_budgets",
+                 .help = "when nothing else helps",
                  .default_value = "false"},
                 &S::break_budgets)
           .Duration({.name = "cycle",
@@ -326,17 +341,22 @@ const Keys<LoadEntry>& LoadTable() {
   using L = LoadEntry;
   static const auto table =
       Keys<L>()
-          .Number({.name = "services", .help = "demand of all services times this (replicas)",
-                   .default_value = "1", .low = 0, .high = 1000},
-                  &L::services)
-          .Number({.name = "sandboxes", .help = "users", .default_value = "1", .low = 0,
+          .Number({.name = "services",
+                   .help = "demand of all services times this (replicas)",
+                   .default_value = "1",
+                   .low = 0,
                    .high = 1000},
-                  &L::sandboxes)
-          .Number({.name = "training", .help = "jobs per hour", .default_value = "1", .low = 0,
+                  &L::services)
+          .Number(
+              {.name = "sandboxes", .help = "users", .default_value = "1", .low = 0, .high = 1000},
+              &L::sandboxes)
+          .Number({.name = "training",
+                   .help = "jobs per hour",
+                   .default_value = "1",
+                   .low = 0,
                    .high = 1000},
                   &L::training)
-          .Number({.name = "vms", .help = "machines", .default_value = "1", .low = 0,
-                   .high = 1000},
+          .Number({.name = "vms", .help = "machines", .default_value = "1", .low = 0, .high = 1000},
                   &L::vms)
           .Share({.name = "inference",
                   .help = "share of services in the compute that services and training want "

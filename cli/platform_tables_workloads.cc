@@ -10,10 +10,9 @@ using Kind = Reference::Kind;
 template <class T>
 void AddWorkloadKeys(Keys<T>* keys) {
   keys->Text({.name = "name", .help = "once in the file", .required = true}, &T::name)
-      .Name({.name = "tenant", .help = "whose it is", .required = true}, Kind::kTenant,
-            &T::tenant)
-      .Name({.name = "queue", .help = "of its pods", .default_value = "the tenant's"},
-            Kind::kQueue, &T::queue)
+      .Name({.name = "tenant", .help = "whose it is", .required = true}, Kind::kTenant, &T::tenant)
+      .Name({.name = "queue", .help = "of its pods", .default_value = "the tenant's"}, Kind::kQueue,
+            &T::queue)
       .Maps({.name = "offers",
              .help = "ways to run a pod of it, in order of preference; more than one: "
                      "alternatives",
@@ -72,9 +71,7 @@ void AddWorkloadKeys(Keys<T>* keys) {
               .low = 0,
               .high = 1000},
              &T::memory_use_milli)
-      .Size({.name = "image",
-             .help = "what committing and restarting move",
-             .default_value = "0"},
+      .Size({.name = "image", .help = "what committing and restarting move", .default_value = "0"},
             &T::image_mib);
 }
 
@@ -99,8 +96,8 @@ void ReadHours(const std::string& file, const YAML::Node& node, const config::Op
 void ReadSizes(const std::string& file, const YAML::Node& node, const config::OptionInfo& option,
                TrainingEntry* out, config::Errors* errors) {
   if (!node.IsMap() || node.size() == 0) {
-    errors->Add(file, node, fmt::format("{} must be a map such as {{1: 80%, 4: 20%}}",
-                                        option.name));
+    errors->Add(file, node,
+                fmt::format("{} must be a map such as {{1: 80%, 4: 20%}}", option.name));
     return;
   }
   out->gang_sizes.clear();
@@ -110,8 +107,8 @@ void ReadSizes(const std::string& file, const YAML::Node& node, const config::Op
     size.low = 1;
     size.high = 1024;
     if (!config::ReadInteger(file, entry.first, size, &pods, errors)) continue;
-    const auto share = entry.second.IsScalar() ? ParseShareMilli(entry.second.Scalar())
-                                               : std::nullopt;
+    const auto share =
+        entry.second.IsScalar() ? ParseShareMilli(entry.second.Scalar()) : std::nullopt;
     if (!share || *share == 0) {
       errors->Add(file, entry.second, "must be a percentage above 0");
       continue;
@@ -143,14 +140,13 @@ const Keys<OfferEntry>& OfferTable() {
 }
 
 const Keys<PlaceEntry>& PlaceTable() {
-  static const auto table =
-      Keys<PlaceEntry>()
-          .Name({.name = "cluster", .help = "where", .required = true}, Kind::kCluster,
-                &PlaceEntry::cluster)
-          .Duration({.name = "after",
-                     .help = "considered once the pod has waited this long",
-                     .default_value = "0"},
-                    &PlaceEntry::after_us);
+  static const auto table = Keys<PlaceEntry>()
+                                .Name({.name = "cluster", .help = "where", .required = true},
+                                      Kind::kCluster, &PlaceEntry::cluster)
+                                .Duration({.name = "after",
+                                           .help = "considered once the pod has waited this long",
+                                           .default_value = "0"},
+                                          &PlaceEntry::after_us);
   return table;
 }
 
@@ -201,7 +197,10 @@ const Keys<ServiceEntry>& ServiceTable() {
                 .low = 1,
                 .high = 1000},
                &ServiceEntry::count)
-        .Count({.name = "replicas_min", .help = "of each", .default_value = "1", .low = 0,
+        .Count({.name = "replicas_min",
+                .help = "of each",
+                .default_value = "1",
+                .low = 0,
                 .high = 100000},
                &ServiceEntry::replicas_min)
         .Count({.name = "replicas_max",
@@ -273,8 +272,7 @@ const Keys<SandboxEntry>& SandboxTable() {
                 .help = "a user keeps coming for this long and gives the environment back",
                 .default_value = "to the end"},
                &SandboxEntry::tenure)
-        .Drawn({.name = "gap", .help = "then another takes over after this",
-                .default_value = "0"},
+        .Drawn({.name = "gap", .help = "then another takes over after this", .default_value = "0"},
                &SandboxEntry::gap)
         .Flag({.name = "give_back_daily",
                .help = "the environment ends when its user leaves",
@@ -327,9 +325,9 @@ const Keys<TrainingEntry>& TrainingTable() {
                 .low = 1,
                 .high = 1000},
                &TrainingEntry::steps_min)
-        .Count({.name = "steps_max", .help = "at most", .default_value = "1", .low = 1,
-                .high = 1000},
-               &TrainingEntry::steps_max)
+        .Count(
+            {.name = "steps_max", .help = "at most", .default_value = "1", .low = 1, .high = 1000},
+            &TrainingEntry::steps_max)
         .Number({.name = "estimate_factor",
                  .help = "what users say of the run time / what it takes; 0: nothing",
                  .default_value = "1",
@@ -351,12 +349,15 @@ const Keys<VmEntry>& VmTable() {
                  .low = 0,
                  .high = 1e6},
                 &VmEntry::vms_per_hour)
-        .Count({.name = "at_start", .help = "there from the first moment", .default_value = "0",
-                .low = 0, .high = 100000},
+        .Count({.name = "at_start",
+                .help = "there from the first moment",
+                .default_value = "0",
+                .low = 0,
+                .high = 100000},
                &VmEntry::at_start)
-        .Drawn({.name = "hold", .help = "how long they are held",
-                .default_value = "exponential(7d)"},
-               &VmEntry::hold)
+        .Drawn(
+            {.name = "hold", .help = "how long they are held", .default_value = "exponential(7d)"},
+            &VmEntry::hold)
         .Drawn({.name = "burst", .help = "work in one go", .default_value = "exponential(30m)"},
                &VmEntry::burst)
         .Share({.name = "used",

@@ -7,7 +7,6 @@
 #include <map>
 
 #include "cli/common.h"
-#include "cli/platform_file.h"
 #include "cli/platform_run.h"
 #include "cli/version.h"
 #include "report/html.h"

@@ -64,12 +64,13 @@ class Collector {
 void AddClass(Collector* out, WorkClass work_class) {
   const std::string name = sim::WorkClassName(work_class);
   const bool service = work_class == WorkClass::kService;
-  out->Group(service ? "Services" : work_class == WorkClass::kSandbox ? "Sandboxes"
-                                : work_class == WorkClass::kTraining  ? "Training"
-                                : work_class == WorkClass::kVm        ? "Virtual machines"
-                                                                      : "Jobs of traces");
-  const auto add = [&](const char* key, const char* label, const char* unit, int digits,
-                       int better, auto of) {
+  out->Group(service                              ? "Services"
+             : work_class == WorkClass::kSandbox  ? "Sandboxes"
+             : work_class == WorkClass::kTraining ? "Training"
+             : work_class == WorkClass::kVm       ? "Virtual machines"
+                                                  : "Jobs of traces");
+  const auto add = [&](const char* key, const char* label, const char* unit, int digits, int better,
+                       auto of) {
     out->Add(fmt::format("{}_{}", name, key), label, unit, digits, better,
              [work_class, of](const PlatformArm& arm) {
                const WorkloadResult* row = ClassOf(arm, work_class);
@@ -77,8 +78,7 @@ void AddClass(Collector* out, WorkClass work_class) {
              });
   };
   add("done", "work completed", "% of wanted", 1, 1, [](const WorkloadResult& w) {
-    return w.wanted_gpu_hours > 0 ? 100 * w.completed_gpu_hours / w.wanted_gpu_hours
-                                  : kNotMeasured;
+    return w.wanted_gpu_hours > 0 ? 100 * w.completed_gpu_hours / w.wanted_gpu_hours : kNotMeasured;
   });
   add("wait_p50", "wait, median", "s", 0, -1,
       [](const WorkloadResult& w) { return w.wait_seconds.p50; });
@@ -97,9 +97,7 @@ void AddClass(Collector* out, WorkClass work_class) {
   });
 }
 
-std::string Cell(double value, const PlatformFigure& figure) {
-  return Fixed(value, figure.digits);
-}
+std::string Cell(double value, const PlatformFigure& figure) { return Fixed(value, figure.digits); }
 
 }  // namespace
 
@@ -119,6 +117,9 @@ std::vector<PlatformFigure> PlatformFigures(const PlatformComparison& comparison
           [](const PlatformArm& a) { return a.result.capacity_gpu_hours; });
   out.Add("cards_needed", "cards for equal service", "cards", 0, -1, [](const PlatformArm& a) {
     return a.searched && a.scale.found ? static_cast<double>(a.scale.cards) : kNotMeasured;
+  });
+  out.Add("utilization_needed", "utilization with these cards", "%", 1, 1, [](const PlatformArm& a) {
+    return a.searched && a.scale.found ? a.scale.result.utilization_pct : kNotMeasured;
   });
   out.Group("Cost");
   out.Add("cost_month", "cost per month", money, 0, -1, [](const PlatformArm& a) {
@@ -158,9 +159,8 @@ std::vector<PlatformFigure> PlatformFigures(const PlatformComparison& comparison
     return static_cast<double>(a.result.pools.moves_to_passthrough +
                                a.result.pools.moves_to_shared);
   };
-  out.Add("pool_moves", "cards moved between pools", "", 0, 0, [moved](const PlatformArm& a) {
-    return moved(a) > 0 ? moved(a) : kNotMeasured;
-  });
+  out.Add("pool_moves", "cards moved between pools", "", 0, 0,
+          [moved](const PlatformArm& a) { return moved(a) > 0 ? moved(a) : kNotMeasured; });
   return out.Take();
 }
 
@@ -210,9 +210,10 @@ Table PlatformArmRows(const PlatformComparison& comparison) {
 
 Table PlatformSweepTable(const PlatformComparison& comparison) {
   static const std::vector<std::string> kShown = {
-      "utilization",      "allocation",       "cards_needed",     "cost_served_hour",
-      "service_done",     "service_slow_share", "training_wait_p50", "training_wait_p99",
-      "training_slowdown_mean", "sandbox_slowdown_mean"};
+      "utilization",          "allocation",        "cards_needed",
+      "cost_served_hour",     "service_done",      "service_slow_share",
+      "training_wait_p50",    "training_wait_p99", "training_slowdown_mean",
+      "sandbox_slowdown_mean"};
   Table t;
   t.header = {"sweep"};
   t.right = {false};

@@ -20,7 +20,7 @@ struct PlatformArm {
   std::string name;
   std::string about;
   std::vector<std::pair<std::string, std::string>> set;  // what differs from the file: path, value
-  bool swept = false;     // of a sweep: its demand may be another, so it is in a table of its own
+  bool swept = false;  // of a sweep: its demand may be another, so it is in a table of its own
   sim::PlatformResult result;
   bool searched = false;  // `scale` was asked for
   sim::ScaleSearch scale;
@@ -38,7 +38,7 @@ struct PlatformAssumption {
 struct PlatformComparison {
   ReportHead head;
   std::string about, document, currency;
-  std::int64_t nodes = 0, cards = 0;  // of the baseline, rented ones too
+  std::int64_t nodes = 0, cards = 0;                         // of the baseline, rented ones too
   std::vector<std::pair<std::string, std::int64_t>> models;  // and their cards
   std::vector<PlatformArm> arms;
   std::size_t baseline = 0;
@@ -63,7 +63,7 @@ nlohmann::json PlatformReportJson(const PlatformComparison& comparison);
 struct PlatformFigure {
   std::string key, label, unit, group;
   int digits = 1;
-  int better = 0;  // 1: more is better, -1: less is, 0: neither
+  int better = 0;              // 1: more is better, -1: less is, 0: neither
   std::vector<double> values;  // by arm
 };
 // Figures that no arm has are left out.

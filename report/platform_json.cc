@@ -21,7 +21,7 @@ json Rounded(const std::vector<double>& values, double scale) {
 }
 
 json PercentilesJson(const Percentiles& p) {
-  return {{"count", p.count},    {"mean", Number(p.mean)}, {"p50", Number(p.p50)},
+  return {{"count", p.count},     {"mean", Number(p.mean)}, {"p50", Number(p.p50)},
           {"p90", Number(p.p90)}, {"p99", Number(p.p99)},   {"max", Number(p.max)}};
 }
 
@@ -152,8 +152,11 @@ json ArmJson(const PlatformArm& arm) {
 }  // namespace
 
 json PlatformJson(const PlatformComparison& c) {
-  json out = {{"scenario", c.head.title}, {"about", c.about},      {"document", c.document},
-              {"currency", c.currency},   {"baseline", c.baseline}};
+  json out = {{"scenario", c.head.title},
+              {"about", c.about},
+              {"document", c.document},
+              {"currency", c.currency},
+              {"baseline", c.baseline}};
   json figures = json::array();
   for (const PlatformFigure& f : PlatformFigures(c)) {
     json values = json::array();

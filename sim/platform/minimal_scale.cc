@@ -57,7 +57,12 @@ ServiceComparison CompareService(const PlatformResult& result, const PlatformRes
       say(base, "is not there");
       continue;
     }
-    const double least = base.completed_gpu_hours * (1 - rules.completed_tolerance_milli / 1000.0);
+    // A service that is slowed by what is allowed serves so much less of its demand, by definition.
+    const bool service = base.work_class == WorkClass::kService;
+    const double tolerance = service ? std::max(1 - 1000.0 / rules.slowdown_milli,
+                                                rules.completed_tolerance_milli / 1000.0)
+                                     : rules.completed_tolerance_milli / 1000.0;
+    const double least = base.completed_gpu_hours * (1 - tolerance);
     if (row->completed_gpu_hours < least) say(base, "less work completed");
     if (base.wait_seconds.count > 0 &&
         row->wait_seconds.p99 > base.wait_seconds.p99 + rules.wait_tolerance_seconds) {

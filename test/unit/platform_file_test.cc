@@ -1,4 +1,6 @@
 // Platform scenario files: values, paths of arms, expressions of claims, and the reference page.
+#include "cli/platform_file.h"
+
 #include <gtest/gtest.h>
 
 #include <cmath>
@@ -6,7 +8,6 @@
 #include <sstream>
 
 #include "cli/platform_claims.h"
-#include "cli/platform_file.h"
 #include "cli/platform_values.h"
 #include "policies/builtin.h"
 
@@ -20,7 +21,8 @@ TEST(PlatformValues, Durations) {
   EXPECT_EQ(ParseDurationUs("7d"), 7 * sim::kDayUs);
   EXPECT_EQ(ParseDurationUs("250ms"), 250'000);
   EXPECT_EQ(ParseDurationUs("0"), 0);
-  for (const char* bad : {"", "30", "s", "-1s", "1 h", "1h30m", "1w", "1e3s", "..s", "9999999999d"}) {
+  for (const char* bad :
+       {"", "30", "s", "-1s", "1 h", "1h30m", "1w", "1e3s", "..s", "9999999999d"}) {
     EXPECT_FALSE(ParseDurationUs(bad)) << bad;
   }
 }
@@ -113,7 +115,7 @@ TEST(PlatformFile, TheShareOfInferenceKeepsTheSum) {
 }
 
 ArmOutcome Outcome(const std::string& name, const sim::PlatformResult& result) {
-  return {name, &result, 12};
+  return {name, &result, 12, 50};
 }
 
 TEST(PlatformClaims, Expressions) {

@@ -22,7 +22,7 @@ namespace basalt::cli {
 struct ArmOutcome {
   std::string name;
   const sim::PlatformResult* result = nullptr;
-  double cards_needed = sim::kNotMeasured;  // for the baseline's service
+  double cards_needed = sim::kNotMeasured;        // for the baseline's service
   double utilization_needed = sim::kNotMeasured;  // with these cards
 };
 

@@ -118,9 +118,10 @@ std::vector<PlatformFigure> PlatformFigures(const PlatformComparison& comparison
   out.Add("cards_needed", "cards for equal service", "cards", 0, -1, [](const PlatformArm& a) {
     return a.searched && a.scale.found ? static_cast<double>(a.scale.cards) : kNotMeasured;
   });
-  out.Add("utilization_needed", "utilization with these cards", "%", 1, 1, [](const PlatformArm& a) {
-    return a.searched && a.scale.found ? a.scale.result.utilization_pct : kNotMeasured;
-  });
+  out.Add("utilization_needed", "utilization with these cards", "%", 1, 1,
+          [](const PlatformArm& a) {
+            return a.searched && a.scale.found ? a.scale.result.utilization_pct : kNotMeasured;
+          });
   out.Group("Cost");
   out.Add("cost_month", "cost per month", money, 0, -1, [](const PlatformArm& a) {
     return a.result.cost > 0 ? a.result.cost_per_month : kNotMeasured;

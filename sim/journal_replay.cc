@@ -79,9 +79,8 @@ Result<JournalReplay> ReplayJournal(const JournalContents& journal, const Regist
       if (!id) return tl::unexpected<Error>(id.error());
       shapes.push_back(*id);
     } else if (const auto* reserved = std::get_if<ReservedRecord>(&record.body)) {
-      const auto again =
-          decide(reserved->uid, reserved->attempt, reserved->shape, reserved->job,
-                 reserved->standing, record.now);
+      const auto again = decide(reserved->uid, reserved->attempt, reserved->shape, reserved->job,
+                                reserved->standing, record.now);
       if (!again) return tl::unexpected<Error>(again.error());
       if (!again->placed()) {
         differs(i, fmt::format("was placed on {}, now {}", reserved->node,
@@ -94,9 +93,8 @@ Result<JournalReplay> ReplayJournal(const JournalContents& journal, const Regist
                             again->placement.cards.bits()));
       }
     } else if (const auto* decision = std::get_if<DecisionRecord>(&record.body)) {
-      const auto again =
-          decide(decision->uid, decision->attempt, decision->shape, decision->job,
-                 decision->standing, record.now);
+      const auto again = decide(decision->uid, decision->attempt, decision->shape, decision->job,
+                                decision->standing, record.now);
       if (!again) return tl::unexpected<Error>(again.error());
       if (again->kind != decision->kind) {
         differs(i, fmt::format("was {}, now {}", OutcomeKindName(decision->kind),

@@ -20,8 +20,7 @@ CardSet PickWired(CardRule rule, const CardWish& wish, CardSet left, const Machi
     return topology::GoAllocatorSet(machine.pair_scores, left, wish.gpus);
   }
   if (wish.min_bandwidth_mbps > 0) {
-    const CardSet enough =
-        machine.type->KeepRemainder(left, wish.gpus, wish.min_bandwidth_mbps);
+    const CardSet enough = machine.type->KeepRemainder(left, wish.gpus, wish.min_bandwidth_mbps);
     if (!enough.empty()) return enough;
   }
   return machine.type->BestSet(left, wish.gpus);

@@ -159,8 +159,8 @@ CardPlan NodeDraft::PlanAligned(const Shape& shape, CardRule rule, std::uint64_t
     std::vector<Want> wants;
     for (std::size_t c = 0; c < shape.container_asks.size(); ++c) {
       if (shape.container_asks[c].count == 0) continue;
-      wants.push_back({static_cast<int>(c), &shape.container_asks[c],
-                       shape.container_asks[c].count, fitting});
+      wants.push_back(
+          {static_cast<int>(c), &shape.container_asks[c], shape.container_asks[c].count, fitting});
     }
     if (!shape.lists_slices()) wants.push_back({0, &shape.ask, shape.gpus, fitting});
     PlanSlices(shape, std::move(wants), rule, seed, take, &plan);

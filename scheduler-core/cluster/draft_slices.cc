@@ -377,10 +377,12 @@ bool NodeDraft::ListedFit(const Shape& shape, const CardPlan& plan) const {
   for (const SliceTake& slice : slices) {
     if (slice.card < 0 || slice.card >= count_ || slice.container < 0) return false;
     // One container never has two slices of a card, but for MIG instances.
-    if (slice.mig_profile < 0 &&
-        std::count_if(slices.begin(), slices.end(), [&slice](const SliceTake& other) {
-          return other.container == slice.container && other.card == slice.card;
-        }) != 1) {
+    if (slice.mig_profile < 0 && std::count_if(
+                                     slices.begin(), slices.end(),
+                                     [&slice](const SliceTake& other) {
+                                       return other.container == slice.container &&
+                                              other.card == slice.card;
+                                     }) != 1) {
       return false;
     }
     const auto c = static_cast<std::size_t>(slice.card);
@@ -404,8 +406,7 @@ bool NodeDraft::ListedFit(const Shape& shape, const CardPlan& plan) const {
               ? std::find(p.starts.begin(), p.starts.end(), start) != p.starts.end()
               : std::find(rules.mig_layout.begin(), rules.mig_layout.end(),
                           std::pair(profile, start)) != rules.mig_layout.end();
-      if (!placeable ||
-          (MigMask(p, slice.mig_start) & MigOccupied(trial.cards_[c])) != 0) {
+      if (!placeable || (MigMask(p, slice.mig_start) & MigOccupied(trial.cards_[c])) != 0) {
         return false;
       }
     }

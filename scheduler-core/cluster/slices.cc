@@ -129,7 +129,8 @@ ClusterState::SliceVerdict ClusterState::JudgeSlice(const Shape& s, const CardAs
     return SliceVerdict::kFits;
   }
   if (card.slices > 0 && !take->whole) {
-    if (rules->one_qos && (card.qos != s.qos || card.qos == kMixedQos)) return SliceVerdict::kRuleForbids;
+    if (rules->one_qos && (card.qos != s.qos || card.qos == kMixedQos))
+      return SliceVerdict::kRuleForbids;
     if (rules->equal_slices &&
         std::int64_t{take->memory} * card.slices != card.memory_total - card.memory_free) {
       return SliceVerdict::kRuleForbids;
@@ -219,8 +220,9 @@ void ClusterState::CountQos(std::uint32_t row, const Shape& s, int sign) {
   if (rules == nullptr || !rules->one_qos) return;
   std::map<std::uint8_t, std::int32_t>& classes = qos_slices_[row];
   if ((classes[s.qos] += sign) == 0) classes.erase(s.qos);
-  card.qos = classes.size() > 1 ? kMixedQos : classes.empty() ? std::uint8_t{0}
-                                                              : classes.begin()->first;
+  card.qos = classes.size() > 1 ? kMixedQos
+             : classes.empty()  ? std::uint8_t{0}
+                                : classes.begin()->first;
   if (classes.empty()) qos_slices_.erase(row);
 }
 

@@ -17,8 +17,8 @@ namespace {
 
 // Events up to this one change nodes or cards.
 constexpr std::size_t kLastInventoryEvent = 3;
-static_assert(std::is_same_v<std::variant_alternative_t<kLastInventoryEvent, Event>,
-                             CardHealthChanged>);
+static_assert(
+    std::is_same_v<std::variant_alternative_t<kLastInventoryEvent, Event>, CardHealthChanged>);
 
 }  // namespace
 
@@ -282,9 +282,8 @@ void Engine::RecordDecision(const Request& request, const Outcome& outcome, SimT
     decisions_.Add(outcome.placement.score);
   } else if (options_.journal != nullptr) {
     const std::uint32_t shape = JournalShape(request.shape);
-    Journal(JournalRecord{
-        now, DecisionRecord{request.uid, request.attempt, shape, request.job, outcome.kind,
-                            request.standing}});
+    Journal(JournalRecord{now, DecisionRecord{request.uid, request.attempt, shape, request.job,
+                                              outcome.kind, request.standing}});
   }
 }
 
@@ -422,17 +421,16 @@ Result<Lease> Engine::Reserve(const Request& request, const Placement& placement
   Transaction tx(state_);
   tx.Take(node, request.shape, placement.cards, placement.numa);
   tx.Commit();
-  const std::uint32_t slot = Insert(Allocation{
-      request.uid, request.attempt, request.shape, node, placement.cards, request.job,
-      next_epoch_++, now.Plus(options_.lease_ttl_us), false, placement.numa, PodUid{}, -1,
-      quotas_.Intern(request.standing), QueueId(), now, now});
+  const std::uint32_t slot = Insert(
+      Allocation{request.uid, request.attempt, request.shape, node, placement.cards, request.job,
+                 next_epoch_++, now.Plus(options_.lease_ttl_us), false, placement.numa, PodUid{},
+                 -1, quotas_.Intern(request.standing), QueueId(), now, now});
   AddExpiry(slot);
   const Allocation& a = allocations_[slot];
   if (options_.journal != nullptr) {
     const std::uint32_t number = JournalShape(request.shape);
     Journal(JournalRecord{now, ReservedRecord{a.uid, a.attempt, number, a.job, state_.name(node),
-                                              a.cards, a.epoch, a.expires, a.numa,
-                                              *a.standing}});
+                                              a.cards, a.epoch, a.expires, a.numa, *a.standing}});
   }
   const Lease lease{a.uid, a.epoch, a.expires};
   AfterCommit(node);

@@ -50,8 +50,8 @@
 #include "scheduler-core/engine/policy.h"
 #include "scheduler-core/engine/quotas.h"
 #include "scheduler-core/engine/registry.h"
-#include "scheduler-core/queueing/usage.h"
 #include "scheduler-core/queueing/fair_share.h"
+#include "scheduler-core/queueing/usage.h"
 
 namespace basalt {
 
@@ -92,15 +92,15 @@ struct Allocation {
   SimTime expires;
   bool confirmed = false;
   std::shared_ptr<const NumaTake> numa = nullptr;
-  PodUid gang;               // zero: of no gang
-  std::int32_t member = -1;  // its number in the gang
+  PodUid gang;                         // zero: of no gang
+  std::int32_t member = -1;            // its number in the gang
   const Standing* standing = nullptr;  // never null in the engine's books; lives as long as it
   // The leaf it is charged to. Invalid: outside all quotas, or leaving (its place is charged to
   // whom it leaves for).
   QueueId queue;
-  SimTime started;                     // confirmed, or first observed
-  SimTime checkpoint;                  // its work up to here is not lost with it
-  PodUid leaving = {};                 // the nomination it gives way to; zero: it stays
+  SimTime started;      // confirmed, or first observed
+  SimTime checkpoint;   // its work up to here is not lost with it
+  PodUid leaving = {};  // the nomination it gives way to; zero: it stays
   bool is_leaving() const { return leaving != PodUid{}; }
 };
 

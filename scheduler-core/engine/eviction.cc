@@ -22,9 +22,8 @@ EvictionPlan Engine::ProposeEviction(const Request& request, const EvictionRules
   return EvictionSearch(*this, rules, request.standing, now, shares).ForPod(request);
 }
 
-Result<EvictionPlan> Engine::ProposeEviction(const GangRequest& request,
-                                             const EvictionRules& rules, SimTime now,
-                                             const FairShares* shares) {
+Result<EvictionPlan> Engine::ProposeEviction(const GangRequest& request, const EvictionRules& rules,
+                                             SimTime now, const FairShares* shares) {
   now = Forward(now);
   Expire(now);
   const Gang* held = FindGang(request.uid);

@@ -33,11 +33,11 @@ enum class EvictionReason : std::uint8_t {
 };
 
 struct EvictionRules {
-  bool preempt = true;             // lower priorities give way
+  bool preempt = true;  // lower priorities give way
   bool preempt_across_queues = true;
-  bool reclaim = true;             // queues over their share give way to queues within theirs
+  bool reclaim = true;  // queues over their share give way to queues within theirs
   std::int64_t max_victims = 100'000;
-  bool break_budgets = false;      // disruption budgets may be broken when nothing else helps
+  bool break_budgets = false;  // disruption budgets may be broken when nothing else helps
   // Reclaim stops when the reclaimer's share times this per mille would pass the victims' queue's
   // (KAI's reclaimerUtilizationMultiplier): prevents two queues from taking turns.
   std::int32_t reclaim_ratio_milli = 1000;

@@ -1,8 +1,8 @@
 // Who may leave, by which rule, and the steps of the dry run.
-#include "scheduler-core/engine/eviction_search.h"
-
 #include <algorithm>
 #include <utility>
+
+#include "scheduler-core/engine/eviction_search.h"
 
 namespace basalt {
 namespace {
@@ -20,8 +20,8 @@ void EvictionCost::Add(const EvictionCost& other) {
   count += other.count;
 }
 
-EvictionSearch::EvictionSearch(Engine& engine, const EvictionRules& rules,
-                               const Standing& standing, SimTime now, const FairShares* shares)
+EvictionSearch::EvictionSearch(Engine& engine, const EvictionRules& rules, const Standing& standing,
+                               SimTime now, const FairShares* shares)
     : engine_(engine),
       state_(engine.state_),
       rules_(rules),
@@ -170,8 +170,7 @@ bool EvictionSearch::RulesAllow(Candidate& c) {
   if (!reclaim_ || !rules_.reclaim || !other_queue || !reclaim_->MayTake(a.queue, HeldOf(c))) {
     return false;
   }
-  if (rules_.preempt_across_queues && rules_.preempt &&
-      a.standing->priority > standing_.priority) {
+  if (rules_.preempt_across_queues && rules_.preempt && a.standing->priority > standing_.priority) {
     // What priority gave, fairness does not take back; but a guarantee does.
     QueueId meeting = tree.parent(a.queue);
     while (!tree.IsUnder(leaf_, meeting)) meeting = tree.parent(meeting);

@@ -1,16 +1,15 @@
 // The nodes that cost least to make room on.
-#include "scheduler-core/engine/eviction_search.h"
-
 #include <algorithm>
 #include <queue>
 #include <utility>
 
 #include "scheduler-core/base/check.h"
+#include "scheduler-core/engine/eviction_search.h"
 
 namespace basalt {
 namespace {
 
-constexpr std::size_t kMostExact = 12;            // candidates of a node that are searched exactly
+constexpr std::size_t kMostExact = 12;             // candidates of a node that are searched exactly
 constexpr std::uint64_t kMostExactSteps = 20'000;  // of one request
 
 // Less per place, in the order of EvictionCost. Both are of one limit of priority.
@@ -23,8 +22,8 @@ bool CheaperPerPlace(const EvictionCost& a, std::int32_t a_places, const Evictio
     return left < right;
   };
   bool decided = false;
-  for (const auto part : {&EvictionCost::budgets, &EvictionCost::gangs, &EvictionCost::lost,
-                          &EvictionCost::count}) {
+  for (const auto part :
+       {&EvictionCost::budgets, &EvictionCost::gangs, &EvictionCost::lost, &EvictionCost::count}) {
     const bool is_less = less(a.*part, b.*part, &decided);
     if (decided) return is_less;
   }
@@ -114,9 +113,8 @@ std::optional<EvictionSearch::Offer> EvictionSearch::Evaluate(ShapeId shape, Nod
   return offer;
 }
 
-void EvictionSearch::Exact(ShapeId shape, NodeId node,
-                           const std::vector<std::uint32_t>& candidates, std::size_t next,
-                           const Mark& start, std::optional<Offer>* best) {
+void EvictionSearch::Exact(ShapeId shape, NodeId node, const std::vector<std::uint32_t>& candidates,
+                           std::size_t next, const Mark& start, std::optional<Offer>* best) {
   if (++exact_steps_ > kMostExactSteps) return;
   EvictionCost cost;
   for (std::size_t g = start.groups; g < groups_.size(); ++g) cost.Add(groups_[g].cost);
@@ -168,9 +166,8 @@ bool EvictionSearch::PlaceOne(ShapeId shape, std::span<const NodeId> nodes) {
   for (const NodeId node : nodes) {
     if (engine_.state_.FitsEmpty(shape, node)) order.push_back({Bound(shape, node), node});
   }
-  std::stable_sort(order.begin(), order.end(), [](const Bounded& a, const Bounded& b) {
-    return a.bound.lost < b.bound.lost;
-  });
+  std::stable_sort(order.begin(), order.end(),
+                   [](const Bounded& a, const Bounded& b) { return a.bound.lost < b.bound.lost; });
   std::optional<Offer> best;
   NodeId where;
   for (const Bounded& next : order) {
@@ -264,8 +261,7 @@ bool EvictionSearch::PlaceGroups(const Ask& ask, const std::vector<NodeId>& node
   });
   const auto place_all = [&](std::int32_t group, const std::vector<NodeId>& where) {
     return std::all_of(order.begin(), order.end(), [&](std::size_t t) {
-      return spec.tasks[t].group != group ||
-             PlaceMany(t, ask.shapes[t], ask.need[t], where);
+      return spec.tasks[t].group != group || PlaceMany(t, ask.shapes[t], ask.need[t], where);
     });
   };
   for (std::int32_t g = 0; std::cmp_less(g, spec.groups.size()); ++g) {

@@ -26,7 +26,7 @@ Amounts EvictionSearch::Wanted(const Ask& ask) const {
   Amounts sum;
   for (const Place& place : places_) {
     sum += engine_.quotas_.Held(state_, ask.shapes[place.task], place.node, place.plan.cards,
-                                 place.plan.numa.get(), standing_);
+                                place.plan.numa.get(), standing_);
   }
   return sum;
 }
@@ -79,8 +79,8 @@ void EvictionSearch::Reprieve(const Ask& ask) {
     bool fits = true;
     for (const std::uint32_t member : group.members) {
       const Allocation& a = *candidates_[member].pod;
-      fits = fits && engine_.StillFits(a.shape, Placement{a.node, a.cards, 0,
-                                                          state_.generation(a.node), a.numa});
+      fits = fits && engine_.StillFits(
+                         a.shape, Placement{a.node, a.cards, 0, state_.generation(a.node), a.numa});
       if (!fits) break;
       tx_.Take(a.node, a.shape, a.cards, a.numa);
     }
@@ -106,8 +106,7 @@ bool EvictionSearch::UnderRatio(const Ask& ask, QueueId victim) const {
     const std::int64_t share = shares.share(ours)[id];
     const std::int64_t its_share = shares.share(its)[id];
     if (ask.amounts[id] == 0 || reclaim_->taken(its)[id] == 0 || its_share == 0) continue;
-    const std::int64_t has =
-        tree.allocated(ours)[id] - reclaim_->taken(ours)[id] + ask.amounts[id];
+    const std::int64_t has = tree.allocated(ours)[id] - reclaim_->taken(ours)[id] + ask.amounts[id];
     const std::int64_t keeps = tree.allocated(its)[id] - reclaim_->taken(its)[id];
     // has / share x ratio / 1000 <= keeps / its_share; amounts are below 2^40.
     if (static_cast<Wide>(has) * its_share * rules_.reclaim_ratio_milli >
@@ -142,8 +141,8 @@ void EvictionSearch::Keep() {
     for (const std::uint32_t member : group.members) {
       const Candidate& c = candidates_[member];
       const Allocation& a = *c.pod;
-      solution.victims.push_back(Victim{a.uid, a.node, a.standing->priority, a.standing->queue,
-                                        a.gang, c.lost, c.why});
+      solution.victims.push_back(
+          Victim{a.uid, a.node, a.standing->priority, a.standing->queue, a.gang, c.lost, c.why});
     }
   }
   solution.places = places_;
@@ -194,8 +193,7 @@ bool EvictionSearch::Refit(const Ask& ask, const std::vector<std::uint32_t>& vic
   return fits && !QuotaRefusalNow(ask);
 }
 
-void EvictionSearch::Shrink(const Ask& ask, std::vector<std::uint32_t> victims,
-                            const Mark& start) {
+void EvictionSearch::Shrink(const Ask& ask, std::vector<std::uint32_t> victims, const Mark& start) {
   for (std::size_t i = victims.size(); i-- > 0;) {
     std::vector<std::uint32_t> fewer = victims;
     fewer.erase(fewer.begin() + static_cast<std::ptrdiff_t>(i));
@@ -350,8 +348,7 @@ std::vector<EvictionSearch::Ask> EvictionSearch::Asks(const GangSpec& spec,
       ask.need = need;
       for (std::size_t t = 0; t < spec.tasks.size(); ++t) {
         const ShapeId shape = spec.tasks[t].shape;
-        ask.shapes.push_back(
-            engine_.InQueue(engine_.OnModels(shape, {model}), standing_.queue));
+        ask.shapes.push_back(engine_.InQueue(engine_.OnModels(shape, {model}), standing_.queue));
         if (need[t] == 0) continue;
         add(&ask.amounts, engine_.quotas_.Ask(state_, ask.shapes[t]), need[t]);
         engine_.quotas_.AddSku(standing_, need[t], &ask.amounts);
@@ -370,9 +367,10 @@ std::string EvictionSearch::WhyNot(const std::vector<Ask>& asks) {
            "preemptible, is within its minimum runtime, or is of a queue that it may not reclaim "
            "from";
   }
-  std::string text = fmt::format("{} pods may be asked to leave, and that is not enough: priority "
-                                 "limits, budgets, gangs or quotas keep the rest",
-                                 candidates_.size());
+  std::string text = fmt::format(
+      "{} pods may be asked to leave, and that is not enough: priority "
+      "limits, budgets, gangs or quotas keep the rest",
+      candidates_.size());
   if (!leaf_.valid()) return text;
   PrepareShares(asks.front());
   const QueueTree& tree = engine_.queues();
@@ -436,11 +434,10 @@ Result<EvictionPlan> EvictionSearch::ForGang(const GangRequest& request) {
   }
   GangAnswer answer;
   const DomainTree& tree = engine_.domains_;
-  std::stable_sort(best_->places.begin(), best_->places.end(),
-                   [&](const Place& a, const Place& b) {
-                     if (a.task != b.task) return a.task < b.task;
-                     return tree.leaf(a.node) < tree.leaf(b.node);
-                   });
+  std::stable_sort(best_->places.begin(), best_->places.end(), [&](const Place& a, const Place& b) {
+    if (a.task != b.task) return a.task < b.task;
+    return tree.leaf(a.node) < tree.leaf(b.node);
+  });
   for (Place& p : best_->places) {
     answer.places.push_back({p.task, p.node, p.plan.cards, std::move(p.plan.numa)});
   }

@@ -84,8 +84,8 @@ class EvictionSearch {
     std::vector<std::uint32_t> members;
     EvictionCost cost;
     std::int32_t broken_gang = -1;  // into gangs_
-    bool local = false;     // only what is on one node was given back to the state
-    bool returned = false;  // reprieved
+    bool local = false;             // only what is on one node was given back to the state
+    bool returned = false;          // reprieved
   };
   struct Place {
     std::size_t task;
@@ -194,9 +194,9 @@ class EvictionSearch {
   std::int64_t victims_ = 0;
   std::optional<ReclaimPlan> reclaim_;
   std::map<QueueId, Amounts> gone_;  // what the victims so far held, by queue and those above it
-  std::optional<QueueTree> tree_;  // charges without the victims; only where the queue is full
-  QueueId inside_;                 // victims only from below here; invalid: from anywhere
-  std::int32_t limit_ = 0;         // the highest priority of a victim
+  std::optional<QueueTree> tree_;    // charges without the victims; only where the queue is full
+  QueueId inside_;                   // victims only from below here; invalid: from anywhere
+  std::int32_t limit_ = 0;           // the highest priority of a victim
   bool break_budgets_ = false;
   bool frozen_ = false;  // nobody may be evicted any more
   std::uint64_t exact_steps_ = 0;

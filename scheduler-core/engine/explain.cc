@@ -217,8 +217,8 @@ Explanation Engine::Explain(const Request& request, std::size_t top) {
                                   : Quotas::Check{};
   const bool some = quota.answer == Quotas::Check::Answer::kSome;
   // What Propose decides by: the models and the oversubscription that its queue allows.
-  const ShapeId asked = InQueue(some ? OnModels(request.shape, quota.models) : request.shape,
-                                request.standing.queue);
+  const ShapeId asked =
+      InQueue(some ? OnModels(request.shape, quota.models) : request.shape, request.standing.queue);
   const PlacementContext context = MakeContext(request, asked);
   const BestNode best = held == nullptr && quota.may() ? FindBest(context) : BestNode{};
   if (held != nullptr && held->attempt == request.attempt) {

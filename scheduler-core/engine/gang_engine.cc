@@ -355,8 +355,7 @@ void Engine::NameDomain(const GangProblem& problem, GangOutcome* outcome) {
   }
 }
 
-void Engine::CapExtras(const GangRequest& request, const Standing& standing,
-                       GangProblem* problem) {
+void Engine::CapExtras(const GangRequest& request, const Standing& standing, GangProblem* problem) {
   std::vector<std::int32_t> counts = problem->need;
   for (std::size_t t = 0; t < counts.size(); ++t) {
     const auto may = [&](std::int32_t extra) {
@@ -403,7 +402,10 @@ GangSpecRecord Engine::SpecRecord(const GangRequest& request) {
   // A gang that holds places may be asked for without its pods: they are those it has.
   const Gang* held = FindGang(request.uid);
   const bool same = held != nullptr && held->attempt == request.attempt;
-  GangSpecRecord record{request.uid, request.attempt, request.job, request.spec,
+  GangSpecRecord record{request.uid,
+                        request.attempt,
+                        request.job,
+                        request.spec,
                         same ? held->pods : PodsOf(request),
                         same ? held->standing : request.standing};
   for (GangTask& task : record.spec.tasks) task.shape = ShapeId(JournalShape(task.shape));
@@ -505,8 +507,8 @@ Result<Lease> Engine::TakeGang(const GangRequest& request, const GangOutcome& pr
     tx.Rollback(0);
     walk = TaskWalk(request.spec);
     for (const GangOutcome::Member& m : proposed.members) {
-      tx.Take(m.placement.node, request.spec.tasks[walk.TaskOf(m.member)].shape,
-              m.placement.cards, m.placement.numa);
+      tx.Take(m.placement.node, request.spec.tasks[walk.TaskOf(m.member)].shape, m.placement.cards,
+              m.placement.numa);
     }
   }
   tx.Commit();
@@ -560,11 +562,10 @@ void Engine::AddMembers(Gang& gang, const std::vector<GangOutcome::Member>& memb
   TaskWalk walk(gang.spec);
   for (const GangOutcome::Member& m : members) {
     const auto index = static_cast<std::size_t>(m.member);
-    AddExpiry(Insert(Allocation{gang.pods[index], gang.attempt,
-                                gang.spec.tasks[walk.TaskOf(m.member)].shape, m.placement.node,
-                                m.placement.cards, gang.job, epoch, expires, false,
-                                m.placement.numa, gang.uid, m.member,
-                                quotas_.Intern(gang.standing), QueueId(), now_, now_}));
+    AddExpiry(Insert(Allocation{
+        gang.pods[index], gang.attempt, gang.spec.tasks[walk.TaskOf(m.member)].shape,
+        m.placement.node, m.placement.cards, gang.job, epoch, expires, false, m.placement.numa,
+        gang.uid, m.member, quotas_.Intern(gang.standing), QueueId(), now_, now_}));
     gang.members[index] = Gang::Member::kHeld;
   }
   gang.held += static_cast<std::int32_t>(members.size());
@@ -591,8 +592,8 @@ Status Engine::ConfirmGang(const Lease& lease, SimTime now) {
   if (one == nullptr) return Fail(where, fmt::format("lease {} holds nothing", lease.epoch));
   if (!open) return {};
   if (const Nomination* waits = FindNomination(lease.uid); waits != nullptr) {
-    return Fail(where, fmt::format("its room is not free: {} pods have not left",
-                                   waits->waiting.size()));
+    return Fail(where,
+                fmt::format("its room is not free: {} pods have not left", waits->waiting.size()));
   }
   if (now >= one->expires) return Fail(where, "the lease has expired; propose again");
   ConfirmMembers(lease.uid, lease.epoch);

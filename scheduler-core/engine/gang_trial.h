@@ -80,7 +80,7 @@ class GangTrial {
   bool something_needed_ = false;
   bool exhausted_ = false;
   bool picks_uuids_ = false;  // some task names cards: then no two are alike
-  bool cut_ = false;  // the last search did not look at all sets of cards
+  bool cut_ = false;          // the last search did not look at all sets of cards
 };
 
 }  // namespace basalt

@@ -128,7 +128,8 @@ class JobQueue {
   }
 
  private:
-  using ClassKey = std::tuple<std::uint32_t, std::string, std::int32_t, bool, std::string, std::string, bool>;
+  using ClassKey =
+      std::tuple<std::uint32_t, std::string, std::int32_t, bool, std::string, std::string, bool>;
   QuestionId InternQuestion(const GangSpec& spec, bool is_pod, const ClusterState& state);
   JobClassId InternClass(const WaitingJob& job, QuestionId question, bool starved);
   void Enter(WaitingJob& job, QuestionId question, bool starved);

@@ -128,7 +128,7 @@ Status Engine::MayHold(const Request& request, const Placement& placement) {
   if (!leaf.valid()) return Fail(where, "queue '" + standing.queue + "' is no leaf of the queues");
   quotas_.CatchUp(state_);
   const Amounts ask = quotas_.Held(state_, request.shape, placement.node, placement.cards,
-                                    placement.numa.get(), standing);
+                                   placement.numa.get(), standing);
   const auto refusal = quotas_.Refusal(leaf, ask, standing.preemptible);
   if (!refusal) return {};
   return Fail(where, queues().Describe(*refusal));
@@ -147,7 +147,7 @@ Status Engine::MayHold(const GangRequest& request,
   for (const GangOutcome::Member& m : members) {
     const ShapeId shape = request.spec.tasks[request.spec.TaskOf(m.member)].shape;
     ask += quotas_.Held(state_, shape, m.placement.node, m.placement.cards, m.placement.numa.get(),
-                         standing);
+                        standing);
   }
   const auto refusal = quotas_.Refusal(leaf, ask, standing.preemptible);
   if (!refusal) return {};
@@ -160,7 +160,7 @@ Status Engine::AuditQuotas() const {
   const auto bad = [](const PodUid& uid, std::string_view what) {
     return Fail("pod " + UidText(uid), "audit: " + std::string(what));
   };
-  Quotas again = quotas_;  // looking up a model may name it
+  Quotas again = quotas_;                    // looking up a model may name it
   for (const auto& [uid, slot] : by_uid_) {  // sums: their order does not matter
     const Allocation& a = allocations_[slot];
     const QueueId leaf = a.is_leaving() ? QueueId() : quotas_.LeafOf(a.standing->queue);

@@ -52,9 +52,9 @@ struct GangOutcome {
   std::vector<Member> members;  // ascending
   std::int32_t held = 0;        // members that hold already
   bool earlier_attempt_held = false;
-  int tier = 0;         // of the narrowest domain that holds the whole gang; 0: one node
-  std::string domain;   // its name
-  bool proven = false;  // kWait: counting shows it, not a search that gave up
+  int tier = 0;           // of the narrowest domain that holds the whole gang; 0: one node
+  std::string domain;     // its name
+  bool proven = false;    // kWait: counting shows it, not a search that gave up
   bool by_quota = false;  // not placed: a queue stands in the way
   std::string reason;
   bool placed() const { return kind == OutcomeKind::kPlaced; }
@@ -73,7 +73,7 @@ struct Lease {
 enum class Reason : std::uint8_t {
   kFits,  // it does take it
   kCordoned,
-  kLabelOrTaint,  // node selector or an untolerated taint
+  kLabelOrTaint,     // node selector or an untolerated taint
   kModelNotAllowed,  // model, vendor or UUID, or a slice that the models there do not have
   kSlotsUsed,        // share slots of the cards
   kNoCardFree,       // no (or not enough) cards with the compute asked

@@ -241,8 +241,7 @@ std::optional<QuotaRefusal> Quotas::Refusal(const QueueTree& tree, QueueId leaf,
   return tree.RefusalByQueues(leaf, ask, preemptible);
 }
 
-Quotas::Check Quotas::Refused(const QuotaRefusal& refusal, QueueId leaf,
-                              const Amounts& ask) const {
+Quotas::Check Quotas::Refused(const QuotaRefusal& refusal, QueueId leaf, const Amounts& ask) const {
   Check check;
   check.answer = Check::Answer::kWait;
   check.reason = tree_.Describe(refusal);
@@ -267,9 +266,9 @@ Quotas::Check Quotas::MayAsk(const ClusterState& state, const std::vector<QuotaA
   const QueueId leaf = LeafOf(standing.queue);
   if (!leaf.valid()) {
     check.answer = Check::Answer::kBad;
-    check.reason = fmt::format("queue '{}' {}", standing.queue,
-                               tree_.Find(standing.queue) ? "has queues below it: name one of them"
-                                                          : "is unknown");
+    check.reason = fmt::format(
+        "queue '{}' {}", standing.queue,
+        tree_.Find(standing.queue) ? "has queues below it: name one of them" : "is unknown");
     return check;
   }
   CatchUp(state);
@@ -311,8 +310,8 @@ Quotas::Check Quotas::MayAsk(const ClusterState& state, const std::vector<QuotaA
     }
     Check refused = Refused(*refusal, leaf, all);
     // If one model's limit could ever hold it, it waits for that one.
-    if (!first || (first->answer == Check::Answer::kNever &&
-                   refused.answer == Check::Answer::kWait)) {
+    if (!first ||
+        (first->answer == Check::Answer::kNever && refused.answer == Check::Answer::kWait)) {
       first = std::move(refused);
     }
   }

@@ -78,7 +78,8 @@ class Quotas {
   // The tree's, but that the hardware's own limits refuse nothing: whether there is room is the
   // state's to say, which also knows of pods that are in no queue and of nodes that are cordoned.
   std::optional<QuotaRefusal> Refusal(QueueId leaf, const Amounts& ask, bool preemptible) const;
-  std::optional<QuotaRefusal> Refusal(const QueueTree& tree, QueueId leaf, const Amounts& ask, bool preemptible) const;
+  std::optional<QuotaRefusal> Refusal(const QueueTree& tree, QueueId leaf, const Amounts& ask,
+                                      bool preemptible) const;
 
   struct Check {
     enum class Answer : std::uint8_t {
@@ -107,8 +108,8 @@ class Quotas {
   ResourceId cpu_, memory_;
   CardResources any_model_;
   IdVector<ModelId, CardResources> by_model_;
-  IdVector<ModelId, CardState> largest_;  // a card of the model with the most memory
-  IdVector<ModelId, std::int64_t> cards_;        // of the model, in the cluster
+  IdVector<ModelId, CardState> largest_;   // a card of the model with the most memory
+  IdVector<ModelId, std::int64_t> cards_;  // of the model, in the cluster
   std::map<std::string, DisruptionBudgetSet> budgets_;
   std::set<Standing> standings_;
   std::uint64_t budget_version_ = 0;

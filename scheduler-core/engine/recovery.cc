@@ -43,10 +43,9 @@ std::string Engine::Snapshot() const {
     });
     for (const std::uint32_t slot : slots) {
       const Allocation& a = allocations_[slot];
-      contents.allocations.push_back(
-          SnapshotAllocation{a.uid, a.attempt, a.shape.value(), a.job, state_.name(node), a.cards,
-                             a.epoch, a.expires, a.confirmed, a.numa, a.gang, a.member,
-                             *a.standing, a.started, a.checkpoint, a.leaving});
+      contents.allocations.push_back(SnapshotAllocation{
+          a.uid, a.attempt, a.shape.value(), a.job, state_.name(node), a.cards, a.epoch, a.expires,
+          a.confirmed, a.numa, a.gang, a.member, *a.standing, a.started, a.checkpoint, a.leaving});
     }
   }
   for (const auto& [uid, gang] : gangs_) {
@@ -132,11 +131,10 @@ Result<std::unique_ptr<Engine>> Engine::Restore(std::string_view snapshot, Confi
     Transaction tx(engine.state_);
     tx.Take(node, shapes[a.shape], a.cards, a.numa);
     tx.Commit();
-    const std::uint32_t slot =
-        engine.Insert(Allocation{a.uid, a.attempt, shapes[a.shape], node, a.cards, a.job, a.epoch,
-                                 a.expires, a.confirmed, a.numa, a.gang, a.member,
-                                 engine.quotas_.Intern(a.standing), QueueId(), a.started,
-                                 a.checkpoint, a.leaving});
+    const std::uint32_t slot = engine.Insert(
+        Allocation{a.uid, a.attempt, shapes[a.shape], node, a.cards, a.job, a.epoch, a.expires,
+                   a.confirmed, a.numa, a.gang, a.member, engine.quotas_.Intern(a.standing),
+                   QueueId(), a.started, a.checkpoint, a.leaving});
     if (!a.confirmed) engine.AddExpiry(slot);
   }
   for (SnapshotGang& saved : contents->gangs) {
@@ -324,8 +322,8 @@ Status Engine::ApplyGangReserved(const GangReservedRecord& record) {
   const auto bad = [&](std::string_view what) {
     return Fail("journal: gang " + UidText(record.gang.uid), std::string(what));
   };
-  GangRequest request{record.gang.uid, record.gang.attempt, record.gang.spec, record.gang.pods,
-                      record.gang.job, record.gang.standing};
+  GangRequest request{record.gang.uid,  record.gang.attempt, record.gang.spec,
+                      record.gang.pods, record.gang.job,     record.gang.standing};
   for (GangTask& task : request.spec.tasks) {
     if (task.shape.index() >= record_shapes_.size()) return bad("has an unknown shape");
     task.shape = record_shapes_[task.shape.index()];

@@ -155,7 +155,8 @@ Status QueueTree::Place(QueueId queue, const QueueSpec& spec) {
     return Fail(Where(spec, "parent"), "unknown queue " + SuggestText(spec.parent, names));
   }
   const Queue& above = queues_[*parent];
-  const bool holds = above.pods > 0 || !above.allocated.IsZero() || !above.pending.IsZero() || above.pending_jobs > 0;
+  const bool holds = above.pods > 0 || !above.allocated.IsZero() || !above.pending.IsZero() ||
+                     above.pending_jobs > 0;
   if (*parent != kRoot && above.children.empty() && holds) {
     return Fail(Where(spec, "parent"),
                 fmt::format("'{}' holds pods or has pending jobs itself; only leaves may",

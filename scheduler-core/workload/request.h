@@ -54,7 +54,7 @@ inline constexpr std::string_view kDefaultQos = "best-effort";  // MetaX's webho
 struct RequestSpec {
   MilliCpu cpu_milli = 0;
   MiB memory_mib = 0;
-  std::int32_t gpus = 0;   // distinct cards, 0..64
+  std::int32_t gpus = 0;  // distinct cards, 0..64
   // Compute on each card, 0..1000. 1000: the card for itself. 0 with cards: memory, units, a MIG
   // profile or the containers say what is wanted of them.
   MilliGpu gpu_milli = 0;

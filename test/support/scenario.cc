@@ -81,10 +81,9 @@ std::uint64_t Job(const YAML::Node& node) {
 }
 
 NodeSpec ParseNode(const YAML::Node& map) {
-  OnlyKeys(map,
-           {"node", "cpu", "memory", "cards", "card memory", "slots", "mode", "labels", "taints",
-            "pods", "cordoned", "machine", "network", "numa", "numa policy", "numa scope",
-            "memory ratio", "groups", "uuids"});
+  OnlyKeys(map, {"node", "cpu", "memory", "cards", "card memory", "slots", "mode", "labels",
+                 "taints", "pods", "cordoned", "machine", "network", "numa", "numa policy",
+                 "numa scope", "memory ratio", "groups", "uuids"});
   NodeSpec node;
   node.name = map["node"].as<std::string>();
   node.cpu_milli = Number(map, "cpu", 1000, 64'000);
@@ -229,11 +228,14 @@ Scenario Parse(const YAML::Node& root) {
     out.busy.push_back(std::move(pod));
   }
   const YAML::Node request = root["request"];
-  OnlyKeys(request, {"cards", "milli", "card memory", "card memory percent", "cpu", "memory",
-                     "models", "labels", "tolerates", "job", "bandwidth", "bandwidth required",
-                     "nics", "numa", "gang", "min", "preferred", "required", "layout", "containers",
-                     "class", "qos", "units", "vendors", "profile", "passthrough", "use uuids",
-                     "nouse uuids", "nouse models", "memory ratio"});
+  OnlyKeys(request, {"cards",        "milli",       "card memory", "card memory percent",
+                     "cpu",          "memory",      "models",      "labels",
+                     "tolerates",    "job",         "bandwidth",   "bandwidth required",
+                     "nics",         "numa",        "gang",        "min",
+                     "preferred",    "required",    "layout",      "containers",
+                     "class",        "qos",         "units",       "vendors",
+                     "profile",      "passthrough", "use uuids",   "nouse uuids",
+                     "nouse models", "memory ratio"});
   out.request = ParseAsk(request, request["cards"] ? request["cards"].as<int>() : 0);
   out.request.models = Strings(request["models"]);
   out.request.node_selector = Labels(request["labels"]);

@@ -51,12 +51,14 @@ World Read(const Engine& engine, const Standing& standing) {
   const ClusterState& state = engine.state();
   for (const NodeId node : state.order()) {
     Machine m{state.hot(node).cpu_free, {}};
-    for (int c = 0; c < state.hot(node).cards; ++c) m.cards.push_back(state.card(node, c).free_milli);
+    for (int c = 0; c < state.hot(node).cards; ++c)
+      m.cards.push_back(state.card(node, c).free_milli);
     const std::size_t index = world.machines.size();
     world.machines.push_back(m);
     engine.ForEachOn(node, [&](const Allocation& a) {
       const Shape& shape = state.shape(a.shape);
-      Holding h{a.uid, index, shape.cpu, {}, shape.milli, a.standing->priority, 0, a.gang, true, ""};
+      Holding h{a.uid, index,  shape.cpu, {}, shape.milli, a.standing->priority,
+                0,     a.gang, true,      ""};
       for (const int card : a.cards) h.cards.push_back(card);
       h.lost = shape.total_milli() * (kNow.us - a.checkpoint.us + a.standing->restart_us);
       h.eligible = a.confirmed && a.standing->preemptible &&
@@ -66,7 +68,8 @@ World Read(const Engine& engine, const Standing& standing) {
       world.pods.push_back(std::move(h));
     });
   }
-  for (const auto& [uid, gang] : engine.gangs()) world.spare[uid] = gang.held - gang.spec.tasks[0].min;
+  for (const auto& [uid, gang] : engine.gangs())
+    world.spare[uid] = gang.held - gang.spec.tasks[0].min;
   for (const auto& [name, b] : engine.budgets()) {
     const auto there = std::count_if(world.pods.begin(), world.pods.end(),
                                      [&n = name](const Holding& h) { return h.budget == n; });
@@ -100,7 +103,8 @@ bool Fits(const World& world, const std::set<std::size_t>& victims, const Reques
   for (const std::size_t v : victims) {
     const Holding& h = world.pods[v];
     machines[h.node].cpu += h.cpu;
-    for (const int card : h.cards) machines[h.node].cards[static_cast<std::size_t>(card)] += h.milli;
+    for (const int card : h.cards)
+      machines[h.node].cards[static_cast<std::size_t>(card)] += h.milli;
   }
   std::int64_t sum = 0;
   for (const Machine& m : machines) sum += Copies(m, spec);
@@ -197,10 +201,14 @@ std::unique_ptr<Engine> RandomCluster(Rng& rng, const Options& options) {
   const auto shape = [&] {
     const MilliCpu cpu = 500 * rng.Below(5);
     switch (rng.Below(4)) {
-      case 0: return Ask(cpu + 500);
-      case 1: return Ask(cpu, 1, 200 + 100 * static_cast<int>(rng.Below(6)));
-      case 2: return Ask(cpu, 1, 1000);
-      default: return Ask(cpu, 1 + static_cast<int>(rng.Below(static_cast<std::uint32_t>(cards))), 1000);
+      case 0:
+        return Ask(cpu + 500);
+      case 1:
+        return Ask(cpu, 1, 200 + 100 * static_cast<int>(rng.Below(6)));
+      case 2:
+        return Ask(cpu, 1, 1000);
+      default:
+        return Ask(cpu, 1 + static_cast<int>(rng.Below(static_cast<std::uint32_t>(cards))), 1000);
     }
   };
   std::uint64_t uid = 0;
@@ -240,10 +248,14 @@ std::unique_ptr<Engine> RandomCluster(Rng& rng, const Options& options) {
 RequestSpec RandomAsk(Rng& rng) {
   const MilliCpu cpu = 1000 * rng.Below(4);
   switch (rng.Below(4)) {
-    case 0: return Ask(cpu + 1000);
-    case 1: return Ask(cpu, 1, 300 + 200 * static_cast<int>(rng.Below(3)));
-    case 2: return Ask(cpu, 1, 1000);
-    default: return Ask(cpu, 2 + static_cast<int>(rng.Below(2)), 1000);
+    case 0:
+      return Ask(cpu + 1000);
+    case 1:
+      return Ask(cpu, 1, 300 + 200 * static_cast<int>(rng.Below(3)));
+    case 2:
+      return Ask(cpu, 1, 1000);
+    default:
+      return Ask(cpu, 2 + static_cast<int>(rng.Below(2)), 1000);
   }
 }
 
@@ -275,9 +287,9 @@ TEST(EvictionOracle, APodsVictimsAreTheCheapestThereAre) {
     const EvictionPlan plan = engine->ProposeEviction(request, EvictionRules{}, kNow);
     ASSERT_EQ(engine->StateDigest(), before) << "seed " << seed;
     ASSERT_EQ(support::CheckDerived(engine->state()), "") << "seed " << seed;
-    const std::optional<Cost> best = Best(world, request.shape.valid()
-                                                     ? engine->state().shape(request.shape).spec
-                                                     : RequestSpec{}, 1);
+    const std::optional<Cost> best =
+        Best(world,
+             request.shape.valid() ? engine->state().shape(request.shape).spec : RequestSpec{}, 1);
     if (best && std::get<3>(*best) == 0) continue;  // it fits as it is
     ASSERT_EQ(plan.found, best.has_value()) << "seed " << seed << ": " << plan.reason;
     if (!plan.found) {
@@ -348,10 +360,11 @@ void AskForGang(std::uint64_t seed, const Options& options, Tally* tally) {
 }
 
 void Print(const char* what, const Tally& t) {
-  std::printf("%s: %d found, %d not; %lld victims, the optimum %lld, greedy %lld; work lost %.4f of "
-              "the least\n", what, t.found, t.not_found, static_cast<long long>(t.ours),
-              static_cast<long long>(t.least), static_cast<long long>(t.greedys),
-              t.least_lost == 0 ? 1.0 : t.lost / t.least_lost);
+  std::printf(
+      "%s: %d found, %d not; %lld victims, the optimum %lld, greedy %lld; work lost %.4f of "
+      "the least\n",
+      what, t.found, t.not_found, static_cast<long long>(t.ours), static_cast<long long>(t.least),
+      static_cast<long long>(t.greedys), t.least_lost == 0 ? 1.0 : t.lost / t.least_lost);
 }
 
 TEST(EvictionOracle, AGangsVictimsAreFoundWheneverThereAreAny) {
@@ -393,14 +406,14 @@ TEST(EvictionOracle, WhatIsFreedGoesToWhomItWasFreedFor) {
     gang.uid = Uid(9000);
     gang.spec.tasks.push_back({"t", pod.shape, 2, 2, -1});
     pod.standing.priority = gang.standing.priority = 5;
-    const auto plan = is_gang ? engine->ProposeEviction(gang, EvictionRules{}, kNow)
-                              : Result<EvictionPlan>(
-                                    engine->ProposeEviction(pod, EvictionRules{}, kNow));
+    const auto plan =
+        is_gang ? engine->ProposeEviction(gang, EvictionRules{}, kNow)
+                : Result<EvictionPlan>(engine->ProposeEviction(pod, EvictionRules{}, kNow));
     ASSERT_TRUE(plan.has_value());
     if (!plan->found || plan->victims.empty()) continue;
     ++nominated;
-    const auto lease = is_gang ? engine->NominateGang(gang, *plan, kNow)
-                               : engine->Nominate(pod, *plan, kNow);
+    const auto lease =
+        is_gang ? engine->NominateGang(gang, *plan, kNow) : engine->Nominate(pod, *plan, kNow);
     ASSERT_TRUE(lease.has_value()) << lease.error().ToString() << " seed " << seed;
     ASSERT_TRUE(engine->Audit().has_value()) << "seed " << seed;
     std::vector<Victim> leaving = plan->victims;
@@ -514,9 +527,8 @@ void TakeTurns(std::uint64_t seed, const EvictionRules& rules, std::int64_t* evi
         ASSERT_TRUE(lease.has_value()) << lease.error().ToString() << " seed " << seed;
         for (const Victim& v : plan.victims) {
           ASSERT_TRUE(engine->Release(v.uid, now).has_value());
-          Job& victim = *std::find_if(jobs.begin(), jobs.end(), [&](const Job& j) {
-            return j.request.uid == v.uid;
-          });
+          Job& victim = *std::find_if(jobs.begin(), jobs.end(),
+                                      [&](const Job& j) { return j.request.uid == v.uid; });
           victim.waits = true;
           engine->AddPending(victim.request.standing.queue, engine->AskOf(victim.request.shape));
           ++evicted;
@@ -535,8 +547,8 @@ void TakeTurns(std::uint64_t seed, const EvictionRules& rules, std::int64_t* evi
   for (int wave = 0; wave < 3; ++wave) {
     for (std::uint32_t j = 0; j < 8; ++j) {
       Job job;
-      job.request = For(*engine, Ask(100, 1 + static_cast<int>(rng.Below(2)), 1000),
-                        1 + jobs.size());
+      job.request =
+          For(*engine, Ask(100, 1 + static_cast<int>(rng.Below(2)), 1000), 1 + jobs.size());
       job.request.standing.queue = queues[rng.Below(static_cast<std::uint32_t>(queues.size()))];
       job.request.standing.priority = static_cast<std::int32_t>(rng.Below(3));
       engine->AddPending(job.request.standing.queue, engine->AskOf(job.request.shape));

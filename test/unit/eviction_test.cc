@@ -36,7 +36,7 @@ Standing InQueue(const std::string& queue, std::int32_t priority = 0) {
 }
 
 void Start(Engine& engine, std::uint64_t uid, const RequestSpec& spec, const Standing& standing,
-         SimTime at = SimTime{}) {
+           SimTime at = SimTime{}) {
   ASSERT_TRUE(engine.Place(Of(engine, uid, spec, standing), at).placed()) << uid;
 }
 
@@ -53,7 +53,8 @@ GangRequest GangOf(Engine& engine, std::uint64_t uid, std::int32_t members, int 
                    const Standing& standing) {
   GangRequest gang;
   gang.uid = Uid(uid);
-  gang.spec.tasks.push_back({"t", *engine.InternShape(Ask(100, cards, 1000)), members, members, -1});
+  gang.spec.tasks.push_back(
+      {"t", *engine.InternShape(Ask(100, cards, 1000)), members, members, -1});
   gang.standing = standing;
   return gang;
 }
@@ -142,8 +143,8 @@ TEST(Eviction, BudgetsHoldUnlessTheyMayBeBroken) {
   // Who is on the way out is unavailable already.
   const Request one = Of(*engine, 9, Ask(100, 1, 1000), Priority(5));
   ASSERT_TRUE(engine->Nominate(one, plan(1, false), kNow).has_value());
-  EXPECT_FALSE(engine->ProposeEviction(Of(*engine, 10, Ask(100, 1, 1000), Priority(5)), {}, kNow)
-                   .found);
+  EXPECT_FALSE(
+      engine->ProposeEviction(Of(*engine, 10, Ask(100, 1, 1000), Priority(5)), {}, kNow).found);
 }
 
 TEST(Eviction, AGangBelowItsMinGoesAsAWhole) {
@@ -174,13 +175,15 @@ TEST(Eviction, AGangTakesTheRackThatCostsLeast) {
   // Rack 1 is the cheapest as a whole; rack 0 and 2 have the cheapest single pods.
   std::uint64_t uid = 0;
   for (const char* node : {"r0n0", "r0n1", "r1n0", "r1n1", "r2n0", "r2n1"}) {
-    ASSERT_TRUE(engine->Apply(PodObserved{Uid(++uid), 0, Ask(100, 2, 1000), 0, node, CardSet(3)},
-                              SimTime{}).has_value());
+    ASSERT_TRUE(
+        engine->Apply(PodObserved{Uid(++uid), 0, Ask(100, 2, 1000), 0, node, CardSet(3)}, SimTime{})
+            .has_value());
   }
   for (const auto& [pod, at] : std::vector<std::pair<int, int>>{
            {2, 100}, {6, 200}, {3, 900}, {4, 900}, {5, 998}, {1, 999}}) {
-    ASSERT_TRUE(engine->Apply(PodCheckpointed{Uid(static_cast<std::uint64_t>(pod))},
-                              SimTime::Seconds(at)).has_value());
+    ASSERT_TRUE(
+        engine->Apply(PodCheckpointed{Uid(static_cast<std::uint64_t>(pod))}, SimTime::Seconds(at))
+            .has_value());
   }
   GangRequest gang = GangOf(*engine, 50, 2, 2, Priority(1));
   gang.spec.level.required = gang.spec.level.preferred = support::kRack;
@@ -208,16 +211,16 @@ TEST(Eviction, QueuesOverTheirShareGiveBackAndNobodyTakesTurns) {
   ASSERT_TRUE(engine->Confirm({Uid(20), engine->Find(Uid(20))->epoch, kNow}, kNow).has_value());
   // Those that lost their places ask again: their queue is over its share.
   for (const Victim& v : plan.victims) {
-    const EvictionPlan again = engine->ProposeEviction(
-        Of(*engine, v.uid.lo, Ask(100, 1, 1000), InQueue("b")), {}, kNow);
+    const EvictionPlan again =
+        engine->ProposeEviction(Of(*engine, v.uid.lo, Ask(100, 1, 1000), InQueue("b")), {}, kNow);
     EXPECT_FALSE(again.found);
     EXPECT_NE(again.reason.find("fair share"), std::string::npos) << again.reason;
   }
   // One more and `a` is beyond its half.
-  EXPECT_FALSE(engine->ProposeEviction(Of(*engine, 21, Ask(100, 2, 1000), InQueue("a")), {}, kNow)
-                   .found);
-  EXPECT_TRUE(engine->ProposeEviction(Of(*engine, 21, Ask(100, 1, 1000), InQueue("a")), {}, kNow)
-                  .found);
+  EXPECT_FALSE(
+      engine->ProposeEviction(Of(*engine, 21, Ask(100, 2, 1000), InQueue("a")), {}, kNow).found);
+  EXPECT_TRUE(
+      engine->ProposeEviction(Of(*engine, 21, Ask(100, 1, 1000), InQueue("a")), {}, kNow).found);
 }
 
 TEST(Eviction, PriorityLeavesOtherQueuesTheirGuarantees) {
@@ -234,16 +237,17 @@ TEST(Eviction, PriorityLeavesOtherQueuesTheirGuarantees) {
   EvictionRules own;
   own.preempt_across_queues = false;
   own.reclaim = false;
-  EXPECT_FALSE(engine
-                   ->ProposeEviction(Of(*engine, 20, Ask(100, 1, 1000), InQueue("a", 9)), own, kNow)
-                   .found);
+  EXPECT_FALSE(
+      engine->ProposeEviction(Of(*engine, 20, Ask(100, 1, 1000), InQueue("a", 9)), own, kNow)
+          .found);
 }
 
 TEST(Eviction, AFullQueueMakesRoomInsideOfIt) {
   auto engine = MakeEngine("binpack", {Node("n", 80'000, 8), Node("m", 80'000, 8)});
   SetQueue(*engine, "a", 0, 4000);
   for (std::uint64_t p = 1; p <= 4; ++p) {
-    Start(*engine, p, Ask(100, 1, 1000), InQueue("a"), SimTime::Seconds(static_cast<std::int64_t>(p)));
+    Start(*engine, p, Ask(100, 1, 1000), InQueue("a"),
+          SimTime::Seconds(static_cast<std::int64_t>(p)));
   }
   for (std::uint64_t p = 5; p <= 8; ++p) Start(*engine, p, Ask(100, 1, 1000), Priority(0), kNow);
   const Request request = Of(*engine, 20, Ask(100, 2, 1000), InQueue("a", 1));
@@ -252,8 +256,9 @@ TEST(Eviction, AFullQueueMakesRoomInsideOfIt) {
   EXPECT_EQ(Victims(plan), (Uids{3, 4}));  // the youngest of the queue; there is room on node m
   ASSERT_TRUE(engine->Nominate(request, plan, kNow).has_value());
   EXPECT_TRUE(engine->Audit().has_value());
-  EXPECT_EQ(engine->queues().allocated(*engine->queues().Find(
-                "a"))[*engine->queues().resources().Find("gpu")], 4000);
+  EXPECT_EQ(engine->queues().allocated(
+                *engine->queues().Find("a"))[*engine->queues().resources().Find("gpu")],
+            4000);
 }
 
 struct Nominee {

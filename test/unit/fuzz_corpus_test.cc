@@ -40,17 +40,15 @@ TEST_P(FuzzCorpus, EveryInputKeepsThePromises) {
 
 INSTANTIATE_TEST_SUITE_P(
     All, FuzzCorpus,
-    testing::Values(std::pair{"openb_nodes", &OpenbNodes}, std::pair{"openb_pods", &OpenbPods},
-                    std::pair{"canonical_csv", &CanonicalCsv}, std::pair{"orders", &Orders},
-                    std::pair{"gunzip", &Gunzip}, std::pair{"journal", &Journal},
-                    std::pair{"snapshot", &Snapshot}, std::pair{"policy", &Policy},
-                    std::pair{"yaml", &Yaml}, std::pair{"machine_file", &MachineFile},
-                    std::pair{"device_catalog", &DeviceCatalog}, std::pair{"pod_file", &PodFile},
-                    std::pair{"import_tables", &ImportTables},
-                    std::pair{"import_philly_json", &ImportPhillyJson},
-                    std::pair{"import_k8s", &ImportK8s},
-                    std::pair{"import_volcano", &ImportVolcano},
-                    std::pair{"usage_file", &UsageFile}),
+    testing::Values(
+        std::pair{"openb_nodes", &OpenbNodes}, std::pair{"openb_pods", &OpenbPods},
+        std::pair{"canonical_csv", &CanonicalCsv}, std::pair{"orders", &Orders},
+        std::pair{"gunzip", &Gunzip}, std::pair{"journal", &Journal},
+        std::pair{"snapshot", &Snapshot}, std::pair{"policy", &Policy}, std::pair{"yaml", &Yaml},
+        std::pair{"machine_file", &MachineFile}, std::pair{"device_catalog", &DeviceCatalog},
+        std::pair{"pod_file", &PodFile}, std::pair{"import_tables", &ImportTables},
+        std::pair{"import_philly_json", &ImportPhillyJson}, std::pair{"import_k8s", &ImportK8s},
+        std::pair{"import_volcano", &ImportVolcano}, std::pair{"usage_file", &UsageFile}),
     [](const auto& p) { return std::string(p.param.first); });
 
 }  // namespace

@@ -522,8 +522,7 @@ TEST(Gang, CardsOfMoreThanOneCount) {
   NodeSpec node = support::Node("a", 64'000, 2);
   for (CardSpec& card : node.cards) card.compute_milli = 2000;
   auto engine = GangEngine({node});
-  const auto outcome =
-      engine->ProposeGang(MakeGang(*engine, 1, {{Ask(500, 1, 600), 6, 6}}), {});
+  const auto outcome = engine->ProposeGang(MakeGang(*engine, 1, {{Ask(500, 1, 600), 6, 6}}), {});
   EXPECT_TRUE(outcome->placed()) << outcome->reason;
   EXPECT_EQ(engine->ProposeGang(MakeGang(*engine, 2, {{kCard, 3, 3}}), {})->kind,
             OutcomeKind::kInfeasible);

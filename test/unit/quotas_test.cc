@@ -158,8 +158,9 @@ TEST(EngineQuotas, AnUnknownQueueAndAnInnerOneAreRefused) {
 TEST(EngineQuotas, ALimitOfOneModelSendsThePodToAnother) {
   auto engine = MakeEngine("best-fit", {Node("a", 64'000, 4, "A100"), Node("h", 64'000, 4, "H20")});
   SetQueue(*engine, "ml", {}, {{"gpu/A100", 1000}});
-  EXPECT_EQ(support::NodeName(*engine, engine->Place(Of(*engine, "ml", Ask(1000, 1, 1000), 1),
-                                                     SimTime{})), "a");
+  EXPECT_EQ(support::NodeName(*engine,
+                              engine->Place(Of(*engine, "ml", Ask(1000, 1, 1000), 1), SimTime{})),
+            "a");
   const Outcome second = engine->Place(Of(*engine, "ml", Ask(1000, 1, 1000), 2), SimTime{});
   EXPECT_EQ(support::NodeName(*engine, second), "h");
   RequestSpec only = Ask(1000, 1, 1000);

@@ -430,7 +430,7 @@ TEST(Slices, ListedSlicesThatCannotBeAreRefused) {
   };
   EXPECT_FALSE(observe({on(64, 10)}, CardSet::Of(0)));  // no such card
   EXPECT_FALSE(observe({on(-1, 10)}, CardSet::Of(1)));
-  EXPECT_FALSE(observe({on(1, 10)}, CardSet(0b11)));  // and one that nothing is on
+  EXPECT_FALSE(observe({on(1, 10)}, CardSet(0b11)));             // and one that nothing is on
   const std::vector<SliceTake> absurd(3, on(1, 1'000'000'000));  // each would do, together not
   EXPECT_FALSE(observe(absurd, CardSet::Of(1)));
   SliceTake instance = on(0, 9728);

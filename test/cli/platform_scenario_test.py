@@ -234,9 +234,10 @@ class Examples(Platform):
             use = self.figure(data, "utilization", arm["name"])
             self.assertGreater(use, 0)
             self.assertLessEqual(use, 100)
-            # People may have come before the figures begin, so what counts is that work was done.
-            self.assertEqual([w["name"] for w in arm["workloads"] if w["served_gpu_hours"] == 0],
-                             [])
+            # With a card for each pod some may starve; with slices all work.
+            if arm in compared[1:]:
+                self.assertEqual(
+                    [w["name"] for w in arm["workloads"] if w["served_gpu_hours"] == 0], [])
         self.assertGreaterEqual(len(data["claims"]), 3)
         for claim in data["claims"]:
             self.assertIn(claim["verdict"], ["holds", "does not hold", "not measured"])

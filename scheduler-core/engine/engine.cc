@@ -751,7 +751,7 @@ Digest128 Engine::StateDigest() const {
     d.Add(uid.hi);
     d.Add(uid.lo);
     d.Add(a.attempt);
-    d.Add(Describe(state_.shape(a.shape).spec));
+    AddTo(state_.shape(a.shape).spec, &d);
     d.Add(state_.name_digest(a.node));
     d.Add(a.cards.bits());
     d.Add(a.job);
@@ -787,6 +787,19 @@ Digest128 Engine::StateDigest() const {
     d.Add(uid.lo);
     d.Add(gang.attempt);
     for (const Gang::Member member : gang.members) d.Add(static_cast<std::uint64_t>(member));
+    for (const GangTask& task : gang.spec.tasks) {
+      AddTo(state_.shape(task.shape).spec, &d);
+      d.Add(task.min);
+      d.Add(task.max);
+      d.Add(task.group);
+    }
+    const auto add_level = [&d](const LevelWish& level) {
+      d.Add(level.preferred);
+      d.Add(level.required);
+    };
+    for (const GangGroup& group : gang.spec.groups) add_level(group.level);
+    add_level(gang.spec.level);
+    d.Add(static_cast<std::uint64_t>(gang.spec.layout));
     AddStanding(gang.standing, &d);
     const Digest128 v = d.value();
     sum.hi += v.hi;

@@ -185,8 +185,8 @@ class Engine {
   const std::map<std::string, DisruptionBudgetSet>& budgets() const { return quotas_.budgets(); }
   // What a pod, or the min of a gang, will hold as far as it is known beforehand: of cards whose
   // model is open the totals only.
-  Amounts AskOf(ShapeId shape) { return quotas_.Ask(state_, shape); }
-  Amounts AskOf(const GangSpec& spec);
+  Amounts AskOf(ShapeId shape, const Standing& standing = {});
+  Amounts AskOf(const GangSpec& spec, const Standing& standing = {});
   // The part of an ask that shares and reclaim are about (Quotas::Governed).
   Amounts GovernedOf(const Amounts& ask) const { return quotas_.Governed(ask); }
   // What an allocation holds.

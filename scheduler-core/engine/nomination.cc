@@ -17,7 +17,7 @@ const QueueTree& Engine::CaughtUpQueues() {
   return quotas_.tree();
 }
 
-Amounts Engine::AskOf(const GangSpec& spec) {
+Amounts Engine::AskOf(const GangSpec& spec, const Standing& standing) {
   Amounts sum;
   for (const GangTask& task : spec.tasks) {
     const Amounts one = quotas_.Ask(state_, task.shape);
@@ -26,7 +26,14 @@ Amounts Engine::AskOf(const GangSpec& spec) {
       if (one[id] != 0) sum.Add(id, one[id] * task.min);
     }
   }
+  quotas_.AddSku(standing, spec.min_members(), &sum);
   return sum;
+}
+
+Amounts Engine::AskOf(ShapeId shape, const Standing& standing) {
+  Amounts ask = quotas_.Ask(state_, shape);
+  quotas_.AddSku(standing, 1, &ask);
+  return ask;
 }
 
 Amounts Engine::HeldBy(const Allocation& a) {

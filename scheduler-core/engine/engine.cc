@@ -96,7 +96,14 @@ Status Engine::Apply(const Event& event, SimTime now) {
   } else if (const auto* removed = std::get_if<NodeRemoved>(&event)) {
     const NodeId node = state_.FindNode(removed->node);
     if (!node.valid()) return unknown(removed->node);
-    while (!on_node_[node].empty()) End(on_node_[node].back(), Ending::kLost);
+    // By uid: which member of a gang goes first tells which one counts as lost.
+    std::vector<PodUid> there;
+    for (const std::uint32_t slot : on_node_[node]) there.push_back(allocations_[slot].uid);
+    std::sort(there.begin(), there.end());
+    for (const PodUid& uid : there) {
+      const auto it = by_uid_.find(uid);  // gone already, with another one
+      if (it != by_uid_.end()) End(it->second, Ending::kLost);
+    }
     state_.RemoveNode(node);
   } else if (const auto* cordoned = std::get_if<NodeCordoned>(&event)) {
     const NodeId node = state_.FindNode(cordoned->node);

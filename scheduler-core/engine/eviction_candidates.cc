@@ -78,9 +78,17 @@ void EvictionSearch::Collect(const PodUid& self) {
   by_node_.resize(state_.node_slots());
   std::map<PodUid, std::int32_t> gang_ids;
   const bool reclaims = rules_.reclaim && leaf_.valid();
+  std::vector<const Allocation*> there;
   for (const NodeId node : state_.order()) {
+    there.clear();
     for (const std::uint32_t slot : engine_.on_node_[node]) {
-      const Allocation& a = engine_.allocations_[slot];
+      there.push_back(&engine_.allocations_[slot]);
+    }
+    // Slots are of this engine's past, and plans must not depend on it.
+    std::sort(there.begin(), there.end(),
+              [](const Allocation* a, const Allocation* b) { return a->uid < b->uid; });
+    for (const Allocation* at : there) {
+      const Allocation& a = *at;
       if (!a.confirmed || a.is_leaving() || !a.standing->preemptible || a.gang == self) continue;
       if (now_.us - a.started.us < a.standing->min_runtime_us) continue;
       Candidate c = MakeCandidate(a);

@@ -206,8 +206,9 @@ class Engine {
   Result<EvictionPlan> ProposeEviction(const GangRequest& request, const EvictionRules& rules,
                                        SimTime now, const FairShares* shares = nullptr);
   // Takes the plan's places at once and marks the victims as leaving. Refused when the plan is no
-  // longer what would fit. Victims that have left meanwhile are not waited for. The lease does not
-  // expire before the room is free; then its time begins.
+  // longer what would fit, or would now break a gang or a budget that it did not break when it was
+  // made. Victims that have left meanwhile are not waited for. The lease does not expire before the
+  // room is free; then its time begins.
   Result<Lease> Nominate(const Request& request, const EvictionPlan& plan, SimTime now);
   Result<Lease> NominateGang(const GangRequest& request, const EvictionPlan& plan, SimTime now);
   // The pod or gang holds places and all its victims are gone.
@@ -285,6 +286,11 @@ class Engine {
   // Those of the plan's victims that are still there, each once; refused if one is no victim any
   // more.
   Result<std::vector<PodUid>> VictimsOf(const EvictionPlan& plan, const std::string& where) const;
+  // Gangs keep their min or lose all, and no more than so many disruptions go beyond budgets.
+  Status CheckVictims(const std::vector<PodUid>& victims, std::int64_t beyond_budgets,
+                      const std::string& where) const;
+  // How many of each budget's pods may be made to leave now.
+  std::map<std::string, std::int64_t> DisruptionsLeft() const;
   void GiveVictims(const std::vector<PodUid>& victims, Transaction* tx) const;
   void UnchargeVictims(const std::vector<PodUid>& victims);
   void ChargeVictims(const std::vector<PodUid>& victims);

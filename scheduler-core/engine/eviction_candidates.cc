@@ -49,27 +49,9 @@ EvictionSearch::Candidate EvictionSearch::MakeCandidate(const Allocation& a) con
 }
 
 void EvictionSearch::CollectBudgets() {
-  for (const auto& [name, budget] : engine_.budgets()) {
-    budget_ids_.emplace(name, static_cast<std::int32_t>(budget_ids_.size()));
-  }
-  budgets_.assign(budget_ids_.size(), 0);
-  if (budgets_.empty()) return;
-  std::vector<std::int64_t> there(budgets_.size(), 0);
-  std::vector<std::int64_t> running(budgets_.size(), 0);
-  for (const auto& [uid, slot] : engine_.by_uid_) {  // counts: the order does not matter
-    const Allocation& a = engine_.allocations_[slot];
-    const auto it = budget_ids_.find(a.standing->budget);
-    if (it == budget_ids_.end()) continue;
-    ++there[static_cast<std::size_t>(it->second)];
-    running[static_cast<std::size_t>(it->second)] += a.confirmed && !a.is_leaving() ? 1 : 0;
-  }
-  for (const auto& [name, id] : budget_ids_) {
-    const auto b = static_cast<std::size_t>(id);
-    const DisruptionBudgetSet& budget = engine_.budgets().at(name);
-    const std::int64_t expected = budget.expected >= 0 ? budget.expected : there[b];
-    const std::int64_t keep =
-        budget.min_available >= 0 ? budget.min_available : expected - budget.max_unavailable;
-    budgets_[b] = std::max<std::int64_t>(running[b] - keep, 0);
+  for (const auto& [name, left] : engine_.DisruptionsLeft()) {
+    budget_ids_.emplace(name, static_cast<std::int32_t>(budgets_.size()));
+    budgets_.push_back(left);
   }
 }
 

@@ -166,6 +166,8 @@ void EvictionSearch::Keep() {
           Victim{a.uid, a.node, a.standing->priority, a.standing->queue, a.gang, c.lost, c.why});
     }
   }
+  for (const std::int64_t left : budgets_)
+    solution.beyond_budgets += std::max<std::int64_t>(-left, 0);
   solution.places = places_;
   best_ = std::move(solution);
 }
@@ -419,6 +421,7 @@ EvictionPlan EvictionSearch::ForPod(const Request& request) {
   }
   plan.found = true;
   plan.victims = std::move(best_->victims);
+  plan.beyond_budgets = best_->beyond_budgets;
   const Place& place = best_->places.front();
   plan.placement =
       Placement{place.node, place.plan.cards, 0, state_.generation(place.node), place.plan.numa};
@@ -473,6 +476,7 @@ Result<EvictionPlan> EvictionSearch::ForGang(const GangRequest& request) {
   engine_.NameDomain(problem, &plan.gang);
   plan.found = true;
   plan.victims = std::move(best_->victims);
+  plan.beyond_budgets = best_->beyond_budgets;
   return plan;
 }
 

@@ -311,6 +311,25 @@ Placement Engine::MakePlacement(const PlacementContext& context, const BestNode&
   return placement;
 }
 
+// Where the slice is larger than on other cards (MIG profiles, modules, cards of several sizes),
+// only the place tells whether the queue may hold it.
+Result<Placement> Engine::PlaceWithinQuota(const Request& request, const PlacementContext& context,
+                                           const BestNode& best) {
+  Placement placement = MakePlacement(context, best);
+  const Status refused = MayHold(request, placement);
+  if (refused) return placement;
+  ScanEveryNode(context);
+  std::vector<std::size_t> by_score(feasible_.size());  // feasible nodes are in rank order
+  for (std::size_t i = 0; i < by_score.size(); ++i) by_score[i] = i;
+  std::stable_sort(by_score.begin(), by_score.end(),
+                   [this](std::size_t a, std::size_t b) { return scores_[a] > scores_[b]; });
+  for (const std::size_t i : by_score) {
+    placement = MakePlacement(context, BestNode{feasible_[i], scores_[i]});
+    if (MayHold(request, placement)) return placement;
+  }
+  return tl::unexpected<Error>(refused.error());  // in the words of the best node
+}
+
 bool Engine::StillFits(ShapeId shape_id, const Placement& placement) const {
   const Shape& shape = state_.shape(shape_id);
   const NodeId node = placement.node;
@@ -387,16 +406,16 @@ Outcome Engine::Propose(const Request& request, SimTime now) {
   const BestNode best = FindBest(context);
   if (best.node.valid()) {
     state_.PrefetchForTake(best.node);
-    outcome.kind = OutcomeKind::kPlaced;
-    outcome.placement = MakePlacement(context, best);
-    BASALT_CHECK(outcome.placement.cards.size() == context.shape.gpus ||
-                 (outcome.placement.numa != nullptr && !outcome.placement.numa->slices.empty()));
-    // Where the slice is larger than on other cards (MIG profiles, modules), only the place tells.
-    if (Status ok = MayHold(request, outcome.placement); !ok) {
+    Result<Placement> placement = PlaceWithinQuota(request, context, best);
+    if (placement) {
+      outcome.kind = OutcomeKind::kPlaced;
+      outcome.placement = std::move(*placement);
+      BASALT_CHECK(outcome.placement.cards.size() == context.shape.gpus ||
+                   (outcome.placement.numa != nullptr && !outcome.placement.numa->slices.empty()));
+    } else {
       outcome.kind = OutcomeKind::kWait;
-      outcome.placement = Placement{};
       outcome.by_quota = true;
-      outcome.reason = ok.error().message;
+      outcome.reason = std::move(placement.error().message);
     }
   } else {
     outcome.kind = PossibleWhenEmpty(request.shape) ? OutcomeKind::kWait : OutcomeKind::kInfeasible;
@@ -419,7 +438,7 @@ Result<Lease> Engine::Reserve(const Request& request, const Placement& placement
     }
     return Lease{held.uid, held.epoch, held.expires};
   }
-  if (!StillFits(request.shape, placement)) {
+  if (!StillFits(InQueue(request.shape, request.standing.queue), placement)) {
     return Fail("pod " + UidText(request.uid),
                 "what was proposed is no longer free; propose again");
   }

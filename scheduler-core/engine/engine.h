@@ -309,6 +309,9 @@ class Engine {
   // A placement that was proposed still fits, as it is.
   bool StillFits(ShapeId shape, const Placement& placement) const;
   Placement MakePlacement(const PlacementContext& context, const BestNode& best) const;
+  // On the best node, or the next best that the request's queue may hold it on; else why not.
+  Result<Placement> PlaceWithinQuota(const Request& request, const PlacementContext& context,
+                                     const BestNode& best);
   std::uint64_t SeedOf(const PodUid& uid, std::uint32_t attempt) const;
   GangProblem MakeProblem(const GangRequest& request, const Gang* held);
   Status CheckGang(const GangRequest& request, const Gang* held) const;

@@ -195,7 +195,10 @@ void BackfillPlan::Ended(const PodUid& uid, SimTime now) {
   if (it == running_.end()) return;
   const Running& running = it->second;
   improved_ = improved_ || running.end > now.us;
-  for (const NodeId node : running.nodes) ++expected_changes_[node];
+  for (const NodeId node : running.nodes) {
+    ++expected_changes_[node];
+    kept_changes_ += ClusterState::KeptChange(node);
+  }
   ends_.erase({running.end, uid});
   running_.erase(it);
 }
@@ -222,6 +225,7 @@ void BackfillPlan::MayStay(const PodUid& uid) {
 // Something else than the ends that we were told of has changed a node.
 bool BackfillPlan::OutsideChange() {
   const ClusterState& state = engine_.state();
+  if (kept_changes_ == state.kept_changes()) return false;  // dry runs may have left their entries
   if (structure_version_ != state.structure_version() || !state.ChangesAvailable(cursor_)) {
     return true;
   }
@@ -262,6 +266,7 @@ void BackfillPlan::BeginPass(SimTime now) {
 
 void BackfillPlan::EndPass() {
   cursor_ = engine_.state().change_count();
+  kept_changes_ = engine_.state().kept_changes();
   structure_version_ = engine_.state().structure_version();
 }
 

@@ -147,6 +147,7 @@ class BackfillPlan {
   std::set<std::pair<std::int64_t, PodUid>> ends_;
   std::vector<Reservation> reservations_;
   std::map<NodeId, std::int64_t> expected_changes_;  // places given back since EndPass
+  std::uint64_t kept_changes_ = 0;                   // the state's, at EndPass and with those
   std::uint64_t cursor_ = 0;                         // change log, at EndPass
   std::uint64_t structure_version_ = 0;
   bool improved_ = false;   // something ended earlier than expected

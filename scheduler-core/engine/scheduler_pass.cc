@@ -273,7 +273,7 @@ bool JobScheduler::Impl::Admit(WaitingJob& job, Proposal* proposal, SimTime now,
       Trial trial(engine);
       bool free = true;
       for (const Trial::Place& p : promised.places) {
-        free = free && trial.IsFree(p);
+        free = free && trial.IsFree(p, job.standing);
         if (free) trial.Take(p);
       }
       if (free) {

@@ -2,6 +2,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <limits>
+
+#include "scheduler-core/engine/trial.h"
 #include "test/support/cluster.h"
 #include "test/support/gangs.h"
 #include "test/support/jobs.h"

@@ -6,6 +6,7 @@
 
 #include <compare>
 #include <cstdint>
+#include <limits>
 
 namespace basalt {
 
@@ -20,7 +21,14 @@ struct SimTime {
   std::int64_t us = 0;
   friend constexpr auto operator<=>(SimTime, SimTime) = default;
   static constexpr SimTime Seconds(std::int64_t s) { return SimTime{s * 1'000'000}; }
-  constexpr SimTime Plus(std::int64_t micros) const { return SimTime{us + micros}; }
+  // At most (and at least) what the type holds: a time without end is no time in the past.
+  constexpr SimTime Plus(std::int64_t micros) const {
+    constexpr std::int64_t kMost = std::numeric_limits<std::int64_t>::max();
+    constexpr std::int64_t kLeast = std::numeric_limits<std::int64_t>::min();
+    if (micros > 0 && us > kMost - micros) return SimTime{kMost};
+    if (micros < 0 && us < kLeast - micros) return SimTime{kLeast};
+    return SimTime{us + micros};
+  }
 };
 
 }  // namespace basalt

@@ -661,6 +661,7 @@ void ClusterState::RefreshNode(NodeId node) {
                             stamp | (hot.complex ? 1 : 0)};
   change_ring_[change_count_ & (change_ring_.size() - 1)] = node;
   ++change_count_;
+  kept_changes_ += KeptChange(node);
 }
 
 void ClusterState::Apply(NodeId node, const Shape& shape, CardSet cards, int sign,

@@ -363,6 +363,12 @@ class ClusterState {
   bool IsLastChange(std::uint64_t index, NodeId node) const {
     return static_cast<std::uint32_t>(filter_[node][3]) >> 1 == (index & kStampMask);
   }
+  // Of the changes so far but those that a transaction took back: a sum of KeptChange(node), so
+  // that it says which nodes changed how often, and a dry run leaves it as it was.
+  std::uint64_t kept_changes() const { return kept_changes_; }
+  static std::uint64_t KeptChange(NodeId node) {
+    return MixPair(node.value() + 0x9E3779B97F4A7C15ULL, 0xD6E8FEB86659FD93ULL);
+  }
   NodeId ChangedNode(std::uint64_t index) const {
     return change_ring_[index & (change_ring_.size() - 1)];
   }
@@ -450,6 +456,7 @@ class ClusterState {
   std::vector<UndoStep> undo_log_;   // of the open transactions
   std::vector<NodeId> change_ring_;  // size is a power of two
   std::uint64_t change_count_ = 0;
+  std::uint64_t kept_changes_ = 0;
   std::uint64_t structure_version_ = 1;
   mutable std::vector<NodeId> order_;
   mutable std::vector<std::uint32_t> position_;

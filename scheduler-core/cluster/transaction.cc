@@ -8,6 +8,7 @@ void Transaction::Rollback(std::size_t checkpoint) {
     const UndoStep step = log.back();
     log.pop_back();
     state_.Apply(step.node, state_.shape(step.shape), step.cards, -step.sign, step.numa.get());
+    state_.kept_changes_ -= 2 * ClusterState::KeptChange(step.node);  // of the step and its undoing
   }
 }
 

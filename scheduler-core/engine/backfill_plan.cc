@@ -29,6 +29,13 @@ std::vector<NodeId> NodesOf(const std::vector<Trial::Place>& places) {
   return nodes;
 }
 
+// Each once, in the order that breaks ties.
+void InOrder(const ClusterState& state, std::vector<NodeId>* nodes) {
+  std::sort(nodes->begin(), nodes->end(),
+            [&state](NodeId a, NodeId b) { return state.position(a) < state.position(b); });
+  nodes->erase(std::unique(nodes->begin(), nodes->end()), nodes->end());
+}
+
 }  // namespace
 
 std::int64_t PlannedJob::EndFrom(std::int64_t start) const { return EndOf(start, estimate_us); }
@@ -49,22 +56,37 @@ std::vector<Trial::Place> PlacesOf(const PlannedJob& job, const Proposal& propos
 // The future, instant by instant, in a trial.
 class BackfillPlan::Walk {
  public:
-  Walk(BackfillPlan& plan, const PodUid& self, SimTime now, const Extra* extra,
+  Walk(BackfillPlan& plan, const PlannedJob& job, SimTime now, const Extra* extra,
        std::int64_t not_after)
-      : trial(plan.engine_), plan_(plan), next_end_(plan.ends_.begin()), not_after_(not_after) {
-    const auto add = [&](std::int64_t at, bool take, const std::vector<Trial::Place>& places) {
-      for (const Trial::Place& p : places) known_.push_back({std::max(at, now.us), take, p});
+      : trial(plan.engine_),
+        standing(job.standing()),
+        plan_(plan),
+        extra_(extra),
+        next_end_(plan.ends_.begin()),
+        not_after_(not_after) {
+    if (job.is_pod) {
+      shape = trial.InQueue(job.pod.shape, standing);
+    } else {
+      gang = trial.InQueue(job.gang.spec, standing);
+      gang_on_models = trial.OnAllowedModels(job.gang);
+    }
+    const auto add = [&](std::int64_t at, bool take, const std::vector<Trial::Place>& places,
+                         const Standing& its) {
+      for (const Trial::Place& p : places) {
+        known_.push_back({std::max(at, now.us), take, {p.shape, p.at, &its}});
+      }
+      others_charged_ = others_charged_ || !its.queue.empty();
     };
     for (const Reservation& r : plan.reservations_) {
-      if (!r.possible || r.job.uid == self || (extra != nullptr && r.job.uid == extra->uid)) {
+      if (!r.possible || r.job.uid == job.uid || (extra != nullptr && r.job.uid == extra->uid)) {
         continue;
       }
-      add(r.start, true, r.proposal.places);
-      if (r.end > r.start) add(r.end, false, r.proposal.places);
+      add(r.start, true, r.proposal.places, r.job.standing());
+      if (r.end > r.start) add(r.end, false, r.proposal.places, r.job.standing());
     }
     if (extra != nullptr) {
       for (const Trial::Place& p : extra->places) trial.Take(p);
-      add(extra->end, false, extra->places);
+      add(extra->end, false, extra->places, extra->standing);
     }
     // What comes free at an instant can be taken at it.
     std::stable_sort(known_.begin(), known_.end(), [](const Step& a, const Step& b) {
@@ -103,14 +125,37 @@ class BackfillPlan::Walk {
     for (std::size_t s = instants_[here_].first; s < instants_[here_].end; ++s) {
       touched_.push_back(steps_[s].place.at.node);
     }
-    const ClusterState& state = trial.state();
-    std::sort(touched_.begin(), touched_.end(),
-              [&state](NodeId a, NodeId b) { return state.position(a) < state.position(b); });
-    touched_.erase(std::unique(touched_.begin(), touched_.end()), touched_.end());
+    InOrder(trial.state(), &touched_);
     return touched_;
   }
 
+  // Whether the job's queue may hold so much more at this instant. Until then what ends in it is
+  // given back, and what was reserved is charged.
+  bool QueueAllows(const Amounts& ask) {
+    if (standing.queue.empty()) return true;
+    if (!others_charged_ && trial.QueueAllows(trial.queues(), ask, standing)) return true;
+    const std::size_t steps = instants_[here_].end;
+    if (!queues_ || charged_ > steps) {
+      queues_ = trial.queues();
+      charged_ = 0;
+      if (extra_ != nullptr) {
+        for (const Trial::Place& p : extra_->places) {
+          trial.ChargeIn(&*queues_, {p.shape, p.at, &extra_->standing}, +1);
+        }
+      }
+    }
+    for (; charged_ < steps; ++charged_) {
+      trial.ChargeIn(&*queues_, steps_[charged_].place, steps_[charged_].take ? +1 : -1);
+    }
+    return trial.QueueAllows(*queues_, ask, standing);
+  }
+
   Trial trial;
+  const Standing& standing;
+  // What is asked, as the job's queue may have it.
+  ShapeId shape;
+  GangSpec gang;
+  std::optional<GangSpec> gang_on_models;
 
  private:
   static constexpr std::int64_t kNothing = std::numeric_limits<std::int64_t>::max();
@@ -147,6 +192,10 @@ class BackfillPlan::Walk {
   }
 
   BackfillPlan& plan_;
+  const Extra* extra_;
+  bool others_charged_ = false;      // by reservations and the newcomer
+  std::optional<QueueTree> queues_;  // as they will be after so many steps; made when asked for
+  std::size_t charged_ = 0;
   std::vector<Step> known_;  // of reservations and the newcomer, in order
   std::size_t next_known_ = 0;
   std::set<std::pair<std::int64_t, PodUid>>::const_iterator next_end_;
@@ -169,8 +218,9 @@ std::vector<Trial::Place> BackfillPlan::Held(const PodUid& uid) const {
   std::vector<Trial::Place> places;
   const auto add = [&](const Allocation* a) {
     if (a == nullptr) return;
-    places.push_back(
-        {a->shape, Placement{a->node, a->cards, 0, engine_.state().generation(a->node), a->numa}});
+    places.push_back({a->shape,
+                      Placement{a->node, a->cards, 0, engine_.state().generation(a->node), a->numa},
+                      a->queue.valid() ? a->standing : nullptr});
   };
   if (running_.at(uid).is_pod) {
     add(engine_.Find(uid));
@@ -195,7 +245,10 @@ void BackfillPlan::Ended(const PodUid& uid, SimTime now) {
   if (it == running_.end()) return;
   const Running& running = it->second;
   improved_ = improved_ || running.end > now.us;
-  for (const NodeId node : running.nodes) ++expected_changes_[node];
+  for (const NodeId node : running.nodes) {
+    ++expected_changes_[node];
+    kept_changes_ += ClusterState::KeptChange(node);
+  }
   ends_.erase({running.end, uid});
   running_.erase(it);
 }
@@ -222,6 +275,7 @@ void BackfillPlan::MayStay(const PodUid& uid) {
 // Something else than the ends that we were told of has changed a node.
 bool BackfillPlan::OutsideChange() {
   const ClusterState& state = engine_.state();
+  if (kept_changes_ == state.kept_changes()) return false;  // dry runs may have left their entries
   if (structure_version_ != state.structure_version() || !state.ChangesAvailable(cursor_)) {
     return true;
   }
@@ -262,6 +316,7 @@ void BackfillPlan::BeginPass(SimTime now) {
 
 void BackfillPlan::EndPass() {
   cursor_ = engine_.state().change_count();
+  kept_changes_ = engine_.state().kept_changes();
   structure_version_ = engine_.state().structure_version();
 }
 
@@ -287,15 +342,17 @@ bool BackfillPlan::LeavesRoom(Trial& trial, const PodUid& self,
     std::int64_t at;
     bool take;
     const Trial::Place* place;
+    const Standing* standing;  // of who takes it
   };
   std::vector<Step> steps;
   const std::vector<NodeId> nodes = NodesOf(places);
-  const auto add = [&](std::int64_t at, bool take, const std::vector<Trial::Place>& at_places) {
+  const auto add = [&](std::int64_t at, bool take, const std::vector<Trial::Place>& at_places,
+                       const Standing& standing) {
     bool any = false;
     if (at >= window.to) return any;
     for (const Trial::Place& p : at_places) {
       if (!Holds(nodes, p.at.node)) continue;
-      steps.push_back({at, take, &p});
+      steps.push_back({at, take, &p, &standing});
       any = true;
     }
     return any;
@@ -305,11 +362,14 @@ bool BackfillPlan::LeavesRoom(Trial& trial, const PodUid& self,
     if (!r.possible || r.job.uid == self || (extra != nullptr && r.job.uid == extra->uid)) continue;
     const std::int64_t start = std::max(r.start, window.from);
     const bool taken_already = r.start <= window.from && !window.from_too;
-    if (!taken_already && add(start, true, r.proposal.places)) any_take = true;
-    if (r.end > start) add(r.end, false, r.proposal.places);
+    const Standing& its = r.job.standing();
+    if (!taken_already && add(start, true, r.proposal.places, its)) any_take = true;
+    if (r.end > start) add(r.end, false, r.proposal.places, its);
   }
   if (!any_take) return true;
-  if (extra != nullptr && extra->end > window.from) add(extra->end, false, extra->places);
+  if (extra != nullptr && extra->end > window.from) {
+    add(extra->end, false, extra->places, extra->standing);
+  }
   std::vector<Trial::Place> running;
   std::vector<std::int64_t> ends;
   for (const NodeId node : nodes) {
@@ -322,7 +382,9 @@ bool BackfillPlan::LeavesRoom(Trial& trial, const PodUid& self,
       ends.push_back(end);
     });
   }
-  for (std::size_t i = 0; i < running.size(); ++i) steps.push_back({ends[i], false, &running[i]});
+  for (std::size_t i = 0; i < running.size(); ++i) {
+    steps.push_back({ends[i], false, &running[i], nullptr});
+  }
   std::stable_sort(steps.begin(), steps.end(), [](const Step& a, const Step& b) {
     return a.at != b.at ? a.at < b.at : a.take < b.take;
   });
@@ -332,7 +394,7 @@ bool BackfillPlan::LeavesRoom(Trial& trial, const PodUid& self,
   for (const Step& step : steps) {
     if (!step.take) {
       trial.Give(*step.place);
-    } else if (trial.IsFree(*step.place)) {
+    } else if (trial.IsFree(*step.place, *step.standing)) {
       trial.Take(*step.place);
     } else {
       room = false;
@@ -345,11 +407,25 @@ bool BackfillPlan::LeavesRoom(Trial& trial, const PodUid& self,
 
 bool BackfillPlan::PlanPod(Walk& walk, const Extra* extra, Reservation& found) {
   const PlannedJob& job = found.job;
+  // Nodes on which it would fit, by what the queue would have to allow for them.
+  std::vector<std::pair<Amounts, std::vector<NodeId>>> over_quota;
   const auto try_node = [&](NodeId node) {
-    if (!walk.trial.state().Fits(job.pod.shape, node)) return false;
+    if (!walk.trial.state().Fits(walk.shape, node)) return false;
     Proposal proposal;
-    proposal.pod = walk.trial.PlaceOn(job.pod, node);
+    proposal.pod = walk.trial.PlaceOn(job.pod, walk.shape, node);
     proposal.places = PlacesOf(job, proposal);
+    if (!walk.standing.queue.empty()) {
+      Amounts ask = walk.trial.AmountsOf(proposal.places, walk.standing);
+      if (!walk.QueueAllows(ask)) {
+        auto at = std::find_if(over_quota.begin(), over_quota.end(),
+                               [&ask](const auto& known) { return known.first == ask; });
+        if (at == over_quota.end()) {
+          at = over_quota.insert(at, {std::move(ask), {}});
+        }
+        at->second.push_back(node);
+        return false;
+      }
+    }
     const Window window{walk.now(), job.EndFrom(walk.now()), false};
     if (!LeavesRoom(walk.trial, job.uid, proposal.places, window, extra)) return false;
     found.proposal = std::move(proposal);
@@ -358,9 +434,16 @@ bool BackfillPlan::PlanPod(Walk& walk, const Extra* extra, Reservation& found) {
   for (const NodeId node : walk.trial.state().order()) {
     if (try_node(node)) return true;
   }
-  // A node on which it did not fit stays so until something happens there.
+  // A node on which it did not fit stays so until something happens there, or in its queue.
   while (walk.Next()) {
-    for (const NodeId node : walk.Touched()) {
+    std::vector<NodeId> nodes = walk.Touched();
+    for (auto& [ask, waiting] : over_quota) {
+      if (waiting.empty() || !walk.QueueAllows(ask)) continue;
+      nodes.insert(nodes.end(), waiting.begin(), waiting.end());
+      waiting.clear();
+    }
+    InOrder(walk.trial.state(), &nodes);
+    for (const NodeId node : nodes) {
       if (try_node(node)) return true;
     }
   }
@@ -369,16 +452,24 @@ bool BackfillPlan::PlanPod(Walk& walk, const Extra* extra, Reservation& found) {
 
 bool BackfillPlan::TryGang(Walk& walk, const Extra* extra, Reservation& found) {
   const PlannedJob& job = found.job;
-  if (!walk.trial.GangMayFit(job.gang.spec)) return false;
-  std::optional<GangOutcome> gang = walk.trial.FindGang(job.gang);
-  if (!gang) return false;
-  Proposal proposal;
-  proposal.gang = std::move(*gang);
-  proposal.places = PlacesOf(job, proposal);
-  const Window window{walk.now(), job.EndFrom(walk.now()), false};
-  if (!LeavesRoom(walk.trial, job.uid, proposal.places, window, extra)) return false;
-  found.proposal = std::move(proposal);
-  return true;
+  // As Engine::ProposeGang: first where all of it may go, then anywhere that the quota bears.
+  for (const GangSpec* spec : {walk.gang_on_models ? &*walk.gang_on_models : nullptr, &walk.gang}) {
+    if (spec == nullptr || !walk.trial.GangMayFit(*spec)) continue;
+    std::optional<GangOutcome> gang = walk.trial.FindGang(job.gang, *spec);
+    if (!gang) continue;
+    Proposal proposal;
+    proposal.gang = std::move(*gang);
+    proposal.places = PlacesOf(job, proposal);
+    if (!walk.standing.queue.empty() &&
+        !walk.QueueAllows(walk.trial.AmountsOf(proposal.places, walk.standing))) {
+      continue;
+    }
+    const Window window{walk.now(), job.EndFrom(walk.now()), false};
+    if (!LeavesRoom(walk.trial, job.uid, proposal.places, window, extra)) continue;
+    found.proposal = std::move(proposal);
+    return true;
+  }
+  return false;
 }
 
 // A search for a gang is dear. Where counting lets it pass and the search fails, instants are
@@ -390,7 +481,7 @@ bool BackfillPlan::PlanGang(Walk& walk, const Extra* extra, Reservation& found) 
   bool more = true;
   while (more) {
     bool serves = false;
-    if (walk.trial.GangMayFit(found.job.gang.spec)) {
+    if (walk.trial.GangMayFit(walk.gang)) {
       if (left_out < leave_out) {
         ++left_out;
       } else {
@@ -426,7 +517,7 @@ Reservation BackfillPlan::Plan(const PlannedJob& job, SimTime now, const Extra* 
   ++plans_made_;
   Reservation found;
   found.job = job;
-  Walk walk(*this, job.uid, now, extra, not_after);
+  Walk walk(*this, found.job, now, extra, not_after);
   found.possible = job.is_pod ? PlanPod(walk, extra, found) : PlanGang(walk, extra, found);
   found.start = found.possible ? walk.now() : kSomeDay;
   found.end = job.EndFrom(found.start);
@@ -461,7 +552,7 @@ bool BackfillPlan::Admit(const PlannedJob& job, const std::vector<Trial::Place>&
     if (LeavesRoom(trial, job.uid, places, {now.us, end, true}, nullptr)) return true;
   }
   const std::vector<Reservation> before = reservations_;
-  const Extra extra{job.uid, places, end};
+  const Extra extra{job.uid, places, end, job.standing()};
   const std::vector<NodeId> nodes = NodesOf(places);
   std::vector<PodUid> give_way;
   for (Reservation& r : reservations_) {

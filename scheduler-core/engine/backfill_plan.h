@@ -4,8 +4,9 @@
 //
 // A reservation is found by walking the future in a Trial: what ends gives its places back, what
 // was reserved earlier takes its own, and after each instant the job is tried on the nodes, with
-// the engine's own feasibility. So fragments, cards, NUMA and network levels count. A reserved job
-// must fit from its start to its end beside the reservations that start in between.
+// the engine's own feasibility. So fragments, cards, NUMA and network levels count, and so do the
+// quotas of the job's queue, with what has come and gone in it by then. A reserved job must fit
+// from its start to its end beside the reservations that start in between.
 //
 // Invariants:
 //  - Admit never lets a reservation of the newcomer's tier or a higher one start later: those in
@@ -45,6 +46,7 @@ struct PlannedJob {
   // Reservations of lower tiers give way to those of higher ones.
   std::int64_t tier = 0;
   std::int64_t EndFrom(std::int64_t start) const;
+  const Standing& standing() const { return is_pod ? pod.standing : gang.standing; }
 };
 
 // What a job would take, in the engine's words.
@@ -121,6 +123,7 @@ class BackfillPlan {
     PodUid uid;
     std::vector<Trial::Place> places;
     std::int64_t end = 0;
+    Standing standing;
   };
   // Of the reservations that start after `from` (or at it too), before `to`.
   struct Window {
@@ -147,6 +150,7 @@ class BackfillPlan {
   std::set<std::pair<std::int64_t, PodUid>> ends_;
   std::vector<Reservation> reservations_;
   std::map<NodeId, std::int64_t> expected_changes_;  // places given back since EndPass
+  std::uint64_t kept_changes_ = 0;                   // the state's, at EndPass and with those
   std::uint64_t cursor_ = 0;                         // change log, at EndPass
   std::uint64_t structure_version_ = 0;
   bool improved_ = false;   // something ended earlier than expected

@@ -96,7 +96,14 @@ Status Engine::Apply(const Event& event, SimTime now) {
   } else if (const auto* removed = std::get_if<NodeRemoved>(&event)) {
     const NodeId node = state_.FindNode(removed->node);
     if (!node.valid()) return unknown(removed->node);
-    while (!on_node_[node].empty()) End(on_node_[node].back(), Ending::kLost);
+    // By uid: which member of a gang goes first tells which one counts as lost.
+    std::vector<PodUid> there;
+    for (const std::uint32_t slot : on_node_[node]) there.push_back(allocations_[slot].uid);
+    std::sort(there.begin(), there.end());
+    for (const PodUid& uid : there) {
+      const auto it = by_uid_.find(uid);  // gone already, with another one
+      if (it != by_uid_.end()) End(it->second, Ending::kLost);
+    }
     state_.RemoveNode(node);
   } else if (const auto* cordoned = std::get_if<NodeCordoned>(&event)) {
     const NodeId node = state_.FindNode(cordoned->node);
@@ -304,6 +311,25 @@ Placement Engine::MakePlacement(const PlacementContext& context, const BestNode&
   return placement;
 }
 
+// Where the slice is larger than on other cards (MIG profiles, modules, cards of several sizes),
+// only the place tells whether the queue may hold it.
+Result<Placement> Engine::PlaceWithinQuota(const Request& request, const PlacementContext& context,
+                                           const BestNode& best) {
+  Placement placement = MakePlacement(context, best);
+  const Status refused = MayHold(request, placement);
+  if (refused) return placement;
+  ScanEveryNode(context);
+  std::vector<std::size_t> by_score(feasible_.size());  // feasible nodes are in rank order
+  for (std::size_t i = 0; i < by_score.size(); ++i) by_score[i] = i;
+  std::stable_sort(by_score.begin(), by_score.end(),
+                   [this](std::size_t a, std::size_t b) { return scores_[a] > scores_[b]; });
+  for (const std::size_t i : by_score) {
+    placement = MakePlacement(context, BestNode{feasible_[i], scores_[i]});
+    if (MayHold(request, placement)) return placement;
+  }
+  return tl::unexpected<Error>(refused.error());  // in the words of the best node
+}
+
 bool Engine::StillFits(ShapeId shape_id, const Placement& placement) const {
   const Shape& shape = state_.shape(shape_id);
   const NodeId node = placement.node;
@@ -380,16 +406,16 @@ Outcome Engine::Propose(const Request& request, SimTime now) {
   const BestNode best = FindBest(context);
   if (best.node.valid()) {
     state_.PrefetchForTake(best.node);
-    outcome.kind = OutcomeKind::kPlaced;
-    outcome.placement = MakePlacement(context, best);
-    BASALT_CHECK(outcome.placement.cards.size() == context.shape.gpus ||
-                 (outcome.placement.numa != nullptr && !outcome.placement.numa->slices.empty()));
-    // Where the slice is larger than on other cards (MIG profiles, modules), only the place tells.
-    if (Status ok = MayHold(request, outcome.placement); !ok) {
+    Result<Placement> placement = PlaceWithinQuota(request, context, best);
+    if (placement) {
+      outcome.kind = OutcomeKind::kPlaced;
+      outcome.placement = std::move(*placement);
+      BASALT_CHECK(outcome.placement.cards.size() == context.shape.gpus ||
+                   (outcome.placement.numa != nullptr && !outcome.placement.numa->slices.empty()));
+    } else {
       outcome.kind = OutcomeKind::kWait;
-      outcome.placement = Placement{};
       outcome.by_quota = true;
-      outcome.reason = ok.error().message;
+      outcome.reason = std::move(placement.error().message);
     }
   } else {
     outcome.kind = PossibleWhenEmpty(request.shape) ? OutcomeKind::kWait : OutcomeKind::kInfeasible;
@@ -412,7 +438,7 @@ Result<Lease> Engine::Reserve(const Request& request, const Placement& placement
     }
     return Lease{held.uid, held.epoch, held.expires};
   }
-  if (!StillFits(request.shape, placement)) {
+  if (!StillFits(InQueue(request.shape, request.standing.queue), placement)) {
     return Fail("pod " + UidText(request.uid),
                 "what was proposed is no longer free; propose again");
   }
@@ -751,7 +777,7 @@ Digest128 Engine::StateDigest() const {
     d.Add(uid.hi);
     d.Add(uid.lo);
     d.Add(a.attempt);
-    d.Add(Describe(state_.shape(a.shape).spec));
+    AddTo(state_.shape(a.shape).spec, &d);
     d.Add(state_.name_digest(a.node));
     d.Add(a.cards.bits());
     d.Add(a.job);
@@ -787,6 +813,19 @@ Digest128 Engine::StateDigest() const {
     d.Add(uid.lo);
     d.Add(gang.attempt);
     for (const Gang::Member member : gang.members) d.Add(static_cast<std::uint64_t>(member));
+    for (const GangTask& task : gang.spec.tasks) {
+      AddTo(state_.shape(task.shape).spec, &d);
+      d.Add(task.min);
+      d.Add(task.max);
+      d.Add(task.group);
+    }
+    const auto add_level = [&d](const LevelWish& level) {
+      d.Add(level.preferred);
+      d.Add(level.required);
+    };
+    for (const GangGroup& group : gang.spec.groups) add_level(group.level);
+    add_level(gang.spec.level);
+    d.Add(static_cast<std::uint64_t>(gang.spec.layout));
     AddStanding(gang.standing, &d);
     const Digest128 v = d.value();
     sum.hi += v.hi;

@@ -185,8 +185,8 @@ class Engine {
   const std::map<std::string, DisruptionBudgetSet>& budgets() const { return quotas_.budgets(); }
   // What a pod, or the min of a gang, will hold as far as it is known beforehand: of cards whose
   // model is open the totals only.
-  Amounts AskOf(ShapeId shape) { return quotas_.Ask(state_, shape); }
-  Amounts AskOf(const GangSpec& spec);
+  Amounts AskOf(ShapeId shape, const Standing& standing = {});
+  Amounts AskOf(const GangSpec& spec, const Standing& standing = {});
   // The part of an ask that shares and reclaim are about (Quotas::Governed).
   Amounts GovernedOf(const Amounts& ask) const { return quotas_.Governed(ask); }
   // What an allocation holds.
@@ -206,8 +206,9 @@ class Engine {
   Result<EvictionPlan> ProposeEviction(const GangRequest& request, const EvictionRules& rules,
                                        SimTime now, const FairShares* shares = nullptr);
   // Takes the plan's places at once and marks the victims as leaving. Refused when the plan is no
-  // longer what would fit. Victims that have left meanwhile are not waited for. The lease does not
-  // expire before the room is free; then its time begins.
+  // longer what would fit, or would now break a gang or a budget that it did not break when it was
+  // made. Victims that have left meanwhile are not waited for. The lease does not expire before the
+  // room is free; then its time begins.
   Result<Lease> Nominate(const Request& request, const EvictionPlan& plan, SimTime now);
   Result<Lease> NominateGang(const GangRequest& request, const EvictionPlan& plan, SimTime now);
   // The pod or gang holds places and all its victims are gone.
@@ -285,6 +286,11 @@ class Engine {
   // Those of the plan's victims that are still there, each once; refused if one is no victim any
   // more.
   Result<std::vector<PodUid>> VictimsOf(const EvictionPlan& plan, const std::string& where) const;
+  // Gangs keep their min or lose all, and no more than so many disruptions go beyond budgets.
+  Status CheckVictims(const std::vector<PodUid>& victims, std::int64_t beyond_budgets,
+                      const std::string& where) const;
+  // How many of each budget's pods may be made to leave now.
+  std::map<std::string, std::int64_t> DisruptionsLeft() const;
   void GiveVictims(const std::vector<PodUid>& victims, Transaction* tx) const;
   void UnchargeVictims(const std::vector<PodUid>& victims);
   void ChargeVictims(const std::vector<PodUid>& victims);
@@ -303,6 +309,9 @@ class Engine {
   // A placement that was proposed still fits, as it is.
   bool StillFits(ShapeId shape, const Placement& placement) const;
   Placement MakePlacement(const PlacementContext& context, const BestNode& best) const;
+  // On the best node, or the next best that the request's queue may hold it on; else why not.
+  Result<Placement> PlaceWithinQuota(const Request& request, const PlacementContext& context,
+                                     const BestNode& best);
   std::uint64_t SeedOf(const PodUid& uid, std::uint32_t attempt) const;
   GangProblem MakeProblem(const GangRequest& request, const Gang* held);
   Status CheckGang(const GangRequest& request, const Gang* held) const;

@@ -57,8 +57,10 @@ struct EvictionPlan {
   bool found = false;
   std::string reason;           // why not, when not found
   std::vector<Victim> victims;  // in the order they were chosen
-  Placement placement;          // of a single pod
-  GangOutcome gang;             // of a gang
+  // Disruptions beyond what budgets allow, where the rules let budgets be broken.
+  std::int64_t beyond_budgets = 0;
+  Placement placement;  // of a single pod
+  GangOutcome gang;     // of a gang
 };
 
 }  // namespace basalt

@@ -49,27 +49,9 @@ EvictionSearch::Candidate EvictionSearch::MakeCandidate(const Allocation& a) con
 }
 
 void EvictionSearch::CollectBudgets() {
-  for (const auto& [name, budget] : engine_.budgets()) {
-    budget_ids_.emplace(name, static_cast<std::int32_t>(budget_ids_.size()));
-  }
-  budgets_.assign(budget_ids_.size(), 0);
-  if (budgets_.empty()) return;
-  std::vector<std::int64_t> there(budgets_.size(), 0);
-  std::vector<std::int64_t> running(budgets_.size(), 0);
-  for (const auto& [uid, slot] : engine_.by_uid_) {  // counts: the order does not matter
-    const Allocation& a = engine_.allocations_[slot];
-    const auto it = budget_ids_.find(a.standing->budget);
-    if (it == budget_ids_.end()) continue;
-    ++there[static_cast<std::size_t>(it->second)];
-    running[static_cast<std::size_t>(it->second)] += a.confirmed && !a.is_leaving() ? 1 : 0;
-  }
-  for (const auto& [name, id] : budget_ids_) {
-    const auto b = static_cast<std::size_t>(id);
-    const DisruptionBudgetSet& budget = engine_.budgets().at(name);
-    const std::int64_t expected = budget.expected >= 0 ? budget.expected : there[b];
-    const std::int64_t keep =
-        budget.min_available >= 0 ? budget.min_available : expected - budget.max_unavailable;
-    budgets_[b] = std::max<std::int64_t>(running[b] - keep, 0);
+  for (const auto& [name, left] : engine_.DisruptionsLeft()) {
+    budget_ids_.emplace(name, static_cast<std::int32_t>(budgets_.size()));
+    budgets_.push_back(left);
   }
 }
 
@@ -78,9 +60,17 @@ void EvictionSearch::Collect(const PodUid& self) {
   by_node_.resize(state_.node_slots());
   std::map<PodUid, std::int32_t> gang_ids;
   const bool reclaims = rules_.reclaim && leaf_.valid();
+  std::vector<const Allocation*> there;
   for (const NodeId node : state_.order()) {
+    there.clear();
     for (const std::uint32_t slot : engine_.on_node_[node]) {
-      const Allocation& a = engine_.allocations_[slot];
+      there.push_back(&engine_.allocations_[slot]);
+    }
+    // Slots are of this engine's past, and plans must not depend on it.
+    std::sort(there.begin(), there.end(),
+              [](const Allocation* a, const Allocation* b) { return a->uid < b->uid; });
+    for (const Allocation* at : there) {
+      const Allocation& a = *at;
       if (!a.confirmed || a.is_leaving() || !a.standing->preemptible || a.gang == self) continue;
       if (now_.us - a.started.us < a.standing->min_runtime_us) continue;
       Candidate c = MakeCandidate(a);

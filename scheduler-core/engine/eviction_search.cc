@@ -34,7 +34,28 @@ Amounts EvictionSearch::Wanted(const Ask& ask) const {
 std::optional<QuotaRefusal> EvictionSearch::QuotaRefusalNow(const Ask& ask) const {
   if (!leaf_.valid()) return {};
   const QueueTree& tree = tree_ ? *tree_ : engine_.queues();
-  return engine_.quotas_.Refusal(tree, leaf_, Wanted(ask), standing_.preemptible);
+  const Amounts wanted = Wanted(ask);
+  auto first = engine_.quotas_.Refusal(tree, leaf_, wanted, standing_.preemptible);
+  if (!first) return first;
+  // Of several resources that the same queue refuses, the first by name: ids beyond those that
+  // every engine begins with (their names have no '/') are of this engine's past.
+  const auto before = [&](ResourceId a, ResourceId b) {
+    const std::string& x = tree.resources().name(a);
+    const std::string& y = tree.resources().name(b);
+    const bool x_named = x.find('/') != std::string::npos;
+    const bool y_named = y.find('/') != std::string::npos;
+    if (x_named != y_named) return y_named;
+    return x_named ? x < y : a < b;
+  };
+  for (std::size_t r = 0; r < wanted.size(); ++r) {
+    const ResourceId id(r);
+    if (wanted[id] <= 0 || !before(id, first->resource)) continue;
+    Amounts one;  // resources are refused each by itself
+    one.Set(id, wanted[id]);
+    const auto refusal = engine_.quotas_.Refusal(tree, leaf_, one, standing_.preemptible);
+    if (refusal && refusal->queue == first->queue) first = refusal;
+  }
+  return first;
 }
 
 // Evicts the cheapest inside of the queue that is full, until the request may be charged.
@@ -145,6 +166,8 @@ void EvictionSearch::Keep() {
           Victim{a.uid, a.node, a.standing->priority, a.standing->queue, a.gang, c.lost, c.why});
     }
   }
+  for (const std::int64_t left : budgets_)
+    solution.beyond_budgets += std::max<std::int64_t>(-left, 0);
   solution.places = places_;
   best_ = std::move(solution);
 }
@@ -341,6 +364,9 @@ std::vector<EvictionSearch::Ask> EvictionSearch::Asks(const GangSpec& spec,
       if (std::find(models.begin(), models.end(), model) == models.end()) models.push_back(model);
     }
   }
+  // By name: of plans that cost the same the first one counts, and ids are of this engine's past.
+  std::sort(models.begin(), models.end(),
+            [this](ModelId a, ModelId b) { return state_.model_name(a) < state_.model_name(b); });
   std::vector<Ask> asks;
   if (leaf_.valid() && models.size() > 1) {
     for (const ModelId model : models) {
@@ -395,6 +421,7 @@ EvictionPlan EvictionSearch::ForPod(const Request& request) {
   }
   plan.found = true;
   plan.victims = std::move(best_->victims);
+  plan.beyond_budgets = best_->beyond_budgets;
   const Place& place = best_->places.front();
   plan.placement =
       Placement{place.node, place.plan.cards, 0, state_.generation(place.node), place.plan.numa};
@@ -449,6 +476,7 @@ Result<EvictionPlan> EvictionSearch::ForGang(const GangRequest& request) {
   engine_.NameDomain(problem, &plan.gang);
   plan.found = true;
   plan.victims = std::move(best_->victims);
+  plan.beyond_budgets = best_->beyond_budgets;
   return plan;
 }
 

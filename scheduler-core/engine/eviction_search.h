@@ -104,6 +104,7 @@ class EvictionSearch {
     EvictionCost cost;
     std::vector<Victim> victims;
     std::vector<Place> places;
+    std::int64_t beyond_budgets = 0;
   };
   // What is asked on one choice of models: shapes by task, and how many.
   struct Ask {

@@ -226,12 +226,12 @@ Explanation Engine::Explain(const Request& request, std::size_t top) {
     out.placement =
         Placement{held->node, held->cards, 0, state_.generation(held->node), held->numa};
   } else if (best.node.valid()) {
-    out.kind = OutcomeKind::kPlaced;
-    out.placement = MakePlacement(context, best);
-    if (Status ok = MayHold(request, out.placement); !ok) {
-      out.kind = OutcomeKind::kWait;
-      out.placement = Placement{};
-      out.text = ok.error().message;
+    Result<Placement> placement = PlaceWithinQuota(request, context, best);
+    out.kind = placement ? OutcomeKind::kPlaced : OutcomeKind::kWait;
+    if (placement) {
+      out.placement = std::move(*placement);
+    } else {
+      out.text = std::move(placement.error().message);
     }
   } else if (held != nullptr) {
     out.kind = OutcomeKind::kWait;  // an earlier attempt holds its place

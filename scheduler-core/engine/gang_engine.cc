@@ -456,6 +456,7 @@ Result<Lease> Engine::TakeGang(const GangRequest& request, const GangOutcome& pr
     }
   }
   const std::vector<PodUid> pods = held != nullptr ? held->pods : PodsOf(request);
+  const Standing& standing = held != nullptr ? held->standing : request.standing;
   Transaction tx(state_);
   GiveVictims(victims, &tx);
   TaskWalk walk(request.spec);
@@ -483,7 +484,7 @@ Result<Lease> Engine::TakeGang(const GangRequest& request, const GangOutcome& pr
       const ShapeId shape = request.spec.tasks[walk.TaskOf(m.member)].shape;
       const bool is_memory_only = state_.shape(shape).gpus > 0 && state_.shape(shape).milli == 0;
       if (is_memory_only != memory_only) continue;
-      if (!StillFits(shape, m.placement)) {
+      if (!StillFits(InQueue(shape, standing.queue), m.placement)) {
         return Fail(where, "what was proposed is no longer free; propose again");
       }
       tx.Take(m.placement.node, shape, m.placement.cards, m.placement.numa);

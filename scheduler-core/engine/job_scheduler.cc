@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <limits>
 #include <utility>
 
 #include "scheduler-core/base/check.h"
@@ -121,8 +122,10 @@ std::optional<SimTime> JobScheduler::Impl::NextPass() const {
   const auto also = [&next](std::int64_t us) {
     if (!next || us < next->us) next = SimTime{us};
   };
-  if (options.evict && !queue.jobs().empty() && !evictable_at.empty()) {
-    also(evictable_at.begin()->first);
+  if (options.evict && !queue.jobs().empty()) {
+    std::int64_t first = foreign_evictable_at;
+    if (!evictable_at.empty()) first = std::min(first, evictable_at.begin()->first);
+    if (first < std::numeric_limits<std::int64_t>::max()) also(first);
   }
   // A job that starts before its time leaves those behind it times at which nothing happens.
   for (const Reservation& r : plan.reservations()) {

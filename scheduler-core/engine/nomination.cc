@@ -17,7 +17,7 @@ const QueueTree& Engine::CaughtUpQueues() {
   return quotas_.tree();
 }
 
-Amounts Engine::AskOf(const GangSpec& spec) {
+Amounts Engine::AskOf(const GangSpec& spec, const Standing& standing) {
   Amounts sum;
   for (const GangTask& task : spec.tasks) {
     const Amounts one = quotas_.Ask(state_, task.shape);
@@ -26,7 +26,14 @@ Amounts Engine::AskOf(const GangSpec& spec) {
       if (one[id] != 0) sum.Add(id, one[id] * task.min);
     }
   }
+  quotas_.AddSku(standing, spec.min_members(), &sum);
   return sum;
+}
+
+Amounts Engine::AskOf(ShapeId shape, const Standing& standing) {
+  Amounts ask = quotas_.Ask(state_, shape);
+  quotas_.AddSku(standing, 1, &ask);
+  return ask;
 }
 
 Amounts Engine::HeldBy(const Allocation& a) {
@@ -200,7 +207,11 @@ Result<std::vector<PodUid>> Engine::VictimsOf(const EvictionPlan& plan,
   for (const Victim& victim : plan.victims) {
     const Allocation* a = Find(victim.uid);
     if (a == nullptr || a->node != victim.node) continue;  // it has left, or has moved away
-    if (!a->confirmed || a->is_leaving()) {
+    // Another pod may have come under that uid meanwhile.
+    const Standing& its = *a->standing;
+    const bool same = a->gang == victim.gang && its.priority == victim.priority &&
+                      its.queue == victim.queue && its.preemptible;
+    if (!same || !a->confirmed || a->is_leaving() || now_.us - a->started.us < its.min_runtime_us) {
       return Fail(where, "victim " + UidText(victim.uid) + " is not to be had; plan again");
     }
     victims.push_back(victim.uid);
@@ -209,7 +220,66 @@ Result<std::vector<PodUid>> Engine::VictimsOf(const EvictionPlan& plan,
   if (std::adjacent_find(victims.begin(), victims.end()) != victims.end()) {
     return Fail(where, "the plan names a victim twice");
   }
+  if (Status ok = CheckVictims(victims, plan.beyond_budgets, where); !ok) {
+    return tl::unexpected<Error>(ok.error());
+  }
   return victims;
+}
+
+// What the search saw to may have changed since: gangs that lose more than they can spare lose all,
+// and budgets are broken only as far as the plan said.
+Status Engine::CheckVictims(const std::vector<PodUid>& victims, std::int64_t beyond_budgets,
+                            const std::string& where) const {
+  std::map<PodUid, std::map<std::size_t, std::int32_t>> of_gangs;  // leaving, by task
+  std::map<std::string, std::int64_t> of_budgets;
+  for (const PodUid& uid : victims) {
+    const Allocation* a = Find(uid);
+    if (a->member >= 0) ++of_gangs[a->gang][FindGang(a->gang)->spec.TaskOf(a->member)];
+    if (budgets().contains(a->standing->budget)) ++of_budgets[a->standing->budget];
+  }
+  for (const auto& [uid, tasks] : of_gangs) {
+    const Gang& gang = *FindGang(uid);
+    std::int32_t leaving = 0;
+    bool spared = true;
+    for (const auto& [task, count] : tasks) {
+      leaving += count;
+      spared = spared && StayingMembers(gang, task) - count >= gang.spec.tasks[task].min;
+    }
+    if (!spared && leaving < gang.held) {
+      return Fail(where, "gang " + UidText(uid) + " would keep less than its min; plan again");
+    }
+  }
+  if (of_budgets.empty()) return {};
+  const std::map<std::string, std::int64_t> left = DisruptionsLeft();
+  std::int64_t beyond = 0;
+  for (const auto& [name, count] : of_budgets) {
+    beyond += std::max<std::int64_t>(count - left.at(name), 0);
+    if (beyond <= beyond_budgets) continue;
+    return Fail(where, "disruption budget '" + name + "' would be broken; plan again");
+  }
+  return {};
+}
+
+std::map<std::string, std::int64_t> Engine::DisruptionsLeft() const {
+  std::map<std::string, std::pair<std::int64_t, std::int64_t>> pods;  // all, running
+  for (const auto& [name, budget] : budgets()) pods[name] = {0, 0};
+  std::map<std::string, std::int64_t> left;
+  if (pods.empty()) return left;
+  for (const auto& [uid, slot] : by_uid_) {  // counts: the order does not matter
+    const Allocation& a = allocations_[slot];
+    const auto it = pods.find(a.standing->budget);
+    if (it == pods.end()) continue;
+    ++it->second.first;
+    it->second.second += a.confirmed && !a.is_leaving() ? 1 : 0;
+  }
+  for (const auto& [name, budget] : budgets()) {
+    const auto [there, running] = pods.at(name);
+    const std::int64_t expected = budget.expected >= 0 ? budget.expected : there;
+    const std::int64_t keep =
+        budget.min_available >= 0 ? budget.min_available : expected - budget.max_unavailable;
+    left[name] = std::max<std::int64_t>(running - keep, 0);
+  }
+  return left;
 }
 
 void Engine::GiveVictims(const std::vector<PodUid>& victims, Transaction* tx) const {
@@ -240,7 +310,7 @@ Result<Lease> Engine::Nominate(const Request& request, const EvictionPlan& plan,
   const Placement& placement = plan.placement;
   Transaction tx(state_);
   GiveVictims(*victims, &tx);
-  if (!StillFits(request.shape, placement)) {
+  if (!StillFits(InQueue(request.shape, request.standing.queue), placement)) {
     return Fail(where, "what was planned no longer fits; plan again");
   }
   UnchargeVictims(*victims);

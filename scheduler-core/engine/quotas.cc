@@ -81,12 +81,36 @@ void Quotas::AddSlice(const CardResources& ids, const SliceTake& slice, std::int
 }
 
 Amounts Quotas::Ask(const ClusterState& state, ShapeId shape_id, ModelId model) {
+  CardState card;  // the largest of the model, as it is when idle
+  if (model.index() < largest_.size()) card = largest_[model];
+  return AskOn(state, state.shape(shape_id), model, card);
+}
+
+Amounts Quotas::LeastAsk(const ClusterState& state, ShapeId shape_id, ModelId model) {
+  if (model.index() >= kinds_.size() || kinds_[model].size() < 2) {
+    return Ask(state, shape_id, model);
+  }
   const Shape& shape = state.shape(shape_id);
+  std::optional<Amounts> least;
+  for (const CardState& card : kinds_[model]) {
+    const Amounts ask = AskOn(state, shape, model, card);
+    if (!least) {
+      least = ask;
+      continue;
+    }
+    for (std::size_t r = 0; r < least->size(); ++r) {
+      const ResourceId id(r);
+      if (ask[id] < (*least)[id]) least->Set(id, ask[id]);
+    }
+  }
+  return *least;
+}
+
+Amounts Quotas::AskOn(const ClusterState& state, const Shape& shape, ModelId model,
+                      const CardState& card) {
   Amounts ask;
   ask.Set(cpu_, shape.cpu);
   ask.Set(memory_, shape.memory);
-  CardState card;  // the largest of the model, as it is when idle
-  if (model.index() < largest_.size()) card = largest_[model];
   const auto add = [&](const CardAsk& one) {
     SliceTake slice;
     state.SliceOf(shape, one, card, &slice);
@@ -131,6 +155,7 @@ std::vector<ModelId> Quotas::ModelsFor(const ClusterState& state, ShapeId shape_
 void Quotas::CatchUp(const ClusterState& state) {
   if (!std::exchange(totals_stale_, false)) return;
   largest_ = IdVector<ModelId, CardState>(state.model_count(), CardState{});
+  kinds_ = IdVector<ModelId, std::vector<CardState>>(state.model_count(), {});
   cards_ = IdVector<ModelId, std::int64_t>(state.model_count(), 0);
   std::int64_t cpu = 0;
   std::int64_t memory = 0;
@@ -152,6 +177,12 @@ void Quotas::CatchUp(const ClusterState& state) {
       if (cards_[model]++ == 0 || card.memory_physical > largest_[model].memory_physical) {
         largest_[model] = card;
       }
+      const bool known =
+          std::any_of(kinds_[model].begin(), kinds_[model].end(), [&card](const CardState& k) {
+            return k.mode == card.mode && k.memory_physical == card.memory_physical &&
+                   k.memory_total == card.memory_total && k.compute_total == card.compute_total;
+          });
+      if (!known) kinds_[model].push_back(card);
       if (!schedulable || !CountsInTotals(card)) continue;
       ++usable[model];
       milli[model] += card.compute_total;
@@ -281,10 +312,16 @@ Quotas::Check Quotas::MayAsk(const ClusterState& state, const std::vector<QuotaA
   Amounts known;
   std::vector<ModelId> models;  // that any of the shapes allows
   std::int64_t pods = 0;
+  for (const QuotaAsk& ask : asks) pods += ask.count;
+  // Of a single pod only what no card of the model would do for is refused here: its place is asked
+  // about again. What several take together is not known so exactly.
+  const auto ask_on = [&](ShapeId shape, ModelId model) {
+    return pods == 1 ? LeastAsk(state, shape, model) : Ask(state, shape, model);
+  };
   for (const QuotaAsk& ask : asks) {
     if (ask.count == 0) continue;
-    pods += ask.count;
-    add(&known, Ask(state, ask.shape), ask.count);
+    const std::vector<ModelId> its = ModelsFor(state, ask.shape);
+    add(&known, its.size() == 1 ? ask_on(ask.shape, its[0]) : Ask(state, ask.shape), ask.count);
     for (const ModelId model : ModelsFor(state, ask.shape)) {
       if (std::find(models.begin(), models.end(), model) == models.end()) models.push_back(model);
     }
@@ -300,7 +337,7 @@ Quotas::Check Quotas::MayAsk(const ClusterState& state, const std::vector<QuotaA
     for (const QuotaAsk& ask : asks) {
       const std::vector<ModelId> its = ModelsFor(state, ask.shape);
       const bool allowed = std::find(its.begin(), its.end(), model) != its.end();
-      add(&all, allowed ? Ask(state, ask.shape, model) : Ask(state, ask.shape), ask.count);
+      add(&all, allowed ? ask_on(ask.shape, model) : Ask(state, ask.shape), ask.count);
     }
     AddSku(standing, pods, &all);
     const auto refusal = Refusal(leaf, all, standing.preemptible);

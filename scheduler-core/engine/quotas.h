@@ -100,6 +100,11 @@ class Quotas {
 
  private:
   const CardResources& ResourcesOf(const ClusterState& state, ModelId model);
+  // The least that one pod may hold on a card of the model: cards of one model may differ in size
+  // and in how they are handed out.
+  Amounts LeastAsk(const ClusterState& state, ShapeId shape, ModelId model);
+  Amounts AskOn(const ClusterState& state, const Shape& shape, ModelId model,
+                const CardState& card);
   static void AddSlice(const CardResources& ids, const SliceTake& slice, std::int64_t physical,
                        std::int64_t count, Amounts* out);
   Check Refused(const QuotaRefusal& refusal, QueueId leaf, const Amounts& ask) const;
@@ -108,8 +113,9 @@ class Quotas {
   ResourceId cpu_, memory_;
   CardResources any_model_;
   IdVector<ModelId, CardResources> by_model_;
-  IdVector<ModelId, CardState> largest_;   // a card of the model with the most memory
-  IdVector<ModelId, std::int64_t> cards_;  // of the model, in the cluster
+  IdVector<ModelId, CardState> largest_;             // a card of the model with the most memory
+  IdVector<ModelId, std::vector<CardState>> kinds_;  // one card of each kind, as when idle
+  IdVector<ModelId, std::int64_t> cards_;            // of the model, in the cluster
   std::map<std::string, DisruptionBudgetSet> budgets_;
   std::set<Standing> standings_;
   std::uint64_t budget_version_ = 0;

@@ -120,6 +120,7 @@ Result<std::unique_ptr<Engine>> Engine::Restore(std::string_view snapshot, Confi
     if (!shape) return tl::unexpected<Error>(shape.error());
     shapes.push_back(*shape);
   }
+  engine.now_ = contents->now;  // what is held is charged from then on
   for (const SnapshotAllocation& a : contents->allocations) {
     const NodeId node = engine.state_.FindNode(a.node);
     if (!node.valid() || a.shape >= shapes.size() || engine.by_uid_.contains(a.uid)) {

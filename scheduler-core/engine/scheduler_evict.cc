@@ -8,12 +8,18 @@
 
 namespace basalt {
 
-void JobScheduler::Impl::SeeForeign() {
+void JobScheduler::Impl::SeeForeign(SimTime now) {
   foreign_priority = std::numeric_limits<std::int32_t>::max();
+  foreign_evictable_at = std::numeric_limits<std::int64_t>::max();
   for (const NodeId node : engine.state().order()) {
-    engine.ForEachOn(node, [this](const Allocation& a) {
-      if (!a.standing->preemptible || running.contains(a.member >= 0 ? a.gang : a.uid)) return;
+    engine.ForEachOn(node, [&](const Allocation& a) {
+      const PodUid& job = a.member >= 0 ? a.gang : a.uid;
+      if (!a.standing->preemptible || running.contains(job) || nominated.contains(job)) return;
       foreign_priority = std::min(foreign_priority, a.standing->priority);
+      // Its minimum runtime begins when it is confirmed: nobody says when that is.
+      const std::int64_t at =
+          a.confirmed ? a.started.Plus(a.standing->min_runtime_us).us : a.expires.us;
+      if (at > now.us) foreign_evictable_at = std::min(foreign_evictable_at, at);
     });
   }
   ++ends;

@@ -26,7 +26,7 @@ std::vector<Action> JobScheduler::Impl::Schedule(SimTime now) {
     ++ends;
     ++changes;
   }
-  if (options.evict && plan.outside()) SeeForeign();
+  if (options.evict && (plan.outside() || foreign_evictable_at <= now.us)) SeeForeign(now);
   StartNominated(now, &actions);
   queue.Starve(now);
   queue.Wake(engine.state(), plan.version());
@@ -273,7 +273,7 @@ bool JobScheduler::Impl::Admit(WaitingJob& job, Proposal* proposal, SimTime now,
       Trial trial(engine);
       bool free = true;
       for (const Trial::Place& p : promised.places) {
-        free = free && trial.IsFree(p);
+        free = free && trial.IsFree(p, job.standing);
         if (free) trial.Take(p);
       }
       if (free) {
@@ -314,7 +314,7 @@ void JobScheduler::Impl::Runs(const WaitingJob& job, SimTime now) {
   run.preemptible = job.standing.preemptible;
   run.priority = job.standing.priority;
   if (job.standing.preemptible && job.standing.min_runtime_us > 0) {
-    run.evictable_at = now.us + job.standing.min_runtime_us;
+    run.evictable_at = now.Plus(job.standing.min_runtime_us).us;
     evictable_at.emplace(run.evictable_at, job.job.uid);
   }
   if (run.preemptible) ++preemptible[run.priority];
@@ -325,7 +325,8 @@ void JobScheduler::Impl::Runs(const WaitingJob& job, SimTime now) {
 }
 
 Amounts JobScheduler::Impl::AskOf(const WaitingJob& job) {
-  return job.job.is_pod ? engine.AskOf(job.job.pod.shape) : engine.AskOf(job.job.gang.spec);
+  return job.job.is_pod ? engine.AskOf(job.job.pod.shape, job.standing)
+                        : engine.AskOf(job.job.gang.spec, job.standing);
 }
 
 // It waits no more.

@@ -92,7 +92,7 @@ struct JobScheduler::Impl {
   // Whether a plan is worth asking for, now that its class is refused.
   bool MayEvict(const WaitingJob& job, SimTime now);
   bool MayReclaim(const WaitingJob& job);
-  void SeeForeign();
+  void SeeForeign(SimTime now);
   void GiveBack(const Nominated& gone, SimTime now);
   const FairShares* Shares();
 
@@ -130,6 +130,8 @@ struct JobScheduler::Impl {
   std::map<std::int32_t, std::int64_t> preemptible;  // running jobs by priority
   // The lowest of what is preemptible and was not started here; none: the largest.
   std::int32_t foreign_priority = std::numeric_limits<std::int32_t>::max();
+  // The first end of a minimum runtime of one of those, or the latest time for it to be confirmed.
+  std::int64_t foreign_evictable_at = std::numeric_limits<std::int64_t>::max();
   // When an eviction plan that was not found could be: for preemption only after something ended
   // (a start takes no more room than its eviction gives back), for reclaim also after a start.
   std::uint64_t ends = 1;

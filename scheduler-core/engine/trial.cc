@@ -5,8 +5,54 @@
 
 namespace basalt {
 
-Placement Trial::PlaceOn(const Request& request, NodeId node) {
-  return engine_.MakePlacement(engine_.MakeContext(request, request.shape), BestNode{node, 0});
+Placement Trial::PlaceOn(const Request& request, ShapeId shape, NodeId node) {
+  return engine_.MakePlacement(engine_.MakeContext(request, shape), BestNode{node, 0});
+}
+
+GangSpec Trial::InQueue(GangSpec spec, const Standing& standing) {
+  for (GangTask& task : spec.tasks) task.shape = InQueue(task.shape, standing);
+  return spec;
+}
+
+std::optional<GangSpec> Trial::OnAllowedModels(const GangRequest& request) {
+  if (request.standing.queue.empty()) return {};
+  std::vector<QuotaAsk> asks;
+  for (const GangTask& task : request.spec.tasks) {
+    if (task.min > 0) asks.push_back({task.shape, task.min});
+  }
+  const Quotas::Check quota = engine_.quotas_.MayAsk(state(), asks, request.standing);
+  if (quota.answer != Quotas::Check::Answer::kSome) return {};
+  GangSpec spec = request.spec;
+  for (GangTask& task : spec.tasks) {
+    task.shape = InQueue(engine_.OnModels(task.shape, quota.models), request.standing);
+  }
+  return spec;
+}
+
+Amounts Trial::AmountsOf(const std::vector<Place>& places, const Standing& standing) {
+  Amounts sum;
+  for (const Place& p : places) {
+    sum += engine_.quotas_.Held(state(), p.shape, p.at.node, p.at.cards, p.at.numa.get(), standing);
+  }
+  return sum;
+}
+
+bool Trial::QueueAllows(const QueueTree& tree, const Amounts& ask, const Standing& standing) const {
+  const QueueId leaf = engine_.quotas_.LeafOf(standing.queue);
+  return !leaf.valid() || !engine_.quotas_.Refusal(tree, leaf, ask, standing.preemptible);
+}
+
+void Trial::ChargeIn(QueueTree* tree, const Place& place, int sign) {
+  if (place.charged == nullptr) return;
+  const Standing& standing = *place.charged;
+  const QueueId leaf = engine_.quotas_.LeafOf(standing.queue);
+  if (!leaf.valid()) return;
+  const Amounts held = AmountsOf({place}, standing);
+  if (sign > 0) {
+    tree->Charge(leaf, held, standing.preemptible);
+  } else {
+    tree->Uncharge(leaf, held, standing.preemptible);
+  }
 }
 
 bool Trial::GangMayFit(const GangSpec& spec) {
@@ -17,11 +63,12 @@ bool Trial::GangMayFit(const GangSpec& spec) {
   });
 }
 
-std::optional<GangOutcome> Trial::FindGang(const GangRequest& request) {
+std::optional<GangOutcome> Trial::FindGang(const GangRequest& request, const GangSpec& spec) {
   engine_.domains_.CatchUp(engine_.state_);
-  const GangProblem problem = engine_.MakeProblem(request, nullptr);
+  GangProblem problem = engine_.MakeProblem(request, nullptr);
+  problem.spec = &spec;
   std::vector<const SlotIndex::Slots*> slots;
-  for (const GangTask& task : request.spec.tasks) {
+  for (const GangTask& task : spec.tasks) {
     slots.push_back(&engine_.slots_.For(engine_.state_, engine_.domains_, task.shape));
   }
   GangAnswer answer = SearchGang(engine_.state_, engine_.domains_, slots, problem,

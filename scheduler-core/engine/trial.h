@@ -20,6 +20,7 @@ class Trial {
   struct Place {
     ShapeId shape;
     Placement at;
+    const Standing* charged = nullptr;  // whose queue is charged for it; null: none
   };
 
   explicit Trial(Engine& engine)
@@ -38,14 +39,31 @@ class Trial {
   std::size_t Checkpoint() const { return transaction_.Checkpoint(); }
   void Rollback(std::size_t checkpoint) { transaction_.Rollback(checkpoint); }
 
-  // Whether this very place is free; as Engine::Reserve judges it.
-  bool IsFree(const Place& place) const { return engine_.StillFits(place.shape, place.at); }
+  // Whether this very place is free for somebody of this standing; as Engine::Reserve judges it.
+  bool IsFree(const Place& place, const Standing& standing) const {
+    return engine_.StillFits(engine_.InQueue(place.shape, standing.queue), place.at);
+  }
+  // The shape as a queue's pods may have it. Shapes are to be asked about in this form.
+  ShapeId InQueue(ShapeId shape, const Standing& standing) {
+    return engine_.InQueue(shape, standing.queue);
+  }
+  GangSpec InQueue(GangSpec spec, const Standing& standing);
+  // The gang on those models alone that its queue allows all of it now; none: it is not so.
+  std::optional<GangSpec> OnAllowedModels(const GangRequest& request);
   // The policy's cards on a node that the shape fits.
-  Placement PlaceOn(const Request& request, NodeId node);
+  Placement PlaceOn(const Request& request, ShapeId shape, NodeId node);
   // Counting alone does not rule the gang out: every task has places for its min.
   bool GangMayFit(const GangSpec& spec);
-  // Places for a gang that holds nothing yet, as Engine::ProposeGang would find them.
-  std::optional<GangOutcome> FindGang(const GangRequest& request);
+  // Places for a gang that holds nothing yet, as Engine::ProposeGang would find them with its
+  // shapes as in `spec`.
+  std::optional<GangOutcome> FindGang(const GangRequest& request, const GangSpec& spec);
+  // What the places will be charged as.
+  Amounts AmountsOf(const std::vector<Place>& places, const Standing& standing);
+  // Whether the queue of that standing may hold so much more when it holds what `tree` says.
+  bool QueueAllows(const QueueTree& tree, const Amounts& ask, const Standing& standing) const;
+  // Charges or gives back a place in a copy of the engine's queues.
+  void ChargeIn(QueueTree* tree, const Place& place, int sign);
+  const QueueTree& queues() { return engine_.CaughtUpQueues(); }
 
  private:
   Engine& engine_;

@@ -190,6 +190,52 @@ std::string Describe(const RequestSpec& spec) {
   return text;
 }
 
+void AddTo(const RequestSpec& spec, Digest* digest) {
+  const auto count = [digest](std::size_t n) { digest->Add(static_cast<std::uint64_t>(n)); };
+  const auto names = [&](const std::vector<std::string>& all) {
+    count(all.size());
+    for (const std::string& name : all) digest->Add(name);
+  };
+  digest->Add(spec.cpu_milli);
+  digest->Add(spec.memory_mib);
+  digest->Add(spec.gpus);
+  digest->Add(spec.gpu_milli);
+  digest->Add(spec.gpu_memory_mib);
+  digest->Add(spec.gpu_memory_percent);
+  names(spec.models);
+  count(spec.node_selector.size());
+  for (const LabelRequirement& need : spec.node_selector) {
+    digest->Add(need.key);
+    digest->Add(need.value);
+  }
+  names(spec.tolerations);
+  digest->Add(spec.min_bandwidth_mbps);
+  digest->Add(spec.bandwidth_required ? 1 : 0);
+  digest->Add(spec.nics);
+  digest->Add(static_cast<std::uint64_t>(spec.numa));
+  count(spec.containers.size());
+  for (const ContainerSpec& c : spec.containers) {
+    digest->Add(c.cpu_milli);
+    digest->Add(c.memory_mib);
+    digest->Add(c.gpus);
+    digest->Add(c.nics);
+    digest->Add(c.gpu_milli);
+    digest->Add(c.gpu_memory_mib);
+    digest->Add(c.gpu_memory_percent);
+    digest->Add(c.compute_units);
+  }
+  digest->Add(spec.compute_units);
+  names(spec.vendors);
+  names(spec.nouse_models);
+  names(spec.use_uuids);
+  names(spec.nouse_uuids);
+  digest->Add(static_cast<std::uint64_t>(spec.service_class));
+  digest->Add(spec.memory_ratio_percent);
+  digest->Add(spec.qos);
+  digest->Add(spec.mig_profile);
+  digest->Add(spec.passthrough ? 1 : 0);
+}
+
 std::string UidText(const PodUid& uid) { return Digest128{uid.hi, uid.lo}.ToHex(); }
 
 PodUid PodUidFromName(std::string_view name) {

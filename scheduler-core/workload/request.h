@@ -9,6 +9,7 @@
 #include <string_view>
 #include <vector>
 
+#include "scheduler-core/base/digest.h"
 #include "scheduler-core/base/ids.h"
 #include "scheduler-core/base/result.h"
 #include "scheduler-core/base/units.h"
@@ -134,8 +135,11 @@ struct Shape {
   bool lists_slices() const { return !container_asks.empty(); }
 };
 
-// "2 x 1000m T4|A10, 12 CPU, 48 GiB": what messages and reports call a shape.
+// "2 x 1000m T4|A10, 12 CPU, 48 GiB": what messages and reports call a shape. Not all of it is
+// said: two shapes may read alike.
 std::string Describe(const RequestSpec& spec);
+// Absorbs every field: specs that differ have different digests.
+void AddTo(const RequestSpec& spec, Digest* digest);
 
 // A pod's identity: its UID (a UUID, or any 128-bit hash of a name).
 struct PodUid {

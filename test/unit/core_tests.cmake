@@ -42,7 +42,7 @@ basalt_test(fgd_threshold_test SOURCES ${core_unit}/fgd_threshold_test.cc LINK b
 basalt_test(policies_test SOURCES ${core_unit}/policies_test.cc LINK basalt_test_support)
 basalt_test(journal_test
   SOURCES ${core_unit}/journal_test.cc ${core_unit}/recovery_test.cc
-          ${core_unit}/gang_journal_test.cc
+          ${core_unit}/gang_journal_test.cc ${core_unit}/recovery_decisions_test.cc
   LINK basalt_test_sim_support)
 basalt_test(gang_test
   SOURCES ${core_unit}/gang_test.cc ${core_unit}/gang_divide_test.cc ${core_unit}/domains_test.cc

@@ -92,6 +92,76 @@ TEST(Eviction, AGangIsNotEvictedMemberByMemberBelowItsMin) {
   EXPECT_TRUE(engine->Audit().has_value());
 }
 
+// A plan is a value and may be old: what it rested on is looked at again.
+TEST(Eviction, AnOldPlanBreaksNoBudget) {
+  for (const bool may_break : {false, true}) {
+    auto engine = MakeEngine("binpack", {Node("n", 8000, 3)});
+    ASSERT_TRUE(engine->Apply(DisruptionBudgetSet{"web", 2, -1, -1}, SimTime{}).has_value());
+    Standing web = Priority(0);
+    web.budget = "web";
+    for (std::uint64_t uid = 1; uid <= 3; ++uid) Start(*engine, uid, Ask(100, 1, 1000), web);
+    EvictionRules rules;
+    rules.break_budgets = may_break;
+    const Request high = Of(*engine, 9, Ask(100, 1, 1000), Priority(10));
+    const EvictionPlan old = engine->ProposeEviction(high, rules, kNow);
+    ASSERT_TRUE(old.found && old.victims.size() == 1);
+    // Another of them ends and somebody takes its place: the budget has none to spare any more.
+    const std::uint64_t ends = old.victims[0].uid == Uid(1) ? 2 : 1;
+    ASSERT_TRUE(engine->Release(Uid(ends), kNow).has_value());
+    Start(*engine, 8, Ask(100, 1, 1000), Priority(20), kNow);
+    EXPECT_FALSE(engine->Nominate(high, old, kNow).has_value());
+    EXPECT_FALSE(engine->Find(old.victims[0].uid)->is_leaving());
+    // Planned afresh it may, where the rules say so.
+    const EvictionPlan fresh = engine->ProposeEviction(high, rules, kNow);
+    ASSERT_EQ(fresh.found, may_break);
+    if (may_break) {
+      const auto lease = engine->Nominate(high, fresh, kNow);
+      EXPECT_TRUE(lease.has_value()) << lease.error().ToString();
+    }
+    EXPECT_TRUE(engine->Audit().has_value());
+  }
+}
+
+TEST(Eviction, AnOldPlanLeavesNoPartOfAGang) {
+  auto engine = MakeEngine("binpack", {Node("n", 8000, 3)});
+  GangRequest gang = GangOf(*engine, 50, 3, 1, Priority(0));
+  gang.spec.tasks[0].min = 2;
+  ASSERT_TRUE(engine->PlaceGang(gang, SimTime{})->placed());
+  const Request high = Of(*engine, 1, Ask(100, 1, 1000), Priority(10));
+  const EvictionPlan old = engine->ProposeEviction(high, EvictionRules{}, kNow);
+  ASSERT_TRUE(old.found && old.victims.size() == 1);
+  const Gang* held = engine->FindGang(gang.uid);
+  const PodUid lost = held->pods[0] == old.victims[0].uid ? held->pods[1] : held->pods[0];
+  ASSERT_TRUE(engine->Apply(PodGone{lost, true}, kNow).has_value());
+  Start(*engine, 8, Ask(100, 1, 1000), Priority(20), kNow);
+  EXPECT_FALSE(engine->Nominate(high, old, kNow).has_value());
+  const EvictionPlan fresh = engine->ProposeEviction(high, EvictionRules{}, kNow);
+  ASSERT_EQ(fresh.victims.size(), 2U);
+  EXPECT_TRUE(engine->Nominate(high, fresh, kNow).has_value());
+}
+
+TEST(Eviction, AnOldPlanTakesNobodyElse) {
+  auto engine = MakeEngine("binpack", {Node("n", 8000, 1)});
+  Start(*engine, 1, Ask(100, 1, 1000), Priority(0));
+  const Request high = Of(*engine, 9, Ask(100, 1, 1000), Priority(10));
+  const EvictionPlan old = engine->ProposeEviction(high, EvictionRules{}, kNow);
+  ASSERT_TRUE(old.found);
+  // The pod of that name is another one by now.
+  const auto again = [&](const Standing& standing, SimTime now) {
+    ASSERT_TRUE(engine->Release(Uid(1), now).has_value());
+    Start(*engine, 1, Ask(100, 1, 1000), standing, now);
+    EXPECT_FALSE(engine->Nominate(high, old, now).has_value());
+  };
+  again(Priority(30), kNow);
+  Standing firm = Priority(0);
+  firm.preemptible = false;
+  again(firm, kNow.Plus(1));
+  Standing young = Priority(0);
+  young.min_runtime_us = 1000;
+  again(young, kNow.Plus(2));
+  EXPECT_TRUE(engine->Nominate(high, old, kNow.Plus(1002)).has_value());
+}
+
 TEST(Eviction, EqualPriorityAndWhoIsProtectedStay) {
   auto engine = MakeEngine("binpack", {Node("n", 8000, 4)});
   Standing firm = Priority(0);

@@ -2,6 +2,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <limits>
+
+#include "scheduler-core/engine/trial.h"
 #include "test/support/cluster.h"
 #include "test/support/gangs.h"
 #include "test/support/jobs.h"
@@ -422,6 +425,212 @@ TEST_F(Eviction, MinimumRuntimesAreWaitedFor) {
   ASSERT_TRUE(next.has_value());
   EXPECT_EQ(next->us, 1 + 60 * kSecond);
   EXPECT_EQ(Pass(next->us).size(), 2U);
+}
+
+// Pods that were bound by somebody else have minimum runtimes too.
+TEST(Foreign, MinimumRuntimesAreWaitedFor) {
+  auto engine = Cluster(1, 1);
+  SchedulerOptions options = Options(Backfill::kNone, JobOrder::kPriority);
+  options.evict = true;
+  JobScheduler scheduler(*engine, options);
+  PodObserved pod{Uid(1), 0, Ask(1000, 1, 1000), 0, "n0", CardSet(1)};
+  pod.standing.min_runtime_us = 60 * kSecond;
+  ASSERT_TRUE(engine->Apply(pod, SimTime{7}).has_value());
+  ASSERT_TRUE(scheduler.Submit(MakeJob(*engine, Of(Job(10, 1, 100), "", 5)), SimTime{8}));
+  EXPECT_THAT(scheduler.Schedule(SimTime{8}), IsEmpty());
+  const std::optional<SimTime> next = scheduler.NextPass();
+  ASSERT_TRUE(next.has_value());
+  EXPECT_EQ(next->us, 7 + 60 * kSecond);
+  EXPECT_THAT(scheduler.Schedule(SimTime{next->us - 1}), IsEmpty());
+  const std::vector<Action> actions = scheduler.Schedule(*next);
+  ASSERT_EQ(actions.size(), 2U);
+  EXPECT_EQ(actions[0].kind, Action::Kind::kEvict);
+  EXPECT_EQ(actions[0].pod, Uid(1));
+}
+
+// A lease of somebody else's that is confirmed late begins to count then.
+TEST(Foreign, MinimumRuntimesBeginWithTheConfirm) {
+  auto engine = Cluster(1, 1);
+  SchedulerOptions options = Options(Backfill::kNone, JobOrder::kPriority);
+  options.evict = true;
+  JobScheduler scheduler(*engine, options);
+  Request foreign = For(*engine, Ask(1000, 1, 1000), 1);
+  foreign.standing.min_runtime_us = 100 * kSecond;
+  const auto lease =
+      engine->Reserve(foreign, engine->Propose(foreign, SimTime{}).placement, SimTime{});
+  ASSERT_TRUE(lease.has_value());
+  ASSERT_TRUE(scheduler.Submit(MakeJob(*engine, Of(Job(10, 1, 100), "", 5)), SimTime{1}));
+  EXPECT_THAT(scheduler.Schedule(SimTime{1}), IsEmpty());
+  ASSERT_TRUE(engine->Confirm(*lease, SimTime{20 * kSecond}).has_value());
+  std::vector<std::int64_t> passes;
+  std::vector<Action> actions;
+  while (actions.empty() && scheduler.NextPass() && passes.size() < 10) {
+    passes.push_back(scheduler.NextPass()->us);
+    actions = scheduler.Schedule(*scheduler.NextPass());
+  }
+  ASSERT_FALSE(passes.empty());
+  EXPECT_EQ(passes.back(), 120 * kSecond);
+  EXPECT_LE(passes.size(), 2U);
+  EXPECT_EQ(actions.size(), 2U);
+}
+
+TEST_F(Eviction, AMinimumRuntimeWithoutEndNeverEnds) {
+  for (std::uint64_t i = 1; i <= 4; ++i) Gone(i, 1);
+  for (std::uint64_t i = 5; i <= 8; ++i) {
+    JobRequest request = MakeJob(*engine, Job(i, 1, 100));
+    request.standing.min_runtime_us = std::numeric_limits<std::int64_t>::max();
+    ASSERT_TRUE(scheduler->Submit(request, SimTime{1}).has_value());
+  }
+  EXPECT_EQ(Pass(1).size(), 4U);
+  Submit(Of(Job(10, 1, 100), "", 5), 2);
+  EXPECT_THAT(Pass(2), IsEmpty());
+  EXPECT_FALSE(scheduler->NextPass().has_value());
+}
+
+TEST(Quota, PendingCountsTheSku) {
+  auto engine = Cluster(1, 2);
+  AddQueue(*engine, "a");
+  const QueueId a = *engine->queues().Find("a");
+  const auto pending = [&] {
+    const auto sku = engine->queues().resources().Find("sku/small");
+    return sku ? engine->queues().pending(a)[*sku] : -1;
+  };
+  JobScheduler scheduler(*engine, Options(Backfill::kNone));
+  for (std::uint64_t i = 1; i <= 2; ++i) {
+    JobRequest job = MakeJob(*engine, Of(Job(i, 1, 10), "a"));
+    if (i == 2) job.spec.tasks[0].min = job.spec.tasks[0].max = 3;
+    job.standing.sku = "small";
+    ASSERT_TRUE(scheduler.Submit(job, SimTime{}).has_value());
+  }
+  EXPECT_EQ(pending(), 4);
+  EXPECT_TRUE(scheduler.Cancel(PodUid{0x10b, 2}, SimTime{}));
+  EXPECT_EQ(pending(), 1);
+}
+
+// A dry run between two passes is no event: promises stay, and nothing is planned again.
+TEST(Backfill, DryRunsBetweenPassesChangeNothing) {
+  auto engine = Cluster(2, 4);
+  JobScheduler scheduler(*engine, Options(Backfill::kEasy));
+  const auto submit = [&](const TestJob& job, std::int64_t now) {
+    ASSERT_TRUE(scheduler.Submit(MakeJob(*engine, job), SimTime{now}).has_value());
+  };
+  submit(Job(1, 4, 100), 0);
+  submit(Job(2, 3, 200), 0);
+  submit(Job(3, 4, 50), 0);
+  submit(Job(4, 1, 1000), 0);
+  scheduler.Schedule(SimTime{});
+  ASSERT_EQ(scheduler.ReservedStart(PodUid{0x10b, 3}), SimTime{100 * kSecond});
+  const std::uint64_t plans = scheduler.work().plans;
+  const auto pass = [&](std::int64_t now) {
+    submit(Job(static_cast<std::uint64_t>(now), 4, 2000), now);  // something to try
+    EXPECT_THAT(scheduler.Schedule(SimTime{now}), IsEmpty());
+    EXPECT_EQ(scheduler.ReservedStart(PodUid{0x10b, 3}), SimTime{100 * kSecond});
+    EXPECT_EQ(scheduler.work().plans, plans);
+  };
+  const Request probe = For(*engine, Ask(1000, 4, 1000), 77);
+  {
+    Trial trial(*engine);
+    const Allocation* one = engine->Find(PodUid{0x10b, 1});
+    trial.Give({one->shape, {one->node, one->cards, 0, 0, one->numa}});
+    trial.Take({probe.shape, trial.PlaceOn(probe, probe.shape, one->node)});
+  }
+  pass(11);
+  Request high = probe;
+  high.standing.priority = 9;
+  EXPECT_TRUE(engine->ProposeEviction(high, EvictionRules{}, SimTime{12}).found);
+  pass(13);
+  {
+    // Longer than the change log.
+    Trial trial(*engine);
+    const Allocation* one = engine->Find(PodUid{0x10b, 1});
+    const Trial::Place place{one->shape, {one->node, one->cards, 0, 0, one->numa}};
+    for (int i = 0; i < 3000; ++i) {
+      trial.Give(place);
+      trial.Take(place);
+    }
+  }
+  pass(14);
+  // A selector nobody used before reclassifies nodes, and moves none.
+  RequestSpec labelled = Ask(1000, 1, 1000);
+  labelled.node_selector = {{"never", "seen"}};
+  ASSERT_TRUE(engine->InternShape(labelled).has_value());
+  pass(15);
+  // What does change something is still noticed.
+  ASSERT_TRUE(engine->Apply(NodeCordoned{"n0", true}, SimTime{16}).has_value());
+  scheduler.Schedule(SimTime{16});
+  EXPECT_FALSE(scheduler.ReservedStart(PodUid{0x10b, 3}).has_value());
+}
+
+// A promise is for places that the queue may have.
+TEST(Backfill, APromiseKeepsToTheModelsOfItsQueue) {
+  auto engine = MakeEngine("best-fit", {Node("a", 96'000, 2, "A100"), Node("h", 96'000, 1, "H20")});
+  World world(std::move(engine), Options(Backfill::kEasy));
+  AddQueue(world.engine(), "q", 1, {{"gpu/A100", 1000}});
+  const auto on = [](TestJob job, const char* model) {
+    job.spec.models = {model};
+    return job;
+  };
+  world.Add({Of(on(Job(1, 1, 1000), "A100"), "q"), on(Job(2, 1, 100), "H20"),
+             Of(Job(3, 1, 10, 1), "q"), on(Job(4, 1, 500, 2), "A100")});
+  world.Run();
+  EXPECT_EQ(world.StartOf(3), 100);
+  EXPECT_EQ(world.StartOf(4), 2);  // it is in nobody's way
+}
+
+// The queue's own end frees what it may have: the promise is for then.
+TEST(Backfill, APromiseCountsWhatItsQueueGivesBack) {
+  auto engine = MakeEngine("best-fit", {Node("a", 96'000, 2, "A100"), Node("h", 96'000, 1, "H20")});
+  World world(std::move(engine), Options(Backfill::kEasy));
+  AddQueue(world.engine(), "q", 1, {{"gpu/A100", 1000}});
+  const auto on = [](TestJob job, const char* model) {
+    job.spec.models = {model};
+    return job;
+  };
+  world.Add({Of(on(Job(1, 1, 50), "A100"), "q"), on(Job(2, 1, 100), "H20"),
+             Of(Job(3, 1, 10, 1), "q"), on(Job(4, 1, 500, 2), "A100")});
+  while (world.StartOf(4) < 0) world.Step();
+  EXPECT_EQ(world.StartOf(4), 2);
+  EXPECT_EQ(world.scheduler().ReservedStart(PodUid{0x10b, 3}), SimTime{50 * kSecond});
+  world.Run();
+  EXPECT_EQ(world.StartOf(3), 50);
+}
+
+TEST(Backfill, APromiseToAGangKeepsToTheModelsOfItsQueue) {
+  auto engine = MakeEngine("best-fit", {Node("a", 96'000, 3, "A100"), Node("h", 96'000, 2, "H20")});
+  World world(std::move(engine), Options(Backfill::kEasy));
+  AddQueue(world.engine(), "q", 1, {{"gpu/A100", 1000}});
+  const auto on = [](TestJob job, const char* model) {
+    job.spec.models = {model};
+    return job;
+  };
+  TestJob gang = Of(Job(3, 1, 10, 1), "q");
+  gang.members = 2;
+  world.Add({Of(on(Job(1, 1, 1000), "A100"), "q"), on(Job(2, 2, 100), "H20"), gang,
+             on(Job(4, 2, 500, 2), "A100")});
+  world.Run();
+  EXPECT_EQ(world.StartOf(3), 100);
+  EXPECT_EQ(world.StartOf(4), 2);
+}
+
+TEST(Backfill, APromiseKeepsToTheOversubscriptionOfItsQueue) {
+  NodeSpec node = Node("n", 96'000, 1, "T4", 10'000);
+  node.cards[0].memory_ratio_percent = 200;
+  World world(MakeEngine("best-fit", {node}), Options(Backfill::kEasy));
+  QueueSpec queue;
+  queue.name = "q";
+  queue.memory_ratio_percent = 150;
+  ASSERT_TRUE(world.engine().Apply(QueueSet{queue}, SimTime{}).has_value());
+  const auto of = [](TestJob job, MiB memory) {
+    job.spec = Ask(1000, 1, 100);
+    job.spec.gpu_memory_mib = memory;
+    job.spec.service_class = ServiceClass::kBestEffort;
+    return job;
+  };
+  world.Add({Of(of(Job(1, 1, 100), 8000), "q"), Of(of(Job(2, 1, 10, 1), 8000), "q"),
+             of(Job(3, 1, 500, 2), 5000)});
+  world.Run();
+  EXPECT_EQ(world.StartOf(3), 2);
+  EXPECT_EQ(world.StartOf(2), 100);
 }
 
 TEST(Reclaim, AQueueGetsItsShareBack) {

@@ -3,7 +3,9 @@
 
 #include <gtest/gtest.h>
 
+#include <functional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "test/support/cluster.h"
@@ -120,6 +122,122 @@ TEST(Journal, EveryKindOfRecordReadsBackAsWritten) {
   const auto& node = std::get<EventRecord>(read->records[2].body);
   EXPECT_EQ(std::get<NodeAdded>(node.event).spec, FullNode());
   EXPECT_EQ(std::get<ShapeRecord>(read->records[1].body).spec, FullSpec());
+}
+
+// Every field of a request alters its identity: the interned shape, what is journaled, and the
+// digest of a state in which a pod of it runs.
+TEST(Journal, EveryFieldOfARequestCounts) {
+  using Change = std::function<void(RequestSpec&)>;
+  RequestSpec base = Ask(2000, 2, 500);
+  base.memory_mib = 100;
+  base.nics = 2;
+  base.min_bandwidth_mbps = 1000;
+  base.containers = {{1000, 50, 1, 1}, {1000, 50, 1, 1}};
+  RequestSpec sliced = base;  // its containers say what they want of their cards
+  sliced.gpu_milli = 0;
+  for (ContainerSpec& c : sliced.containers) c.gpu_milli = 300;
+  // A spec that validates, with one field altered.
+  const std::vector<std::pair<const RequestSpec*, Change>> changes = {
+      {&base, [](RequestSpec& s) { s.containers.clear(); }},
+      {&base, [](RequestSpec& s) { s.gpu_milli = 600; }},
+      {&base, [](RequestSpec& s) { s.gpu_memory_mib = 7; }},
+      {&base, [](RequestSpec& s) { s.gpu_memory_percent = 7; }},
+      {&base, [](RequestSpec& s) { s.models = {"T4"}; }},
+      {&base, [](RequestSpec& s) { s.node_selector = {{"a", "b"}}; }},
+      {&base, [](RequestSpec& s) { s.node_selector = {{"a", "c"}}; }},
+      {&base, [](RequestSpec& s) { s.node_selector = {{"b", "b"}}; }},
+      {&base, [](RequestSpec& s) { s.tolerations = {"T4"}; }},
+      {&base, [](RequestSpec& s) { s.min_bandwidth_mbps = 2000; }},
+      {&base, [](RequestSpec& s) { s.bandwidth_required = true; }},
+      {&base, [](RequestSpec& s) { s.numa = topology::NumaPolicy::kBestEffort; }},
+      {&base, [](RequestSpec& s) { s.vendors = {"T4"}; }},
+      {&base, [](RequestSpec& s) { s.nouse_models = {"T4"}; }},
+      {&base, [](RequestSpec& s) { s.use_uuids = {"T4"}; }},
+      {&base, [](RequestSpec& s) { s.nouse_uuids = {"T4"}; }},
+      {&base, [](RequestSpec& s) { s.service_class = ServiceClass::kBurstable; }},
+      {&base, [](RequestSpec& s) { s.memory_ratio_percent = 150; }},
+      {&base, [](RequestSpec& s) { s.qos = "burst-share"; }},
+      {&base, [](RequestSpec& s) { s.mig_profile = "1g.5gb"; }},
+      {&base,
+       [](RequestSpec& s) {
+         s.gpu_milli = 0;
+         s.compute_units = 40;
+       }},
+      {&base, [](RequestSpec& s) { s.gpu_milli = 1000; }},
+      {&base,
+       [](RequestSpec& s) {
+         s.gpu_milli = 1000;
+         s.passthrough = true;
+       }},
+      {&base, [](RequestSpec& s) { s.cpu_milli = (s.containers[0].cpu_milli += 1) + 1000; }},
+      {&base, [](RequestSpec& s) { s.memory_mib = (s.containers[0].memory_mib += 1) + 50; }},
+      {&base, [](RequestSpec& s) { s.gpus = (s.containers[0].gpus += 1) + 1; }},
+      {&base, [](RequestSpec& s) { s.nics = (s.containers[0].nics += 1) + 1; }},
+      {&base,
+       [](RequestSpec& s) {
+         ++s.containers[0].cpu_milli;
+         --s.containers[1].cpu_milli;
+       }},
+      {&base,
+       [](RequestSpec& s) {
+         ++s.containers[0].memory_mib;
+         --s.containers[1].memory_mib;
+       }},
+      {&base,
+       [](RequestSpec& s) {
+         s.containers[0].gpus = 2;
+         s.containers[1].gpus = 0;
+       }},
+      {&base,
+       [](RequestSpec& s) {
+         s.containers[0].nics = 2;
+         s.containers[1].nics = 0;
+       }},
+      {&sliced, [](RequestSpec&) {}},
+      {&sliced, [](RequestSpec& s) { s.containers[1].gpu_milli = 301; }},
+      {&sliced, [](RequestSpec& s) { s.containers[1].gpu_memory_mib = 9; }},
+      {&sliced, [](RequestSpec& s) { s.containers[1].gpu_memory_percent = 9; }},
+      {&sliced,
+       [](RequestSpec& s) {
+         s.containers[1].gpu_milli = 0;
+         s.containers[1].compute_units = 9;
+       }},
+  };
+  std::vector<RequestSpec> specs = {base};
+  for (const auto& [from, change] : changes) {
+    specs.push_back(*from);
+    change(specs.back());
+  }
+  auto engine = support::MakeEngine("binpack", {});
+  std::vector<std::string> bytes;
+  std::vector<Digest128> digests;
+  for (std::size_t i = 0; i < specs.size(); ++i) {
+    ASSERT_TRUE(ValidateRequest(specs[i], "spec").has_value()) << i;
+    const auto shape = engine->InternShape(specs[i]);
+    ASSERT_TRUE(shape.has_value());
+    EXPECT_EQ(shape->index(), i) << "as an earlier one";
+    bytes.push_back(Encode({{SimTime{}, ShapeRecord{specs[i]}}}));
+    const auto read = ReadJournal(bytes.back());
+    ASSERT_TRUE(read.has_value() && read->records.size() == 1);
+    EXPECT_EQ(std::get<ShapeRecord>(read->records[0].body).spec, specs[i]) << i;
+    auto other = support::MakeEngine("binpack", {Node("n", 64'000, 8)});
+    PodObserved pod{Uid(1), 0, specs[i], 0, "n", CardSet(0b11)};
+    NumaTake take;  // the same slices, whatever was asked
+    take.slices = {{0, 0, -1, -1, 100, 0, false}, {1, 1, -1, -1, 100, 0, false}};
+    pod.numa = std::make_shared<const NumaTake>(take);
+    const Status observed = other->Apply(pod, SimTime{});
+    ASSERT_TRUE(observed.has_value()) << i << " " << observed.error().ToString();
+    digests.push_back(other->StateDigest());
+    Digest own;
+    AddTo(specs[i], &own);
+    for (std::size_t k = 0; k < i; ++k) {
+      EXPECT_NE(bytes[k], bytes[i]) << k << " and " << i;
+      EXPECT_NE(digests[k], digests[i]) << k << " and " << i << ": " << Describe(specs[i]);
+      Digest its;
+      AddTo(specs[k], &its);
+      EXPECT_NE(its.value(), own.value()) << k << " and " << i;
+    }
+  }
 }
 
 TEST(JournalDamage, ATornTailAtEveryByteRecoversAPrefixAndSaysSo) {

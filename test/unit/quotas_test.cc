@@ -171,6 +171,73 @@ TEST(EngineQuotas, ALimitOfOneModelSendsThePodToAnother) {
   EXPECT_TRUE(engine->Audit().has_value());
 }
 
+// What a pod holds depends on the card: where the best node's would be too much, the next one is
+// asked.
+TEST(EngineQuotas, WhereTheBestNodeWouldBeTooMuchAnotherOneTakesThePod) {
+  auto engine = MakeEngine("binpack", {Node("big", 64'000, 2, "A100", 80'000),
+                                       Node("small", 64'000, 2, "A100", 40'000)});
+  SetQueue(*engine, "ml", {}, {{"gpu-memory/A100", 45'000}});
+  RequestSpec half = Ask(1000, 1, 500);
+  half.gpu_memory_percent = 60;
+  const Request pod = Of(*engine, "ml", half, 1);
+  const Explanation why = engine->Explain(pod);
+  ASSERT_EQ(why.kind, OutcomeKind::kPlaced) << why.text;
+  EXPECT_EQ(engine->state().name(why.placement.node), "small");
+  EXPECT_EQ(support::NodeName(*engine, engine->Place(pod, SimTime{})), "small");
+  const Outcome waits = engine->Propose(Of(*engine, "ml", half, 2), SimTime{});
+  EXPECT_EQ(waits.kind, OutcomeKind::kWait);
+  EXPECT_TRUE(waits.by_quota);
+  half.gpu_memory_percent = 0;
+  half.gpu_memory_mib = 46'000;
+  EXPECT_EQ(engine->Propose(Of(*engine, "ml", half, 3), SimTime{}).kind, OutcomeKind::kInfeasible);
+  EXPECT_TRUE(engine->Audit().has_value());
+}
+
+TEST(EngineQuotas, WhereAMigInstanceWouldBeTooLargeAPlainCardTakesThePod) {
+  CardRules rules;
+  rules.model = "A100";
+  rules.vendor = "nvidia";
+  rules.mig_slots = 8;
+  rules.mig = {{"1g.10gb", 9728, 142, 1, {0, 1, 2, 3, 4, 5, 6}, false}};
+  NodeSpec mig = Node("mig", 64'000, 1, "A100", 80'000);
+  mig.cards[0].mode = CardMode::kMig;
+  for (const bool mig_first : {false, true}) {
+    auto engine = MakeEngine("binpack", {});
+    ASSERT_TRUE(engine->Apply(CardRulesSet{rules}, SimTime{}).has_value());
+    const NodeSpec plain = Node("plain", 64'000, 1, "A100", 80'000);
+    for (const NodeSpec& node : {mig_first ? mig : plain, mig_first ? plain : mig}) {
+      ASSERT_TRUE(engine->Apply(NodeAdded{node}, SimTime{}).has_value());
+    }
+    // The MIG node is the fuller one, and so the best.
+    support::Observe(*engine, "mig", Ask(20'000), CardSet(), 9);
+    SetQueue(*engine, "ml", {}, {{"gpu-memory/A100", 6000}});
+    RequestSpec spec = Ask(1000, 1, 100);
+    spec.gpu_memory_mib = 5000;
+    EXPECT_EQ(support::NodeName(*engine, engine->Propose(For(*engine, spec, 1), SimTime{})), "mig");
+    EXPECT_EQ(support::NodeName(*engine, engine->Place(Of(*engine, "ml", spec, 2), SimTime{})),
+              "plain");
+    EXPECT_EQ(engine->Propose(Of(*engine, "ml", spec, 3), SimTime{}).kind, OutcomeKind::kWait);
+  }
+}
+
+// Reserve refuses what Propose would not have proposed.
+TEST(EngineQuotas, AReservationKeepsTheQueuesOversubscription) {
+  NodeSpec node = Node("n", 64'000, 1, "T4", 10'000);
+  node.cards[0].memory_ratio_percent = 200;
+  auto engine = MakeEngine("best-fit", {node});
+  QueueSpec queue;
+  queue.name = "ml";
+  queue.memory_ratio_percent = 150;
+  ASSERT_TRUE(engine->Apply(QueueSet{queue}, SimTime{}).has_value());
+  RequestSpec spec = Ask(0, 1, 100);
+  spec.gpu_memory_mib = 8000;
+  spec.service_class = ServiceClass::kBestEffort;
+  const Outcome one = engine->Place(Of(*engine, "ml", spec, 1), SimTime{});
+  ASSERT_TRUE(one.placed());
+  EXPECT_FALSE(engine->Reserve(Of(*engine, "ml", spec, 2), one.placement, SimTime{}).has_value());
+  EXPECT_TRUE(engine->Reserve(For(*engine, spec, 3), one.placement, SimTime{}).has_value());
+}
+
 TEST(EngineQuotas, WhatIsNotPreemptibleLeavesTheGuaranteesOfOthers) {
   auto engine = MakeEngine("best-fit", {Node("n", 64'000, 8)});
   SetQueue(*engine, "a", {{"gpu", 6000}}, {});

@@ -333,6 +333,15 @@ class Converter {
     options.backfill = from.backfill;
     options.depth = from.depth;
     options.starvation_us = from.starvation_us;
+    options.division = {from.share, from.usage_factor_milli};
+    const YAML::Node at = root_["scheduling"];
+    if (from.usage_factor_milli > 0 && from.usage_half_life_us == 0) {
+      Wrong(at["usage_factor"], "usage_factor needs a usage_half_life: over how long use counts");
+    } else if (from.usage_half_life_us > 0 && from.usage_factor_milli == 0) {
+      Wrong(at["usage_half_life"], "usage_half_life does nothing without a usage_factor");
+    } else if (from.usage_factor_milli > 0 && from.share == ShareRule::kDominant) {
+      Wrong(at["usage_factor"], "past use does not enter dominant shares: share per-resource");
+    }
     options.evict = from.evict;
     options.eviction.preempt = from.preempt;
     options.eviction.preempt_across_queues = from.across_queues;

@@ -40,6 +40,8 @@ EvictionSearch::Candidate EvictionSearch::MakeCandidate(const Allocation& a) con
   const bool same_queue = its.queue == standing_.queue;
   c.by_priority = rules_.preempt && its.priority < standing_.priority &&
                   (same_queue || rules_.preempt_across_queues);
+  c.by_slots = rules_.reclaim && engine_.MayClaimSlots(standing_) && !engine_.IsFirm(its) &&
+               engine_.node_slots().Claims(leaf_, state_.hot(a.node).mark);
   state_.ForEachSlice(state_.shape(a.shape), a.node, a.cards, a.numa.get(),
                       [&c](const SliceTake& slice) { c.milli += slice.milli; });
   const std::int64_t since = std::clamp<std::int64_t>(now_.us - a.checkpoint.us, 0, kLongest);
@@ -85,7 +87,7 @@ void EvictionSearch::Collect(const PodUid& self) {
       if (now_.us - a.started.us < a.standing->min_runtime_us) continue;
       Candidate c = MakeCandidate(a);
       const bool other_queue = a.queue.valid() && a.queue != leaf_;
-      if (!c.by_priority && !(reclaims && other_queue)) continue;
+      if (!c.by_priority && !c.by_slots && !(reclaims && other_queue)) continue;
       const auto index = static_cast<std::uint32_t>(candidates_.size());
       if (const auto it = budget_ids_.find(a.standing->budget); it != budget_ids_.end()) {
         c.budget = it->second;
@@ -165,6 +167,10 @@ bool EvictionSearch::RulesAllow(Candidate& c) {
   const bool other_queue = a.queue.valid() && a.queue != leaf_;
   if (c.by_priority && (!other_queue || KeepsGuarantees(c, HeldOf(c)))) {
     c.why = EvictionReason::kPreempt;
+    return true;
+  }
+  if (c.by_slots) {
+    c.why = EvictionReason::kReclaim;
     return true;
   }
   if (!reclaim_ || !rules_.reclaim || !other_queue || !reclaim_->MayTake(a.queue, HeldOf(c))) {

@@ -69,6 +69,7 @@ class EvictionSearch {
     std::int32_t task = 0;     // of the gang
     std::int32_t budget = -1;  // into budgets_
     bool by_priority = false;  // preemption may take it
+    bool by_slots = false;     // it is on a node that the queue's slots are a right to
     bool evicted = false;
     EvictionReason why = EvictionReason::kPreempt;
     std::optional<Amounts> held;
@@ -152,6 +153,7 @@ class EvictionSearch {
   std::optional<Offer> Evaluate(ShapeId shape, NodeId node, std::int32_t most);
   void Exact(ShapeId shape, NodeId node, const std::vector<std::uint32_t>& candidates,
              std::size_t next, const Mark& start, std::optional<Offer>* best);
+  bool MayPlaceOn(ShapeId shape, NodeId node) const;  // if its pods were gone
   std::int32_t CopiesOn(ShapeId shape, NodeId node, std::int32_t most) const;
   bool TakePlaces(std::size_t task, ShapeId shape, NodeId node, std::int32_t count);
 
@@ -166,6 +168,8 @@ class EvictionSearch {
   void Shrink(const Ask& ask, std::vector<std::uint32_t> victims, const Mark& start);
   void TryGreed(const Ask& ask, const Mark& start);
   bool Settled(const Ask& ask) const;
+  // Slots of the own queue for all nodes that were cleared by that right, and others' slots kept.
+  bool KeepsSlots() const;
   bool UnderRatio(const Ask& ask, QueueId victim) const;
   void Keep();
   void Solve(const Ask& ask);
@@ -199,6 +203,7 @@ class EvictionSearch {
   std::int32_t limit_ = 0;           // the highest priority of a victim
   bool break_budgets_ = false;
   bool frozen_ = false;  // nobody may be evicted any more
+  Engine::SlotView view_ = Engine::SlotView::kForOne;
   std::uint64_t exact_steps_ = 0;
 
   // The gang; null for a pod.

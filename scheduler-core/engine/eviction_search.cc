@@ -127,11 +127,15 @@ bool EvictionSearch::KeepsSlots() const {
     if (group.returned) continue;
     for (const std::uint32_t member : group.members) {
       const Candidate& c = candidates_[member];
-      if (c.by_slots) cleared.push_back(c.pod->node);
+      if (c.by_slot) cleared.push_back(c.pod->node);
     }
   }
   std::sort(cleared.begin(), cleared.end());
   cleared.erase(std::unique(cleared.begin(), cleared.end()), cleared.end());
+  // A gang's members elsewhere go with it.
+  std::erase_if(cleared, [&](NodeId node) {
+    return std::find(entered.begin(), entered.end(), node) == entered.end();
+  });
   for (int kind = 0; std::cmp_less(kind, slots.kinds().size()); ++kind) {
     const auto own = std::find_if(slots.quotas().begin(), slots.quotas().end(), [&](const auto& q) {
       return q.kind == kind && leaf_.valid() && engine_.queues().IsUnder(leaf_, q.queue);
@@ -153,7 +157,7 @@ bool EvictionSearch::Settled(const Ask& ask) const {
     if (group.returned) continue;
     for (const std::uint32_t member : group.members) {
       const Candidate& c = candidates_[member];
-      if (c.why != EvictionReason::kReclaim || c.by_slots) continue;
+      if (c.why != EvictionReason::kReclaim || c.by_slot) continue;
       any = true;
       if (rules_.reclaim_ratio_milli > 1000 && !UnderRatio(ask, c.pod->queue)) return false;
     }

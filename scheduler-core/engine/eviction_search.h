@@ -69,7 +69,9 @@ class EvictionSearch {
     std::int32_t task = 0;     // of the gang
     std::int32_t budget = -1;  // into budgets_
     bool by_priority = false;  // preemption may take it
-    bool by_slots = false;     // it is on a node that the queue's slots are a right to
+    bool on_slot = false;      // on a node that the request's queue has a slot for
+    bool of_slot = false;      // of a gang with a member on such a node
+    bool by_slot = false;      // it went, or would, because of that
     bool evicted = false;
     EvictionReason why = EvictionReason::kPreempt;
     std::optional<Amounts> held;
@@ -130,7 +132,8 @@ class EvictionSearch {
   // --- steps of the dry run ---
   Mark Now() const { return {groups_.size(), places_.size(), tx_.Checkpoint()}; }
   void UndoTo(const Mark& mark);
-  bool RulesAllow(Candidate& c);
+  // `for_slot`: its leaving clears a node that the queue has a slot for.
+  bool RulesAllow(Candidate& c, bool for_slot);
   bool KeepsGuarantees(const Candidate& c, const Amounts& held) const;
   // Evicts the candidate, and its gang where it breaks. `local`: gives back only what is there.
   bool Admit(std::uint32_t candidate, NodeId local);

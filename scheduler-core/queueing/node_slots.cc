@@ -140,10 +140,13 @@ bool NodeSlots::Claims(QueueId leaf, SlotMark mark) const {
 
 std::string NodeSlots::KeptFor(const QueueTree& tree) const {
   std::vector<QueueId> queues;
+  const bool some_closed =
+      std::any_of(kinds_.begin(), kinds_.end(), [](const Kind& k) { return k.slack() < 1; });
   for (const Quota& quota : quotas_) {
-    const bool is_short = kinds_[static_cast<std::size_t>(quota.kind)].slack() < 1;
+    const bool counts =
+        !some_closed || kinds_[static_cast<std::size_t>(quota.kind)].slack() < 1;
     const bool new_name = queues.empty() || queues.back() != quota.queue;
-    if (is_short && new_name) queues.push_back(quota.queue);
+    if (counts && new_name) queues.push_back(quota.queue);
   }
   std::string text = queues.size() == 1 ? "queue " : "queues ";
   for (std::size_t i = 0; i < queues.size(); ++i) {

@@ -83,7 +83,8 @@ class NodeSlots {
   std::int64_t short_of(int kind) const {
     return std::max<std::int64_t>(-kinds_[static_cast<std::size_t>(kind)].slack(), 0);
   }
-  // For whom nodes that are closed now are kept: "queue 'a'" or "queues 'a' and 'b'".
+  // For whom nodes that are closed now are kept: "queue 'a'" or "queues 'a' and 'b'". While no node
+  // is closed to one pod: all that have slots.
   std::string KeptFor(const QueueTree& tree) const;
 
  private:

@@ -144,6 +144,17 @@ class Converter {
     return names;
   }
 
+  void CheckSlots(const QueueSpec& queue, const SlotQuota& slots, const YAML::Node& at) {
+    for (const ClusterEntry& cluster : entry_.clusters) {
+      for (const GroupEntry& group : cluster.groups) {
+        const bool model_ok = slots.model.empty() || group.model == slots.model;
+        if (group.cards == slots.cards && model_ok) return;
+      }
+    }
+    Wrong(at, fmt::format("queue '{}': slots: no group has nodes of {} {}cards", queue.name,
+                          slots.cards, slots.model.empty() ? "" : slots.model + " "));
+  }
+
   void CheckQueues(const std::vector<QueueSpec>& queues, const YAML::Node& at) {
     QueueTree tree;
     if (const auto added = tree.AddAll(queues); !added) Wrong(at, added.error().ToString());
@@ -152,6 +163,7 @@ class Converter {
         return other.parent == queue.name;
       });
       if (!inner) queue_names_.push_back(queue.name);
+      for (const SlotQuota& slots : queue.slots) CheckSlots(queue, slots, at);
     }
   }
 

@@ -50,8 +50,10 @@ struct Scenario {
   std::vector<CardRules> rules;
   std::vector<NodeSpec> nodes;
   std::vector<std::string> cordoned;
+  std::vector<QueueSpec> queues;  // those with slots
   std::vector<PodObserved> busy;
   RequestSpec request;
+  Standing standing;  // the request's
   std::uint64_t job = 0;
   Gang gang;
 };

@@ -252,6 +252,12 @@ const Keys<PoolEntry>& PoolTable() {
                   .low = 0,
                   .high = 100},
                  &P::min_passthrough_milli)
+          .Share({.name = "headroom",
+                  .help = "of the cards: kept free in each mode, ahead of demand",
+                  .default_value = "0%",
+                  .low = 0,
+                  .high = 50},
+                 &P::headroom_milli)
           .Flag({.name = "evict",
                  .help = "preemptible pods leave a card that moves; else it empties by itself",
                  .default_value = "false"},

@@ -1,5 +1,7 @@
 #include <algorithm>
 #include <cmath>
+#include <map>
+#include <vector>
 
 #include "sim/platform/platform.h"
 
@@ -80,28 +82,48 @@ Result<ScaleSearch> MinimalScale(const PlatformSpec& spec, const PlatformResult&
                                  const PlatformOptions& options) {
   ScaleSearch search;
   search.cards_before = CardsOf(spec);
-  const auto run = [&](std::int32_t factor) -> Result<bool> {
-    const PlatformSpec scaled = ScaleNodes(spec, factor);
+  std::map<std::vector<std::int32_t>, bool> known;  // by node counts: factors that round alike
+  PlatformSpec best;
+  const auto run = [&](PlatformSpec scaled) -> Result<bool> {
+    std::vector<std::int32_t> counts;
+    for (const ClusterSpec& cluster : scaled.clusters) {
+      for (const NodeGroupSpec& group : cluster.groups) counts.push_back(group.count);
+    }
+    if (const auto it = known.find(counts); it != known.end()) return it->second;
     Result<PlatformResult> result = RunPlatform(scaled, registry, options);
     if (!result) return tl::unexpected<Error>(result.error());
     const ServiceComparison comparison = CompareService(*result, baseline, rules);
-    search.tried.push_back({factor, CardsOf(scaled), comparison.equal, comparison.reason});
+    known[counts] = comparison.equal;
+    search.tried.push_back({CardsOf(scaled), comparison.equal, comparison.reason});
     if (comparison.equal) {
-      search.factor_milli = factor;
       search.cards = CardsOf(scaled);
       search.result = std::move(*result);
+      best = std::move(scaled);
     }
     return comparison.equal;
   };
-  Result<bool> whole = run(1000);
+  Result<bool> whole = run(spec);
   if (!whole) return tl::unexpected<Error>(whole.error());
   search.found = *whole;
   std::int32_t low = 0, high = 1000;  // low does not serve, high does
   while (search.found && high - low > std::max(1, rules.step_milli)) {
     const std::int32_t middle = (low + high) / 2;
-    const Result<bool> equal = run(middle);
+    const Result<bool> equal = run(ScaleNodes(spec, middle));
     if (!equal) return tl::unexpected<Error>(equal.error());
     (*equal ? high : low) = middle;
+  }
+  // Groups are not short in proportion: take single nodes where the service allows it.
+  for (std::size_t c = 0; search.found && c < spec.clusters.size(); ++c) {
+    for (std::size_t g = 0; g < spec.clusters[c].groups.size(); ++g) {
+      if (!Scales(spec.clusters[c].groups[g])) continue;
+      while (best.clusters[c].groups[g].count > 0) {
+        PlatformSpec fewer = best;
+        --fewer.clusters[c].groups[g].count;
+        const Result<bool> equal = run(std::move(fewer));
+        if (!equal) return tl::unexpected<Error>(equal.error());
+        if (!*equal) break;
+      }
+    }
   }
   return search;
 }

@@ -47,20 +47,19 @@ PlatformSpec ScaleNodes(const PlatformSpec& spec, std::int32_t factor_milli);
 
 struct ScaleSearch {
   bool found = false;  // false: not even all its cards give equal service
-  std::int32_t factor_milli = 1000;
   std::int64_t cards_before = 0;
   std::int64_t cards = 0;
   PlatformResult result;  // with those cards
   struct Tried {
-    std::int32_t factor_milli = 0;
     std::int64_t cards = 0;
     bool equal = false;
     std::string reason;
   };
   std::vector<Tried> tried;  // in the order of the search
 };
-// The fewest cards of `spec` that give the baseline's service, by bisection. Service is not exactly
-// monotonous in cards, so this is the end of one search, not a proof; `tried` shows it.
+// The fewest cards of `spec` that give the baseline's service: all groups in proportion by
+// bisection, then single nodes group by group. Service is not exactly monotonous in cards, so this
+// is the end of one search, not a proof; `tried` shows it.
 Result<ScaleSearch> MinimalScale(const PlatformSpec& spec, const PlatformResult& baseline,
                                  const Registry& registry, const EqualService& rules = {},
                                  const PlatformOptions& options = {});

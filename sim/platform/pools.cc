@@ -6,6 +6,7 @@
 // free cards takes as many cards of the other mode as it lacks, those first that have the least on
 // them, within the limits of PoolSpec. When both modes lack cards, nothing moves. A card that is
 // still not empty at the next decision is chosen again or kept: another may have become empty.
+// With headroom, empty cards also move ahead of demand, as far as the other mode keeps its own.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -100,10 +101,14 @@ void World::DecidePool(Index c) {
   const Cluster& cluster = clusters_[c];
   const std::int64_t lack_passthrough = cluster.waiting_cards - free_passthrough - coming;
   const std::int64_t lack_milli = cluster.waiting_milli - free_milli - coming_milli;
-  if ((lack_passthrough > 0) == (lack_milli > 0)) return;
-  const bool to_passthrough = lack_passthrough > 0;
-  std::int64_t count =
-      to_passthrough ? lack_passthrough : (lack_milli + kWholeCard - 1) / kWholeCard;
+  const std::int64_t lack_shared = (lack_milli + kWholeCard - 1) / kWholeCard;  // < 0: to spare
+  if (lack_passthrough > 0 && lack_shared > 0) return;
+  const bool urgent = lack_passthrough > 0 || lack_shared > 0;
+  const std::int64_t headroom = all * pools.headroom_milli / 1000;
+  const bool to_passthrough = urgent ? lack_passthrough > 0 : lack_passthrough > lack_shared;
+  std::int64_t count = headroom + (to_passthrough ? lack_passthrough : lack_shared);
+  const std::int64_t spare = -headroom - (to_passthrough ? lack_shared : lack_passthrough);
+  if (!urgent) count = std::min(count, spare);
   count = std::min(count, all * pools.max_moving_milli / 1000 - moving);
   count = std::min(count, to_passthrough ? all - passthrough - all * pools.min_shared_milli / 1000
                                          : passthrough - all * pools.min_passthrough_milli / 1000);
@@ -115,10 +120,11 @@ void World::DecidePool(Index c) {
     const Card& card = cards_[candidate.card];
     // A machine is never moved off its card; slices may be, if they may be evicted.
     const bool can_leave =
-        card.slices.empty() ||
-        (!card.passthrough && std::all_of(card.slices.begin(), card.slices.end(), [&](Index s) {
-          return !pools.evict || works_[units_[slices_[s].unit].work].spec->preemptible;
-        }));
+        card.slices.empty() || (urgent && !card.passthrough &&
+                                std::all_of(card.slices.begin(), card.slices.end(), [&](Index s) {
+                                  return !pools.evict ||
+                                         works_[units_[slices_[s].unit].work].spec->preemptible;
+                                }));
     if (!can_leave) continue;
     MoveCard(candidate.card);
     --count;

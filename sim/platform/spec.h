@@ -293,6 +293,7 @@ struct PoolSpec {
   std::int32_t max_moving_milli = 200;     // of the groups' cards, at once
   std::int32_t min_shared_milli = 0;       // never fewer shared cards than this
   std::int32_t min_passthrough_milli = 0;
+  std::int32_t headroom_milli = 0;  // of the cards: kept free in each mode, ahead of demand
   bool evict = false;  // preemptible pods leave a card that moves; else it empties by itself
 };
 

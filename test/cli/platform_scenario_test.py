@@ -168,7 +168,7 @@ class Wrong(Case):
                   'did you mean "team"?')
         self.swap("[{sku: third}]", "[{sku: thrid}]", "s.yaml:16:20: unknown sku",
                   'did you mean "third"?')
-        self.swap("model: A100", "model: Z100", "s.yaml:7:51:", "device catalog")
+        self.swap("model: A100", "model: Q9000", "s.yaml:7:49:", "device catalog")
         self.swap("name: jobs\n", "name: chat\n", "stands twice")
         self.swap("tenants:\n  - {name: team, department: research}\n", "", '"tenants" is missing')
 
@@ -178,12 +178,12 @@ class Wrong(Case):
             ("horizon: 2d", "horizon: 0", "s.yaml:3:10"),
             ("horizon: 2d", "horizon: 2d\nwarmup: 3d", "s.yaml:4:9: the warm-up"),
             ("memory: 12GiB", "memory: 12GB", "s.yaml:12:41: memory must be a size"),
-            ("compute: 33%", "compute: 33", "s.yaml:12:27: compute must be a percentage"),
-            ("compute: 33%", "compute: 133%", "s.yaml:12:27: compute is 133%, outside"),
+            ("compute: 33%", "compute: 33", "s.yaml:12:28: compute must be a percentage"),
+            ("compute: 33%", "compute: 133%", "s.yaml:12:28: compute is 133%, outside"),
             ("duration: exponential(1h)", "duration: exponential(1)", "s.yaml:26:15"),
             ("duration: exponential(1h)", "duration: normal(1h, 1)", "s.yaml:26:15"),
             ("billing: owned", "billing: owed", 'did you mean "owned"?'),
-            ("nodes: 2", "nodes: -2", "s.yaml:7:28"),
+            ("nodes: 2", "nodes: -2", "s.yaml:7:29"),
             ("jobs_per_hour: 2", "jobs_per_hour: many", "s.yaml:25:20"),
         ]:
             with self.subTest(new=new):
@@ -196,7 +196,7 @@ class Wrong(Case):
                   'did you mean "third"?')
         self.swap("skus.*.compute", "sku.*.compute", 's.yaml:28:25: arm "whole": path')
         self.swap("skus.*.compute: 100%", "skus.*.compute: 200%", 's.yaml:28:41: arm "whole"')
-        self.swap("skus.*.compute: 100%", "runtime.ladder: thrown", 'arm "whole"',
+        self.swap("skus.*.compute: 100%", "runtime.ladder: throtled", 'arm "whole"',
                   'did you mean "throttled"?')
         self.swap("skus.*.compute: 100%", "arms: []", "cannot change arms")
         self.swap("name: slices", "name: whole", "stands twice")
@@ -234,7 +234,10 @@ class Examples(Platform):
             use = self.figure(data, "utilization", arm["name"])
             self.assertGreater(use, 0)
             self.assertLessEqual(use, 100)
-            self.assertEqual([w["name"] for w in arm["workloads"] if w["started"] == 0], [])
+            # With a card for each pod some may starve; with slices all work.
+            if arm in compared[1:]:
+                self.assertEqual(
+                    [w["name"] for w in arm["workloads"] if w["served_gpu_hours"] == 0], [])
         self.assertGreaterEqual(len(data["claims"]), 3)
         for claim in data["claims"]:
             self.assertIn(claim["verdict"], ["holds", "does not hold", "not measured"])

@@ -50,7 +50,7 @@ struct NodeHot {
   bool schedulable = false;        // in the cluster and not cordoned
   bool complex = false;        // mixed models, card memory, modes, model rules: look at each card
   bool planned_cards = false;  // MIG instances or groups of cards: slices are planned (draft.h)
-  std::uint8_t mark = 0;       // below kNodeMarks; what it means is its setter's (ClusterState::Closed)
+  std::uint8_t mark = 0;  // below kNodeMarks; what it means is its setter's (ClusterState::Closed)
 };
 
 // The first test of feasibility, one 16-byte row a node so that it is one vector comparison: a node

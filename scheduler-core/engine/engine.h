@@ -273,6 +273,9 @@ class Engine {
   // queue allows, and not on nodes that are kept for others' slots. Only what decides uses it; what
   // is held keeps the shape that was asked.
   ShapeId InQueue(ShapeId shape, const Standing& standing, SlotView view = SlotView::kForOne);
+  // Why no eviction makes the queue take at least this: what is not preemptible fills it already.
+  // Empty: some might.
+  std::string FirmlyRefused(const Amounts& least, const Standing& standing);
   // --- slot quotas (slots.cc) ---
   bool IsFirm(const Standing& standing) const;  // nobody may take back what such a pod has
   SlotMark MarkOf(NodeId node) const;

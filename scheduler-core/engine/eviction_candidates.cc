@@ -257,8 +257,9 @@ bool EvictionSearch::Admit(std::uint32_t index, NodeId local) {
       if (!candidates_[member].evicted) group.members.push_back(member);
     }
     // Who clears the slot is who is asked again for the same group.
-    if (c.on_slot) std::iter_swap(group.members.begin(),
-                                  std::find(group.members.begin(), group.members.end(), index));
+    if (c.on_slot)
+      std::iter_swap(group.members.begin(),
+                     std::find(group.members.begin(), group.members.end(), index));
     group.cost.gangs = 1;
     group.broken_gang = c.gang;
     gang->broken = true;

@@ -331,8 +331,11 @@ Amounts EvictionSearch::Shortfall(const Ask& ask) const {
                                          : true;
     if (is_short) shortfall.Set(id, ask.amounts[id]);
   }
-  if (const auto refusal = QuotaRefusalNow(ask); refusal) {
-    shortfall.Set(refusal->resource, ask.amounts[refusal->resource]);
+  if (leaf_.valid()) {
+    const Amounts lack = engine_.queues().Lack(leaf_, ask.amounts, standing_.preemptible);
+    for (std::size_t r = 0; r < lack.size(); ++r) {
+      if (lack[ResourceId(r)] > 0) shortfall.Set(ResourceId(r), ask.amounts[ResourceId(r)]);
+    }
   }
   return engine_.quotas_.Governed(shortfall);
 }

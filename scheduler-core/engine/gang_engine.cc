@@ -275,7 +275,8 @@ Result<GangOutcome> Engine::ProposeGang(const GangRequest& request, SimTime now)
       if (!answer.placed || view == SlotView::kAll) return;
       std::vector<NodeId> nodes;
       for (const GangAnswer::Place& place : answer.places) {
-        if (state_.shape(request.spec.tasks[place.task].shape).gpus > 0) nodes.push_back(place.node);
+        if (state_.shape(request.spec.tasks[place.task].shape).gpus > 0)
+          nodes.push_back(place.node);
       }
       if (KeepsSlots(standing, std::move(nodes), "").has_value()) return;
       limited = true;

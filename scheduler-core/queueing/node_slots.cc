@@ -143,14 +143,16 @@ std::string NodeSlots::KeptFor(const QueueTree& tree) const {
   const bool some_closed =
       std::any_of(kinds_.begin(), kinds_.end(), [](const Kind& k) { return k.slack() < 1; });
   for (const Quota& quota : quotas_) {
-    const bool counts =
-        !some_closed || kinds_[static_cast<std::size_t>(quota.kind)].slack() < 1;
+    const bool counts = !some_closed || kinds_[static_cast<std::size_t>(quota.kind)].slack() < 1;
     const bool new_name = queues.empty() || queues.back() != quota.queue;
     if (counts && new_name) queues.push_back(quota.queue);
   }
   std::string text = queues.size() == 1 ? "queue " : "queues ";
   for (std::size_t i = 0; i < queues.size(); ++i) {
-    text += fmt::format("{}'{}'", i == 0 ? "" : i + 1 == queues.size() ? " and " : ", ",
+    text += fmt::format("{}'{}'",
+                        i == 0                   ? ""
+                        : i + 1 == queues.size() ? " and "
+                                                 : ", ",
                         tree.name(queues[i]));
   }
   return text;

@@ -7,7 +7,8 @@
 //   open        no firm work is on it (work that gives way may be),
 //   held        all its firm work is of one queue that has slots of the kind, or below that queue,
 //   outside     otherwise; so are nodes of no kind, cordoned ones and those with a card missing.
-// With count = a queue's slots of the kind: bound = min(count, held by it), unbound = count - bound.
+// With count = a queue's slots of the kind: bound = min(count, held by it), unbound = count -
+// bound.
 //
 // Invariant (HiveD's safety): slack = open - (sum of unbound) >= 0 for each kind. Then every queue
 // can have its slots as whole nodes, whatever others do, once work that gives way has left.

@@ -71,8 +71,8 @@ Status QueueTree::CheckSpec(const QueueSpec& spec, QueueId self) const {
   }
   for (const SlotQuota& slots : spec.slots) {
     if (slots.cards < 1 || slots.cards > kMaxCardsPerNode) {
-      return Fail(Where(spec, "slots"), fmt::format("a node has 1..{} cards, not {}",
-                                                    kMaxCardsPerNode, slots.cards));
+      return Fail(Where(spec, "slots"),
+                  fmt::format("a node has 1..{} cards, not {}", kMaxCardsPerNode, slots.cards));
     }
     if (slots.count < 1 || slots.count > 1'000'000) {
       return Fail(Where(spec, "slots"), fmt::format("{} nodes: say 1..1000000", slots.count));

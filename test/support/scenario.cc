@@ -250,13 +250,13 @@ Scenario Parse(const YAML::Node& root) {
     out.busy.push_back(std::move(pod));
   }
   const YAML::Node request = root["request"];
-  OnlyKeys(request, {"cards",        "milli",       "card memory", "card memory percent",
-                     "cpu",          "memory",      "models",      "labels",
-                     "tolerates",    "job",         "bandwidth",   "bandwidth required",
-                     "nics",         "numa",        "gang",        "min",
-                     "preferred",    "required",    "layout",      "containers",
-                     "class",        "qos",         "units",       "vendors",
-                     "profile",      "passthrough", "use uuids",   "nouse uuids",
+  OnlyKeys(request, {"cards",        "milli",        "card memory", "card memory percent",
+                     "cpu",          "memory",       "models",      "labels",
+                     "tolerates",    "job",          "bandwidth",   "bandwidth required",
+                     "nics",         "numa",         "gang",        "min",
+                     "preferred",    "required",     "layout",      "containers",
+                     "class",        "qos",          "units",       "vendors",
+                     "profile",      "passthrough",  "use uuids",   "nouse uuids",
                      "nouse models", "memory ratio", "queue",       "gives way"});
   out.standing = Stands(request);
   out.request = ParseAsk(request, request["cards"] ? request["cards"].as<int>() : 0);

@@ -126,7 +126,8 @@ TEST(NodeSlots, ClosedIsMayEnter) {
       slots.Move(node, to);
       node = to;
       for (std::size_t k = 0; k < slots.kinds().size(); ++k) {
-        std::int64_t slack = std::count(nodes.begin(), nodes.end(), slots.Open(static_cast<int>(k)));
+        std::int64_t slack =
+            std::count(nodes.begin(), nodes.end(), slots.Open(static_cast<int>(k)));
         for (const NodeSlots::Quota& quota : slots.quotas()) {
           if (std::cmp_not_equal(quota.kind, k)) continue;
           const std::int64_t held = std::count(nodes.begin(), nodes.end(),
@@ -136,7 +137,8 @@ TEST(NodeSlots, ClosedIsMayEnter) {
         ASSERT_EQ(slots.kinds()[k].slack(), slack);
       }
       for (int q = 0; q < 5; ++q) {
-        const QueueId leaf = q < 4 ? *tree.Find(specs[static_cast<std::size_t>(q)].name) : QueueId();
+        const QueueId leaf =
+            q < 4 ? *tree.Find(specs[static_cast<std::size_t>(q)].name) : QueueId();
         for (SlotMark mark = 0; mark < marks; ++mark) {
           if (std::count(nodes.begin(), nodes.end(), mark) == 0) continue;
           const SlotMark one[] = {mark};

@@ -319,8 +319,7 @@ TEST(PlatformQueues, PastUseLowersAShare) {
   spec.scheduling.options.evict = true;
   spec.scheduling.options.eviction.preempt = false;
   const Workload of_b = Jobs({{0, 10'800, 1}, {0, 10'800, 1}, {0, 10'800, 1}, {0, 10'800, 1}});
-  const Workload of_a =
-      Jobs({{3600, 7200, 1}, {3600, 7200, 1}, {3600, 7200, 1}, {3600, 7200, 1}});
+  const Workload of_a = Jobs({{3600, 7200, 1}, {3600, 7200, 1}, {3600, 7200, 1}, {3600, 7200, 1}});
   spec.jobs = {InQueue("a", of_a, true), InQueue("b", of_b, true)};
   EXPECT_EQ(Of(RunOk(spec), "b").evictions, 2);  // to equal shares
   // After one half-life b counts as having used half of the cluster: weights 3 to 2.

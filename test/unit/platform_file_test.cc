@@ -154,10 +154,10 @@ TEST(PlatformFile, SlotsAndSharesThatCannotBeAreTold) {
             std::string::npos);
   EXPECT_NE(wrong("[{nodes: 4, cards: 8, model: A100}]", "[{cards: 8}]").find("nodes"),
             std::string::npos);
-  EXPECT_NE(wrong("[{nodes: 4, cards: 8, model: A100}]",
-                  "[{nodes: 1, cards: 8}, {nodes: 2, cards: 8}]")
-                .find("nodes of 8 cards stand twice"),
-            std::string::npos);
+  EXPECT_NE(
+      wrong("[{nodes: 4, cards: 8, model: A100}]", "[{nodes: 1, cards: 8}, {nodes: 2, cards: 8}]")
+          .find("nodes of 8 cards stand twice"),
+      std::string::npos);
   EXPECT_NE(wrong("usage_half_life: 7d, ", "").find("needs a usage_half_life"), std::string::npos);
   EXPECT_NE(wrong(", usage_factor: 150%", "").find("does nothing without a usage_factor"),
             std::string::npos);

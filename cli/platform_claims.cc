@@ -82,6 +82,8 @@ const std::vector<Metric>& Metrics() {
        [](const ArmOutcome& a) { return a.utilization_needed; }},
       {"waiting", "units without a place, mean",
        [](const ArmOutcome& a) { return a.result->mean_waiting; }},
+      {"slots_short", "whole nodes that queues with slots could not have, mean",
+       [](const ArmOutcome& a) { return a.result->slots_short; }},
   };
   return metrics;
 }

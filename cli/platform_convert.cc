@@ -144,6 +144,17 @@ class Converter {
     return names;
   }
 
+  void CheckSlots(const QueueSpec& queue, const SlotQuota& slots, const YAML::Node& at) {
+    for (const ClusterEntry& cluster : entry_.clusters) {
+      for (const GroupEntry& group : cluster.groups) {
+        const bool model_ok = slots.model.empty() || group.model == slots.model;
+        if (group.cards == slots.cards && model_ok) return;
+      }
+    }
+    Wrong(at, fmt::format("queue '{}': slots: no group has nodes of {} {}cards", queue.name,
+                          slots.cards, slots.model.empty() ? "" : slots.model + " "));
+  }
+
   void CheckQueues(const std::vector<QueueSpec>& queues, const YAML::Node& at) {
     QueueTree tree;
     if (const auto added = tree.AddAll(queues); !added) Wrong(at, added.error().ToString());
@@ -152,6 +163,7 @@ class Converter {
         return other.parent == queue.name;
       });
       if (!inner) queue_names_.push_back(queue.name);
+      for (const SlotQuota& slots : queue.slots) CheckSlots(queue, slots, at);
     }
   }
 
@@ -333,6 +345,15 @@ class Converter {
     options.backfill = from.backfill;
     options.depth = from.depth;
     options.starvation_us = from.starvation_us;
+    options.division = {from.share, from.usage_factor_milli};
+    const YAML::Node at = root_["scheduling"];
+    if (from.usage_factor_milli > 0 && from.usage_half_life_us == 0) {
+      Wrong(at["usage_factor"], "usage_factor needs a usage_half_life: over how long use counts");
+    } else if (from.usage_half_life_us > 0 && from.usage_factor_milli == 0) {
+      Wrong(at["usage_half_life"], "usage_half_life does nothing without a usage_factor");
+    } else if (from.usage_factor_milli > 0 && from.share == ShareRule::kDominant) {
+      Wrong(at["usage_factor"], "past use does not enter dominant shares: share per-resource");
+    }
     options.evict = from.evict;
     options.eviction.preempt = from.preempt;
     options.eviction.preempt_across_queues = from.across_queues;

@@ -165,6 +165,7 @@ std::string PlatformKeys() {
   add("`clusters.*.groups`", GroupTable());
   add("`clusters.*.groups.*.price`", PriceTable());
   add("`queues`", QueueTable());
+  add("`queues.*.slots`", SlotTable());
   add("`tenants`", TenantTable());
   add("`skus`", SkuTable());
   add("`offers` of a workload", OfferTable());

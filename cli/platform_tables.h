@@ -66,6 +66,8 @@ struct SchedulingEntry : Entry, sim::SchedulingSpec {
   Backfill backfill = Backfill::kNone;
   std::int32_t depth = 100;
   std::int64_t starvation_us = 0;
+  ShareRule share = ShareRule::kPerResource;
+  std::int32_t usage_factor_milli = 0;
   bool evict = false, preempt = true, across_queues = true, reclaim = true, break_budgets = false;
 };
 struct LoadEntry : Entry {
@@ -97,6 +99,7 @@ const Keys<PlatformEntry>& PlatformTable();
 const Keys<ClusterEntry>& ClusterTable();
 const Keys<GroupEntry>& GroupTable();
 const Keys<sim::PriceSpec>& PriceTable();
+const Keys<SlotQuota>& SlotTable();
 const Keys<QueueSpec>& QueueTable();
 const Keys<TenantEntry>& TenantTable();
 const Keys<SkuEntry>& SkuTable();

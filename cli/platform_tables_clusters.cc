@@ -173,6 +173,26 @@ const Keys<GroupEntry>& GroupTable() {
   return table;
 }
 
+const Keys<SlotQuota>& SlotTable() {
+  static const auto table =
+      Keys<SlotQuota>()
+          .Count({.name = "nodes",
+                  .help = "how many, for this queue or all below it",
+                  .low = 1,
+                  .high = 1e6,
+                  .required = true},
+                 &SlotQuota::count)
+          .Count({.name = "cards",
+                  .help = "of such a node, exactly",
+                  .low = 1,
+                  .high = kMaxCardsPerNode,
+                  .required = true},
+                 &SlotQuota::cards)
+          .Text({.name = "model", .help = "of its cards", .default_value = "any"},
+                &SlotQuota::model);
+  return table;
+}
+
 const Keys<QueueSpec>& QueueTable() {
   static const auto table =
       Keys<QueueSpec>()
@@ -213,8 +233,11 @@ const Keys<QueueSpec>& QueueTable() {
                     .help = "cap on the memory oversubscription of its pods; 0%: none of its own",
                     .default_value = "0%",
                     .low = 0,
-                    .high = 1000},
-                   &QueueSpec::memory_ratio_percent);
+                    .high = 200},
+                   &QueueSpec::memory_ratio_percent)
+          .Maps({.name = "slots",
+                 .help = "whole nodes that it can always have for work that is not preemptible"},
+                &QueueSpec::slots, SlotTable());
   return table;
 }
 

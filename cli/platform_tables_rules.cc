@@ -318,6 +318,24 @@ const Keys<SchedulingEntry>& SchedulingTable() {
                      .help = "waited longer than this: nobody passes it any more; 0: never",
                      .default_value = "0"},
                     &S::starvation_us)
+          .Choice({.name = "share",
+                   .help = "how fair shares are divided, for reclaim: each resource by itself, or "
+                           "by dominant shares (DRF)",
+                   .default_value = "per-resource"},
+                  &S::share,
+                  {{"per-resource", ShareRule::kPerResource}, {"dominant", ShareRule::kDominant}})
+          .Duration({.name = "usage_half_life",
+                     .help = "past use of queues is remembered, half of it for so long; 0: it is "
+                             "not",
+                     .default_value = "0"},
+                    &S::usage_half_life_us)
+          .Share({.name = "usage_factor",
+                  .help = "how much past use lowers a queue's weight; with usage_half_life, share "
+                          "per-resource",
+                  .default_value = "0%",
+                  .low = 0,
+                  .high = 10000},
+                 &S::usage_factor_milli)
           .Flag({.name = "evict", .help = "jobs may take others' places", .default_value = "false"},
                 &S::evict)
           .Flag({.name = "preempt",

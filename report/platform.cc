@@ -152,6 +152,8 @@ std::vector<PlatformFigure> PlatformFigures(const PlatformComparison& comparison
           [](const PlatformArm& a) {
             return Sum(a, [](const WorkloadResult& w) { return w.reclaimed_gpu_hours; });
           });
+  out.Add("slots_short", "whole nodes that queues with slots could not have, mean", "", 1, -1,
+          [](const PlatformArm& a) { return a.result.slots_short; });
   out.Add("mean_waiting", "units without a place, mean", "", 1, -1,
           [](const PlatformArm& a) { return a.result.mean_waiting; });
   for (int k = 0; k < sim::kWorkClasses; ++k) AddClass(&out, static_cast<WorkClass>(k));

@@ -125,7 +125,7 @@ int CopiesOn(const ClusterState& state, const ShapeEntry& entry, NodeId node) {
   const FilterRow row = state.FilterRows()[node.index()];
   if (Below(row, entry.need)) return 0;
   const NodeHot& hot = state.hot(node);
-  if (!entry.every_class_ok && entry.class_ok[hot.node_class] == 0) return 0;
+  if (!entry.every_class_ok && !state.Admits(entry, node)) return 0;
   const Shape& shape = entry.shape;
   const bool simple = entry.filter_decides && (row[3] & 1) == 0;
   if (!simple || (shape.gpus == 1 && !shape.whole)) {

@@ -170,6 +170,12 @@ void ClusterState::SetCordoned(NodeId node, bool cordoned) {
   RefreshNode(node);
 }
 
+void ClusterState::SetMark(NodeId node, std::uint8_t mark) {
+  if (hot_[node].mark == mark) return;
+  hot_[node].mark = mark;
+  RefreshNode(node);
+}
+
 void ClusterState::SetCardHealth(NodeId node, int card, bool healthy) {
   ContributeTotals(node, -1);
   cards_[hot_[node].first_card + static_cast<std::uint32_t>(card)].healthy = healthy;
@@ -365,7 +371,9 @@ NodeClassId ClusterState::InternClass(NodeId node) {
 
 void ClusterState::AddClassOk(ShapeEntry& entry, const NodeClass& node_class) {
   const bool ok = ComputeClassOk(entry.shape, node_class);
-  entry.every_class_ok = (entry.class_ok.empty() || entry.every_class_ok) && ok;
+  // Who is closed to marks is never tested by the class alone.
+  entry.every_class_ok =
+      (entry.class_ok.empty() || entry.every_class_ok) && ok && entry.closed == 0;
   entry.class_ok.push_back(ok ? 1 : 0);
 }
 
@@ -478,6 +486,16 @@ ShapeId ClusterState::InternShape(const RequestSpec& spec) {
   const ShapeId id = shapes_.push_back(std::move(entry));
   shape_ids_.emplace(spec, id);
   return id;
+}
+
+ShapeId ClusterState::Closed(ShapeId id, std::uint64_t marks) {
+  if (marks == 0) return id;
+  const auto [it, is_new] = closed_shapes_.try_emplace({id, marks}, ShapeId());
+  if (!is_new) return it->second;
+  ShapeEntry entry = shapes_[id];
+  entry.closed = marks;
+  entry.every_class_ok = false;
+  return it->second = shapes_.push_back(std::move(entry));
 }
 
 void ClusterState::CollectFeasible(ShapeId id, std::vector<NodeId>* nodes) const {

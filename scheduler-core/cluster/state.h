@@ -32,6 +32,9 @@
 
 namespace basalt {
 
+// Marks of nodes; 0 is none and closed to nobody.
+inline constexpr int kNodeMarks = 64;
+
 // One node's hot columns, kept together: a decision that looks at a node reads one cache line here
 // and one of cards.
 struct NodeHot {
@@ -47,6 +50,7 @@ struct NodeHot {
   bool schedulable = false;        // in the cluster and not cordoned
   bool complex = false;        // mixed models, card memory, modes, model rules: look at each card
   bool planned_cards = false;  // MIG instances or groups of cards: slices are planned (draft.h)
+  std::uint8_t mark = 0;  // below kNodeMarks; what it means is its setter's (ClusterState::Closed)
 };
 
 // The first test of feasibility, one 16-byte row a node so that it is one vector comparison: a node
@@ -157,6 +161,7 @@ struct ShapeEntry {
   bool filter_decides = false;  // on nodes that are not complex, but for the class
   bool every_class_ok = false;
   std::vector<std::uint8_t> class_ok;  // by NodeClassId: models, labels and taints allow it
+  std::uint64_t closed = 0;            // bit m: nodes with mark m do not take it
 };
 
 // One step of a Transaction, enough to apply or undo it.
@@ -177,6 +182,9 @@ class ClusterState {
   void RemoveNode(NodeId node);  // its allocations must be gone
   void SetCordoned(NodeId node, bool cordoned);
   void SetCardHealth(NodeId node, int card, bool healthy);
+  // A change of the node like any other for who follows changes. Not part of the digest: it follows
+  // from what is.
+  void SetMark(NodeId node, std::uint8_t mark);
   void SetCardCordoned(NodeId node, int card, bool cordoned);
   // Errors: something is on the card; it has slices of another mode then.
   Status SetCardMode(NodeId node, int card, CardMode mode);
@@ -249,12 +257,21 @@ class ClusterState {
     return shapes_[id].class_ok[node_class.index()] != 0;
   }
 
+  // The shape, but not on nodes with these marks (bit m: mark m): another shape, of the same spec.
+  // For deciding only; what is held keeps the shape that was asked.
+  ShapeId Closed(ShapeId id, std::uint64_t marks);
+  // Models, labels, taints and marks allow the node.
+  bool Admits(const ShapeEntry& entry, NodeId node) const {
+    const NodeHot& h = hot_[node];
+    return entry.class_ok[h.node_class] != 0 && ((entry.closed >> h.mark) & 1) == 0;
+  }
+
   // True when the shape fits the node now. This is the only feasibility test there is.
   bool Fits(ShapeId id, NodeId node) const { return Fits(shapes_[id], node); }
   bool Fits(const ShapeEntry& entry, NodeId node) const {
     const FilterRow row = filter_[node];
     if (Below(row, entry.need)) return false;
-    if (!entry.every_class_ok && entry.class_ok[hot_[node].node_class] == 0) return false;
+    if (!entry.every_class_ok && !Admits(entry, node)) return false;
     if (entry.filter_decides && (row[3] & 1) == 0) return true;
     return FitsCards(entry.shape, node);
   }
@@ -450,6 +467,7 @@ class ClusterState {
   std::vector<std::string> used_label_keys_;  // sorted
   IdVector<ShapeId, ShapeEntry> shapes_;
   std::map<RequestSpec, ShapeId> shape_ids_;
+  std::map<std::pair<ShapeId, std::uint64_t>, ShapeId> closed_shapes_;
 
   ClusterTotals totals_;
   IdVector<ModelId, ModelTotals> model_totals_;

@@ -206,6 +206,12 @@ class Writer {
     AmountsOf(q.capacity);
     U8(q.reclaimable ? 1 : 0);
     I64(q.memory_ratio_percent);
+    U32(static_cast<std::uint32_t>(q.slots.size()));
+    for (const SlotQuota& slots : q.slots) {
+      I64(slots.cards);
+      I64(slots.count);
+      Text(slots.model);
+    }
   }
   void Budget(const DisruptionBudgetSet& b) {
     Text(b.name);
@@ -500,6 +506,13 @@ class Reader {
     q.capacity = AmountsOf();
     q.reclaimable = U8() != 0;
     q.memory_ratio_percent = I32();
+    for (std::uint32_t k = version_ >= 4 ? Count() : 0; k > 0 && ok_; --k) {
+      SlotQuota slots;
+      slots.cards = I32();
+      slots.count = I64();
+      slots.model = Text();
+      q.slots.push_back(std::move(slots));
+    }
     return q;
   }
   DisruptionBudgetSet Budget() {

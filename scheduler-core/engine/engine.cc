@@ -91,6 +91,7 @@ Status Engine::Apply(const Event& event, SimTime now) {
     const Result<NodeId> node = state_.AddNode(added->spec);
     if (!node) return tl::unexpected<Error>(node.error());
     if (on_node_.size() < state_.node_slots()) on_node_.resize(state_.node_slots());
+    MarkNode(*node);
     if (options_.journal == nullptr) return {};
     std::get<NodeAdded>(recorded).spec = state_.SpecOf(*node);  // with the rank it was given
   } else if (const auto* removed = std::get_if<NodeRemoved>(&event)) {
@@ -104,24 +105,29 @@ Status Engine::Apply(const Event& event, SimTime now) {
       const auto it = by_uid_.find(uid);  // gone already, with another one
       if (it != by_uid_.end()) End(it->second, Ending::kLost);
     }
+    UnmarkNode(node);
     state_.RemoveNode(node);
   } else if (const auto* cordoned = std::get_if<NodeCordoned>(&event)) {
     const NodeId node = state_.FindNode(cordoned->node);
     if (!node.valid()) return unknown(cordoned->node);
     state_.SetCordoned(node, cordoned->cordoned);
+    MarkNode(node);
   } else if (const auto* health = std::get_if<CardHealthChanged>(&event)) {
     const Result<NodeId> node = NodeWithCard(health->node, health->card);
     if (!node) return tl::unexpected<Error>(node.error());
     state_.SetCardHealth(*node, health->card, health->healthy);
+    MarkNode(*node);
   } else if (const auto* card = std::get_if<CardCordoned>(&event)) {
     const Result<NodeId> node = NodeWithCard(card->node, card->card);
     if (!node) return tl::unexpected<Error>(node.error());
     state_.SetCardCordoned(*node, card->card, card->cordoned);
+    MarkNode(*node);
     quotas_.InventoryChanged();
   } else if (const auto* changed = std::get_if<CardModeChanged>(&event)) {
     const Result<NodeId> node = NodeWithCard(changed->node, changed->card);
     if (!node) return tl::unexpected<Error>(node.error());
     if (Status ok = state_.SetCardMode(*node, changed->card, changed->mode); !ok) return ok;
+    MarkNode(*node);
     quotas_.InventoryChanged();
   } else if (const auto* rules = std::get_if<CardRulesSet>(&event)) {
     if (Status ok = state_.SetCardRules(rules->rules); !ok) return ok;
@@ -136,11 +142,13 @@ Status Engine::Apply(const Event& event, SimTime now) {
   } else if (const auto* queue = std::get_if<QueueSet>(&event)) {
     if (Status ok = quotas_.SetQueue(queue->spec); !ok) return ok;
     ChargeNewcomers();
+    QueuesChanged();
   } else if (const auto* dropped = std::get_if<QueueRemoved>(&event)) {
     const std::optional<QueueId> removed_queue = queues().Find(dropped->name);
     if (Status ok = quotas_.RemoveQueue(dropped->name); !ok) return ok;
     if (past_usage_ && removed_queue) past_usage_->Forget(*removed_queue, now_);
     ChargeNewcomers();  // of the queue above, if it has none below it any more
+    QueuesChanged();
   } else if (const auto* budget = std::get_if<DisruptionBudgetSet>(&event)) {
     if (budget->name.empty() || (budget->min_available >= 0 && budget->max_unavailable >= 0)) {
       return Fail("disruption budget '" + budget->name + "'",
@@ -400,8 +408,9 @@ Outcome Engine::Propose(const Request& request, SimTime now) {
       return outcome;
     }
     if (!quota.models.empty()) shape = OnModels(shape, quota.models);
-    shape = InQueue(shape, request.standing.queue);
   }
+  const ShapeId asked = shape;
+  shape = InQueue(asked, request.standing);
   const PlacementContext context = MakeContext(request, shape);
   const BestNode best = FindBest(context);
   if (best.node.valid()) {
@@ -419,6 +428,12 @@ Outcome Engine::Propose(const Request& request, SimTime now) {
     }
   } else {
     outcome.kind = PossibleWhenEmpty(request.shape) ? OutcomeKind::kWait : OutcomeKind::kInfeasible;
+    if (state_.shape_entry(shape).closed != 0 &&
+        FindBest(MakeContext(request, InQueue(asked, request.standing, SlotView::kAll)))
+            .node.valid()) {
+      outcome.by_quota = true;
+      outcome.reason = KeptText();
+    }
   }
   RecordDecision(request, outcome, now);
   return outcome;
@@ -584,6 +599,7 @@ std::uint32_t Engine::Insert(Allocation allocation) {
   on_node.push_back(slot);
   by_uid_.insert({allocation.uid, slot});
   if (!allocation.is_leaving()) Charge(allocations_[slot]);
+  MarkNode(allocation.node);
   if (allocation.job != 0 && policy_.policy->traits().job_term) {
     auto& nodes = jobs_[allocation.job].nodes;
     const auto it = std::find_if(nodes.begin(), nodes.end(),
@@ -606,6 +622,7 @@ void Engine::Erase(std::uint32_t slot) {
   on_node.pop_back();
   by_uid_.erase(a.uid);
   Uncharge(a);
+  MarkNode(a.node);
   if (a.job != 0 && policy_.policy->traits().job_term) {
     auto it = jobs_.find(a.job);
     auto& nodes = it.value().nodes;
@@ -752,6 +769,7 @@ Status Engine::Audit() const {
     return differs("idle cards", sum.idle_cards, kept.idle_cards);
   }
   if (Status ok = AuditQuotas(); !ok) return ok;
+  if (Status ok = AuditSlots(); !ok) return ok;
   return AuditNominations();
 }
 

@@ -51,6 +51,7 @@
 #include "scheduler-core/engine/quotas.h"
 #include "scheduler-core/engine/registry.h"
 #include "scheduler-core/queueing/fair_share.h"
+#include "scheduler-core/queueing/node_slots.h"
 #include "scheduler-core/queueing/usage.h"
 
 namespace basalt {
@@ -183,6 +184,10 @@ class Engine {
   // What the queues held in the past, brought up to the engine's time; null when it is not kept.
   const DecayedUsage* PastUsage();
   const std::map<std::string, DisruptionBudgetSet>& budgets() const { return quotas_.budgets(); }
+  // Whole nodes that queues have, could have, and are short of.
+  const NodeSlots& node_slots() const { return node_slots_; }
+  // Its queue has slots, and it is of the work that they are for.
+  bool MayClaimSlots(const Standing& standing) const;
   // What a pod, or the min of a gang, will hold as far as it is known beforehand: of cards whose
   // model is open the totals only.
   Amounts AskOf(ShapeId shape, const Standing& standing = {});
@@ -259,9 +264,31 @@ class Engine {
   bool Checkpointed(const PodUid& uid, SimTime now);  // of a pod or gang; false: not here
   // The shape, but only on cards of these models.
   ShapeId OnModels(ShapeId shape, const std::vector<ModelId>& models);
-  // The shape as the queue's pods may have it: card memory oversubscribed no further than the queue
-  // allows. Only what decides uses it; what is held keeps the shape that was asked.
-  ShapeId InQueue(ShapeId shape, const std::string& queue);
+  // Which nodes slot quotas close.
+  enum class SlotView : std::uint8_t {
+    kAll,      // none: as if there were no slots
+    kForOne,   // those that one pod must not come to now
+    kForMany,  // all but those that any number of pods may come to at once
+  };
+  // The shape as pods of this standing may have it: card memory oversubscribed no further than the
+  // queue allows, and not on nodes that are kept for others' slots. Only what decides uses it; what
+  // is held keeps the shape that was asked.
+  ShapeId InQueue(ShapeId shape, const Standing& standing, SlotView view = SlotView::kForOne);
+  // Why no eviction makes the queue take at least this: what is not preemptible fills it already.
+  // Empty: some might.
+  std::string FirmlyRefused(const Amounts& least, const Standing& standing);
+  // --- slot quotas (slots.cc) ---
+  bool IsFirm(const Standing& standing) const;  // nobody may take back what such a pod has
+  SlotMark MarkOf(NodeId node) const;
+  void MarkNode(NodeId node);    // what is on it, or it itself, has changed
+  void UnmarkNode(NodeId node);  // it is about to go
+  void QueuesChanged();
+  std::uint64_t ClosedMarks(ShapeId shape, const Standing& standing, SlotView view) const;
+  // Refused if coming to all these nodes would break what slots promise. A node may stand twice.
+  Status KeepsSlots(const Standing& standing, std::vector<NodeId> nodes,
+                    const std::string& where) const;
+  std::string KeptText() const;
+  Status AuditSlots() const;
   DecayedUsage* Past();
   // Of the gang's task: members that have finished, or hold confirmed places and need not leave.
   std::int32_t StayingMembers(const Gang& gang, std::size_t task) const;
@@ -364,6 +391,7 @@ class Engine {
   tsl::robin_map<std::uint64_t, JobNodes> jobs_;  // only for policies with a job term
   std::map<PodUid, Gang> gangs_;
   Quotas quotas_;
+  NodeSlots node_slots_;
   std::optional<DecayedUsage> past_usage_;
   std::map<PodUid, Nomination> nominations_;
   DomainTree domains_;

@@ -5,6 +5,18 @@
 
 namespace basalt {
 
+std::string Engine::FirmlyRefused(const Amounts& least, const Standing& standing) {
+  const QueueId leaf = quotas_.LeafOf(standing.queue);
+  if (!leaf.valid()) return "";
+  quotas_.CatchUp(state_);
+  const auto refusal = queues().FirmRefusal(leaf, least, standing.preemptible);
+  // The hardware's own limits are the state's to say.
+  const bool hardware = refusal && refusal->queue == QueueTree::kRoot &&
+                        refusal->kind == QuotaRefusal::Kind::kCapacity;
+  if (!refusal || hardware) return "";
+  return "no eviction helps, counting only what is not preemptible: " + queues().Describe(*refusal);
+}
+
 EvictionPlan Engine::ProposeEviction(const Request& request, const EvictionRules& rules,
                                      SimTime now, const FairShares* shares) {
   now = Forward(now);
@@ -19,6 +31,8 @@ EvictionPlan Engine::ProposeEviction(const Request& request, const EvictionRules
     plan.reason = quota.reason.empty() ? "it does not fit even when nothing runs" : quota.reason;
     return plan;
   }
+  plan.reason = FirmlyRefused(quotas_.Ask(state_, request.shape), request.standing);
+  if (!plan.reason.empty()) return plan;
   return EvictionSearch(*this, rules, request.standing, now, shares).ForPod(request);
 }
 

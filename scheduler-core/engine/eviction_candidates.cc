@@ -1,5 +1,6 @@
 // Who may leave, by which rule, and the steps of the dry run.
 #include <algorithm>
+#include <set>
 #include <utility>
 
 #include "scheduler-core/engine/eviction_search.h"
@@ -60,6 +61,19 @@ void EvictionSearch::Collect(const PodUid& self) {
   by_node_.resize(state_.node_slots());
   std::map<PodUid, std::int32_t> gang_ids;
   const bool reclaims = rules_.reclaim && leaf_.valid();
+  const bool claims = rules_.reclaim && engine_.MayClaimSlots(standing_);
+  const auto on_slot = [&](const Allocation& a) {
+    return claims && !engine_.IsFirm(*a.standing) &&
+           engine_.node_slots().Claims(leaf_, state_.hot(a.node).mark);
+  };
+  std::set<PodUid> gangs_on_slots;
+  for (const NodeId node : state_.order()) {
+    if (!claims) break;
+    for (const std::uint32_t slot : engine_.on_node_[node]) {
+      const Allocation& a = engine_.allocations_[slot];
+      if (a.member >= 0 && on_slot(a)) gangs_on_slots.insert(a.gang);
+    }
+  }
   std::vector<const Allocation*> there;
   for (const NodeId node : state_.order()) {
     there.clear();
@@ -74,8 +88,10 @@ void EvictionSearch::Collect(const PodUid& self) {
       if (!a.confirmed || a.is_leaving() || !a.standing->preemptible || a.gang == self) continue;
       if (now_.us - a.started.us < a.standing->min_runtime_us) continue;
       Candidate c = MakeCandidate(a);
+      c.on_slot = on_slot(a);
+      c.of_slot = a.member >= 0 && gangs_on_slots.contains(a.gang);
       const bool other_queue = a.queue.valid() && a.queue != leaf_;
-      if (!c.by_priority && !(reclaims && other_queue)) continue;
+      if (!c.by_priority && !c.on_slot && !c.of_slot && !(reclaims && other_queue)) continue;
       const auto index = static_cast<std::uint32_t>(candidates_.size());
       if (const auto it = budget_ids_.find(a.standing->budget); it != budget_ids_.end()) {
         c.budget = it->second;
@@ -144,8 +160,9 @@ bool EvictionSearch::KeepsGuarantees(const Candidate& c, const Amounts& held) co
   return true;
 }
 
-bool EvictionSearch::RulesAllow(Candidate& c) {
+bool EvictionSearch::RulesAllow(Candidate& c, bool for_slot) {
   const Allocation& a = *c.pod;
+  c.by_slot = false;
   if (frozen_ || a.standing->priority > limit_) return false;
   const QueueTree& tree = engine_.queues();
   if (inside_.valid() && !(a.queue.valid() && tree.IsUnder(a.queue, inside_))) return false;
@@ -155,6 +172,11 @@ bool EvictionSearch::RulesAllow(Candidate& c) {
   const bool other_queue = a.queue.valid() && a.queue != leaf_;
   if (c.by_priority && (!other_queue || KeepsGuarantees(c, HeldOf(c)))) {
     c.why = EvictionReason::kPreempt;
+    return true;
+  }
+  if (for_slot) {
+    c.by_slot = true;
+    c.why = EvictionReason::kReclaim;
     return true;
   }
   if (!reclaim_ || !rules_.reclaim || !other_queue || !reclaim_->MayTake(a.queue, HeldOf(c))) {
@@ -224,6 +246,10 @@ bool EvictionSearch::Admit(std::uint32_t index, NodeId local) {
     for (const std::uint32_t member : gang->members) {
       if (!candidates_[member].evicted) group.members.push_back(member);
     }
+    // Who clears the slot is who is asked again for the same group.
+    if (c.on_slot)
+      std::iter_swap(group.members.begin(),
+                     std::find(group.members.begin(), group.members.end(), index));
     group.cost.gangs = 1;
     group.broken_gang = c.gang;
     gang->broken = true;
@@ -231,7 +257,7 @@ bool EvictionSearch::Admit(std::uint32_t index, NodeId local) {
   std::size_t gone = 0;
   for (const std::uint32_t member : group.members) {
     Candidate& m = candidates_[member];
-    if (victims_ >= rules_.max_victims || !RulesAllow(m)) break;
+    if (victims_ >= rules_.max_victims || !RulesAllow(m, c.on_slot)) break;
     Leave(m, &group, !local.valid() || m.pod->node == local);
     ++gone;
   }

@@ -44,11 +44,15 @@ std::vector<NodeId> NodesOf(const DomainTree& tree, const Region& region) {
 
 std::int32_t EvictionSearch::CopiesOn(ShapeId id, NodeId node, std::int32_t most) const {
   const ShapeEntry& entry = state_.shape_entry(id);
-  if (entry.class_ok[state_.node_class(node).index()] == 0) return 0;
+  if (!state_.Admits(entry, node)) return 0;
   if (most == 1) return state_.Fits(entry, node) ? 1 : 0;
   NodeDraft draft;
   draft.Load(state_, node);
   return draft.Copies(entry.shape, most);
+}
+
+bool EvictionSearch::MayPlaceOn(ShapeId shape, NodeId node) const {
+  return state_.Admits(state_.shape_entry(shape), node) && state_.FitsEmpty(shape, node);
 }
 
 // No place on the node can be had for less on average: what it must free of the cards, at the rates
@@ -164,7 +168,7 @@ bool EvictionSearch::PlaceOne(ShapeId shape, std::span<const NodeId> nodes) {
   };
   std::vector<Bounded> order;
   for (const NodeId node : nodes) {
-    if (engine_.state_.FitsEmpty(shape, node)) order.push_back({Bound(shape, node), node});
+    if (MayPlaceOn(shape, node)) order.push_back({Bound(shape, node), node});
   }
   std::stable_sort(order.begin(), order.end(),
                    [](const Bounded& a, const Bounded& b) { return a.bound.lost < b.bound.lost; });
@@ -214,7 +218,7 @@ bool EvictionSearch::PlaceMany(std::size_t task, ShapeId shape, std::int32_t nee
   std::priority_queue<Entry, std::vector<Entry>, decltype(later)> heap(later);
   std::vector<std::int32_t> order_of(state_.node_slots(), -1);
   for (std::uint32_t i = 0; i < nodes.size(); ++i) {
-    if (!state_.hot(nodes[i]).schedulable || !state_.FitsEmpty(shape, nodes[i])) continue;
+    if (!state_.hot(nodes[i]).schedulable || !MayPlaceOn(shape, nodes[i])) continue;
     order_of[nodes[i].index()] = static_cast<std::int32_t>(i);
     heap.push({Bound(shape, nodes[i]), 1, i});
   }

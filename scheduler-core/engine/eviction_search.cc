@@ -138,14 +138,47 @@ bool EvictionSearch::UnderRatio(const Ask& ask, QueueId victim) const {
   return true;
 }
 
+bool EvictionSearch::KeepsSlots() const {
+  const NodeSlots& slots = engine_.node_slots();
+  if (!slots.any()) return true;
+  std::vector<NodeId> entered;
+  for (const Place& place : places_) entered.push_back(place.node);
+  std::vector<NodeId> cleared;  // open ones
+  for (const Group& group : groups_) {
+    if (group.returned) continue;
+    for (const std::uint32_t member : group.members) {
+      const Candidate& c = candidates_[member];
+      if (c.by_slot) cleared.push_back(c.pod->node);
+    }
+  }
+  std::sort(cleared.begin(), cleared.end());
+  cleared.erase(std::unique(cleared.begin(), cleared.end()), cleared.end());
+  // A gang's members elsewhere go with it.
+  std::erase_if(cleared, [&](NodeId node) {
+    return std::find(entered.begin(), entered.end(), node) == entered.end();
+  });
+  for (int kind = 0; std::cmp_less(kind, slots.kinds().size()); ++kind) {
+    const auto own = std::find_if(slots.quotas().begin(), slots.quotas().end(), [&](const auto& q) {
+      return q.kind == kind && leaf_.valid() && engine_.queues().IsUnder(leaf_, q.queue);
+    });
+    const std::int64_t right = own == slots.quotas().end() ? 0 : own->unbound();
+    const auto open = std::count_if(cleared.begin(), cleared.end(), [&](NodeId node) {
+      return state_.hot(node).mark == slots.Open(kind);
+    });
+    if (open > right) return false;
+  }
+  return engine_.KeepsSlots(standing_, std::move(entered), "").has_value();
+}
+
 bool EvictionSearch::Settled(const Ask& ask) const {
+  if (!KeepsSlots()) return false;
   if (!reclaim_) return true;
   bool any = false;
   for (const Group& group : groups_) {
     if (group.returned) continue;
     for (const std::uint32_t member : group.members) {
       const Candidate& c = candidates_[member];
-      if (c.why != EvictionReason::kReclaim) continue;
+      if (c.why != EvictionReason::kReclaim || c.by_slot) continue;
       any = true;
       if (rules_.reclaim_ratio_milli > 1000 && !UnderRatio(ask, c.pod->queue)) return false;
     }
@@ -321,8 +354,11 @@ Amounts EvictionSearch::Shortfall(const Ask& ask) const {
                                          : true;
     if (is_short) shortfall.Set(id, ask.amounts[id]);
   }
-  if (const auto refusal = QuotaRefusalNow(ask); refusal) {
-    shortfall.Set(refusal->resource, ask.amounts[refusal->resource]);
+  if (leaf_.valid()) {
+    const Amounts lack = engine_.queues().Lack(leaf_, ask.amounts, standing_.preemptible);
+    for (std::size_t r = 0; r < lack.size(); ++r) {
+      if (lack[ResourceId(r)] > 0) shortfall.Set(ResourceId(r), ask.amounts[ResourceId(r)]);
+    }
   }
   return engine_.quotas_.Governed(shortfall);
 }
@@ -356,7 +392,7 @@ std::vector<EvictionSearch::Ask> EvictionSearch::Asks(const GangSpec& spec,
     }
   };
   for (std::size_t t = 0; t < spec.tasks.size(); ++t) {
-    open.shapes.push_back(engine_.InQueue(spec.tasks[t].shape, standing_.queue));
+    open.shapes.push_back(engine_.InQueue(spec.tasks[t].shape, standing_, view_));
     if (need[t] == 0) continue;
     engine_.quotas_.AddSku(standing_, need[t], &open.amounts);
     add(&open.amounts, engine_.quotas_.Ask(state_, spec.tasks[t].shape), need[t]);
@@ -374,7 +410,7 @@ std::vector<EvictionSearch::Ask> EvictionSearch::Asks(const GangSpec& spec,
       ask.need = need;
       for (std::size_t t = 0; t < spec.tasks.size(); ++t) {
         const ShapeId shape = spec.tasks[t].shape;
-        ask.shapes.push_back(engine_.InQueue(engine_.OnModels(shape, {model}), standing_.queue));
+        ask.shapes.push_back(engine_.InQueue(engine_.OnModels(shape, {model}), standing_, view_));
         if (need[t] == 0) continue;
         add(&ask.amounts, engine_.quotas_.Ask(state_, ask.shapes[t]), need[t]);
         engine_.quotas_.AddSku(standing_, need[t], &ask.amounts);
@@ -454,6 +490,10 @@ Result<EvictionPlan> EvictionSearch::ForGang(const GangRequest& request) {
   const std::vector<Ask> asks = Asks(request.spec, problem.need);
   if (!candidates_.empty()) {
     for (const Ask& ask : asks) Solve(ask);
+    if (!best_ && engine_.node_slots().any()) {
+      view_ = Engine::SlotView::kForMany;  // together they broke what slots promise
+      for (const Ask& ask : Asks(request.spec, problem.need)) Solve(ask);
+    }
   }
   if (!best_) {
     plan.reason = WhyNot(asks);

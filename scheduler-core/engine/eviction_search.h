@@ -69,6 +69,9 @@ class EvictionSearch {
     std::int32_t task = 0;     // of the gang
     std::int32_t budget = -1;  // into budgets_
     bool by_priority = false;  // preemption may take it
+    bool on_slot = false;      // on a node that the request's queue has a slot for
+    bool of_slot = false;      // of a gang with a member on such a node
+    bool by_slot = false;      // it went, or would, because of that
     bool evicted = false;
     EvictionReason why = EvictionReason::kPreempt;
     std::optional<Amounts> held;
@@ -130,7 +133,8 @@ class EvictionSearch {
   // --- steps of the dry run ---
   Mark Now() const { return {groups_.size(), places_.size(), tx_.Checkpoint()}; }
   void UndoTo(const Mark& mark);
-  bool RulesAllow(Candidate& c);
+  // `for_slot`: its leaving clears a node that the queue has a slot for.
+  bool RulesAllow(Candidate& c, bool for_slot);
   bool KeepsGuarantees(const Candidate& c, const Amounts& held) const;
   // Evicts the candidate, and its gang where it breaks. `local`: gives back only what is there.
   bool Admit(std::uint32_t candidate, NodeId local);
@@ -153,6 +157,7 @@ class EvictionSearch {
   std::optional<Offer> Evaluate(ShapeId shape, NodeId node, std::int32_t most);
   void Exact(ShapeId shape, NodeId node, const std::vector<std::uint32_t>& candidates,
              std::size_t next, const Mark& start, std::optional<Offer>* best);
+  bool MayPlaceOn(ShapeId shape, NodeId node) const;  // if its pods were gone
   std::int32_t CopiesOn(ShapeId shape, NodeId node, std::int32_t most) const;
   bool TakePlaces(std::size_t task, ShapeId shape, NodeId node, std::int32_t count);
 
@@ -167,6 +172,8 @@ class EvictionSearch {
   void Shrink(const Ask& ask, std::vector<std::uint32_t> victims, const Mark& start);
   void TryGreed(const Ask& ask, const Mark& start);
   bool Settled(const Ask& ask) const;
+  // Slots of the own queue for all nodes that were cleared by that right, and others' slots kept.
+  bool KeepsSlots() const;
   bool UnderRatio(const Ask& ask, QueueId victim) const;
   void Keep();
   void Solve(const Ask& ask);
@@ -200,6 +207,7 @@ class EvictionSearch {
   std::int32_t limit_ = 0;           // the highest priority of a victim
   bool break_budgets_ = false;
   bool frozen_ = false;  // nobody may be evicted any more
+  Engine::SlotView view_ = Engine::SlotView::kForOne;
   std::uint64_t exact_steps_ = 0;
 
   // The gang; null for a pod.

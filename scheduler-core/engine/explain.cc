@@ -176,6 +176,8 @@ std::string Text(const ReasonCount& count, const Shape& shape) {
     case Reason::kBandwidthShort:
       return nodes + fmt::format("no {} free cards with {:g} GB/s together", shape.gpus,
                                  static_cast<double>(shape.spec.min_bandwidth_mbps) / 1000);
+    case Reason::kKeptForSlots:
+      return nodes + "kept for the slots of ";
   }
   return nodes;
 }
@@ -203,7 +205,8 @@ std::string_view ReasonKey(Reason reason) {
                                                                    "numa_not_aligned",
                                                                    "nic_short",
                                                                    "bandwidth_short",
-                                                                   "slices_apart"};
+                                                                   "slices_apart",
+                                                                   "kept_for_slots"};
   return kKeys[static_cast<std::size_t>(reason)];
 }
 
@@ -218,7 +221,7 @@ Explanation Engine::Explain(const Request& request, std::size_t top) {
   const bool some = quota.answer == Quotas::Check::Answer::kSome;
   // What Propose decides by: the models and the oversubscription that its queue allows.
   const ShapeId asked =
-      InQueue(some ? OnModels(request.shape, quota.models) : request.shape, request.standing.queue);
+      InQueue(some ? OnModels(request.shape, quota.models) : request.shape, request.standing);
   const PlacementContext context = MakeContext(request, asked);
   const BestNode best = held == nullptr && quota.may() ? FindBest(context) : BestNode{};
   if (held != nullptr && held->attempt == request.attempt) {
@@ -244,7 +247,10 @@ Explanation Engine::Explain(const Request& request, std::size_t top) {
   for (std::size_t r = 0; r < kReasons; ++r) counts[r].reason = static_cast<Reason>(r);
   for (const NodeId node : state_.order()) {
     const bool empty = out.kind == OutcomeKind::kInfeasible && !possible;
-    const Verdict v = Judge(state_, asked, node, empty);
+    Verdict v = Judge(state_, asked, node, empty);
+    if (v.reason == Reason::kFits && !empty && !state_.Admits(state_.shape_entry(asked), node)) {
+      v.reason = Reason::kKeptForSlots;
+    }
     ReasonCount& count = counts[static_cast<std::size_t>(v.reason)];
     count.least_short = count.nodes == 0 ? v.short_by : std::min(count.least_short, v.short_by);
     ++count.nodes;
@@ -255,6 +261,7 @@ Explanation Engine::Explain(const Request& request, std::size_t top) {
   for (ReasonCount& count : counts) {
     if (count.nodes == 0) continue;
     count.text = Text(count, context.shape);
+    if (count.reason == Reason::kKeptForSlots) count.text += node_slots_.KeptFor(queues());
     out.text += (out.text.empty() ? "" : "; ") + count.text;
     out.counts.push_back(count);
   }

@@ -262,18 +262,41 @@ Result<GangOutcome> Engine::ProposeGang(const GangRequest& request, SimTime now)
     answer.proven = true;
     answer.reason = fmt::format("lease {} is not confirmed yet", open);
   } else if (!has_all) {
-    if (quota.answer == Quotas::Check::Answer::kSome) {
-      GangSpec on_models = request.spec;
-      for (GangTask& task : on_models.tasks) {
-        task.shape = InQueue(OnModels(task.shape, quota.models), standing.queue);
+    const bool some_models = quota.answer == Quotas::Check::Answer::kSome;
+    bool limited = false;  // by slots
+    const auto search_as = [&](bool on_models, SlotView view) {
+      GangSpec spec = request.spec;
+      for (GangTask& task : spec.tasks) {
+        const ShapeId asked = on_models ? OnModels(task.shape, quota.models) : task.shape;
+        limited = limited || ClosedMarks(asked, standing, view) != 0;
+        task.shape = InQueue(asked, standing, view);
       }
-      search(on_models);
+      search(spec);
+      if (!answer.placed || view == SlotView::kAll) return;
+      std::vector<NodeId> nodes;
+      for (const GangAnswer::Place& place : answer.places) {
+        if (state_.shape(request.spec.tasks[place.task].shape).gpus > 0)
+          nodes.push_back(place.node);
+      }
+      if (KeepsSlots(standing, std::move(nodes), "").has_value()) return;
+      limited = true;
+      answer = GangAnswer{};
+    };
+    // Each member may come to its node by itself and all together break what slots promise: then
+    // they are placed where that cannot be.
+    for (const SlotView view : {SlotView::kForOne, SlotView::kForMany}) {
+      if (some_models) search_as(true, view);
+      // A part on models that do not hold all of it by themselves may still be within the quota.
+      if (!answer.placed) search_as(false, view);
+      if (answer.placed || !limited) break;
     }
-    // A part on models that do not hold all of it by themselves may still be within the quota.
-    if (!answer.placed) {
-      GangSpec in_queue = request.spec;
-      for (GangTask& task : in_queue.tasks) task.shape = InQueue(task.shape, standing.queue);
-      search(in_queue);
+    if (!answer.placed && limited) {
+      search_as(false, SlotView::kAll);
+      if (answer.placed) {
+        answer = GangAnswer{};
+        answer.reason = KeptText();
+        outcome.by_quota = true;
+      }
     }
   }
   if (answer.placed) {

@@ -92,11 +92,10 @@ NodeDraft& GangTrial::DraftOf(std::uint32_t leaf) {
 }
 
 void GangTrial::Recount(std::uint32_t leaf, const NodeDraft& draft) {
-  const std::size_t node_class = c_.state.node_class(c_.tree.node(leaf)).index();
   for (std::size_t s = 0; s < slots_.size(); ++s) {
     const ShapeEntry& entry = c_.state.shape_entry(c_.shapes[s]);
-    const bool class_ok = entry.class_ok[node_class] != 0;
-    slots_[s].Set(c_.tree, leaf, class_ok ? draft.Copies(entry.shape, most_copies_) : 0);
+    const bool admits = c_.state.Admits(entry, c_.tree.node(leaf));
+    slots_[s].Set(c_.tree, leaf, admits ? draft.Copies(entry.shape, most_copies_) : 0);
   }
 }
 

@@ -23,7 +23,7 @@
 
 namespace basalt {
 
-inline constexpr std::uint32_t kCodecVersion = 3;
+inline constexpr std::uint32_t kCodecVersion = 4;
 
 // Written first: what decided what follows. With the events after it, it is all a replay needs.
 struct PolicyRecord {

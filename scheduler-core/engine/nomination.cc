@@ -115,22 +115,26 @@ std::int32_t Engine::StayingMembers(const Gang& gang, std::size_t task) const {
   return count;
 }
 
-ShapeId Engine::InQueue(ShapeId shape, const std::string& queue) {
-  const QueueId leaf = quotas_.LeafOf(queue);
+ShapeId Engine::InQueue(ShapeId shape, const Standing& standing, SlotView view) {
+  const std::uint64_t closed = ClosedMarks(shape, standing, view);
+  const QueueId leaf = quotas_.LeafOf(standing.queue);
   const std::int32_t most = leaf.valid() ? queues().memory_ratio(leaf) : 0;
   const Shape& asked = state_.shape(shape);
   if (most == 0 || asked.gpus == 0 || (asked.ratio_percent > 0 && asked.ratio_percent <= most)) {
-    return shape;
+    return state_.Closed(shape, closed);
   }
   RequestSpec spec = asked.spec;
   spec.memory_ratio_percent = most;
-  return state_.InternShape(spec);
+  return state_.Closed(state_.InternShape(spec), closed);
 }
 
 Status Engine::MayHold(const Request& request, const Placement& placement) {
   const Standing& standing = request.standing;
-  if (standing.queue.empty()) return {};
   const std::string where = "pod " + UidText(request.uid);
+  if (state_.shape(request.shape).gpus > 0) {
+    if (Status ok = KeepsSlots(standing, {placement.node}, where); !ok) return ok;
+  }
+  if (standing.queue.empty()) return {};
   const QueueId leaf = quotas_.LeafOf(standing.queue);
   if (!leaf.valid()) return Fail(where, "queue '" + standing.queue + "' is no leaf of the queues");
   quotas_.CatchUp(state_);
@@ -145,8 +149,14 @@ Status Engine::MayHold(const GangRequest& request,
                        const std::vector<GangOutcome::Member>& members) {
   const Gang* held = FindGang(request.uid);
   const Standing& standing = held != nullptr ? held->standing : request.standing;
-  if (standing.queue.empty() || members.empty()) return {};
   const std::string where = "gang " + UidText(request.uid);
+  std::vector<NodeId> nodes;  // where members with cards come
+  for (const GangOutcome::Member& m : members) {
+    const ShapeId shape = request.spec.tasks[request.spec.TaskOf(m.member)].shape;
+    if (state_.shape(shape).gpus > 0) nodes.push_back(m.placement.node);
+  }
+  if (Status ok = KeepsSlots(standing, std::move(nodes), where); !ok) return ok;
+  if (standing.queue.empty() || members.empty()) return {};
   const QueueId leaf = quotas_.LeafOf(standing.queue);
   if (!leaf.valid()) return Fail(where, "queue '" + standing.queue + "' is no leaf of the queues");
   quotas_.CatchUp(state_);

@@ -87,8 +87,9 @@ enum class Reason : std::uint8_t {
   kNicShort,
   kBandwidthShort,  // enough cards, but no set of them with the bandwidth required
   kSlicesApart,     // each slice would fit, but not all together
+  kKeptForSlots,    // it would fit, but that would break what a queue's slots promise
 };
-inline constexpr std::size_t kReasons = 16;
+inline constexpr std::size_t kReasons = 17;
 std::string_view ReasonKey(Reason reason);
 
 struct ReasonCount {

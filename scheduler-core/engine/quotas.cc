@@ -253,6 +253,11 @@ void Quotas::AddTo(Digest* digest) const {
     add(spec.capacity);
     digest->Add(spec.reclaimable ? 1 : 0);
     digest->Add(spec.memory_ratio_percent);
+    for (const SlotQuota& slots : spec.slots) {
+      digest->Add(slots.cards);
+      digest->Add(slots.count);
+      digest->Add(slots.model);
+    }
   }
   for (const auto& [name, budget] : budgets_) {
     digest->Add(name);

@@ -76,6 +76,7 @@ const FairShares* JobScheduler::Impl::Shares() {
 
 bool JobScheduler::Impl::MayReclaim(const WaitingJob& job) {
   if (!options.eviction.reclaim || job.standing.queue.empty()) return false;
+  if (engine.MayClaimSlots(job.standing)) return true;
   const QueueTree& tree = engine.CaughtUpQueues();
   const std::optional<QueueId> leaf = tree.Find(job.standing.queue);
   if (!leaf) return false;

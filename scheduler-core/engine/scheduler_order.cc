@@ -143,7 +143,8 @@ bool JobScheduler::Impl::QueueIsBlocked(const WaitingJob& job) {
 
 std::uint64_t JobScheduler::Impl::QuotaVersion(const Standing& standing) const {
   const QueueTree& tree = engine.queues();
-  std::uint64_t version = tree.structure_version() + tree.total_version();
+  std::uint64_t version =
+      tree.structure_version() + tree.total_version() + engine.node_slots().version();
   const std::optional<QueueId> leaf = tree.Find(standing.queue);
   if (!leaf) return version;
   for (QueueId at = *leaf; at != QueueTree::kRoot; at = tree.parent(at))

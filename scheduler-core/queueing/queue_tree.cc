@@ -69,6 +69,15 @@ Status QueueTree::CheckSpec(const QueueSpec& spec, QueueId self) const {
     return Fail(Where(spec, "memory_ratio_percent"),
                 fmt::format("{} is neither 0 (none) nor in 100..200", ratio));
   }
+  for (const SlotQuota& slots : spec.slots) {
+    if (slots.cards < 1 || slots.cards > kMaxCardsPerNode) {
+      return Fail(Where(spec, "slots"),
+                  fmt::format("a node has 1..{} cards, not {}", kMaxCardsPerNode, slots.cards));
+    }
+    if (slots.count < 1 || slots.count > 1'000'000) {
+      return Fail(Where(spec, "slots"), fmt::format("{} nodes: say 1..1000000", slots.count));
+    }
+  }
   const std::pair<std::string_view, const AmountMap*> fields[] = {
       {"guarantee", &spec.guarantee}, {"deserved", &spec.deserved}, {"capacity", &spec.capacity}};
   for (const auto& [field, amounts] : fields) {
@@ -213,9 +222,53 @@ Status QueueTree::Rebuild() {
   for (auto it = order_.rbegin(); it != order_.rend(); ++it) {
     if (Status sound = Derive(*it); !sound) return sound;
   }
+  if (Status sound = CheckSlots(); !sound) return sound;
   ++structure_version_;
   ++total_version_;
   return {};
+}
+
+// A node must be of one kind at most, and a leaf have its slots of a kind from one queue.
+Status QueueTree::CheckSlots() const {
+  struct Seen {
+    QueueId queue;
+    const SlotQuota* slots;
+  };
+  std::vector<Seen> seen;
+  std::size_t kinds = 0;
+  for (const QueueId queue : order_) {
+    const QueueSpec& spec = queues_[queue].spec;
+    for (const SlotQuota& slots : spec.slots) {
+      bool is_new = true;
+      for (const Seen& other : seen) {
+        if (other.slots->cards != slots.cards) continue;
+        const std::string& its = name(other.queue);
+        if (other.slots->model.empty() != slots.model.empty()) {
+          return Fail(Where(spec, "slots"),
+                      fmt::format("nodes of {} cards are asked with a model here or in '{}', and "
+                                  "without one in the other: name it in both or in none",
+                                  slots.cards, its));
+        }
+        if (other.slots->model != slots.model) continue;
+        is_new = false;
+        if (other.queue == queue) {
+          return Fail(Where(spec, "slots"),
+                      fmt::format("nodes of {} cards stand twice: give their sum", slots.cards));
+        }
+        if (IsUnder(queue, other.queue)) {
+          return Fail(Where(spec, "slots"),
+                      fmt::format("'{}' above it has nodes of {} cards for all below it: give them "
+                                  "to one of the two",
+                                  its, slots.cards));
+        }
+      }
+      kinds += is_new ? 1 : 0;
+      seen.push_back({queue, &slots});
+    }
+  }
+  if (seen.size() + kinds <= kMaxSlotQuotas) return {};
+  return Fail("queues", fmt::format("{} slot quotas on {} kinds of nodes; together at most {}",
+                                    seen.size(), kinds, kMaxSlotQuotas));
 }
 
 Status QueueTree::Derive(QueueId id) {

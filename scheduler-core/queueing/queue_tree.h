@@ -36,10 +36,21 @@
 #include "scheduler-core/base/ids.h"
 #include "scheduler-core/base/result.h"
 #include "scheduler-core/queueing/resources.h"
+#include "topology/card_set.h"
 
 namespace basalt {
 
 inline constexpr std::int32_t kMaxQueueWeight = 1'000'000;
+
+// Whole nodes that a queue can always have for work that is not preemptible (node_slots.h).
+struct SlotQuota {
+  std::int32_t cards = 0;  // of the node: exactly so many, 1..kMaxCardsPerNode
+  std::int64_t count = 0;  // nodes, 1..1,000,000
+  std::string model;       // of the cards; empty: any
+  friend bool operator==(const SlotQuota&, const SlotQuota&) = default;
+};
+// Of all queues together, each kind of node counted once more.
+inline constexpr std::size_t kMaxSlotQuotas = 63;
 
 struct QueueSpec {
   std::string name;           // unique in the tree, e.g. "ml/vision"; not "root"
@@ -51,6 +62,9 @@ struct QueueSpec {
   // Cap on the memory oversubscription of cards that its pods may use, percent of physical memory,
   // 100..200; 0: none of its own. The effective cap is the lowest on the path (memory_ratio()).
   std::int32_t memory_ratio_percent = 0;
+  // For this queue or all below it. Not beside slots of the same kind above or below it; slots of
+  // one number of cards all name a model, in all queues, or none does.
+  std::vector<SlotQuota> slots;
 };
 
 // Why a request may not be charged now: "queue 'ml/vision' has 40 of 40 gpu/A100, 8 more asked".
@@ -172,6 +186,7 @@ class QueueTree {
 
   Status CheckSpec(const QueueSpec& spec, QueueId self) const;
   Status Place(QueueId queue, const QueueSpec& spec);
+  Status CheckSlots() const;
   template <class Held, class Report>
   void Check(QueueId leaf, const Amounts& ask, bool preemptible, const Held& held,
              const Report& report) const;

@@ -55,6 +55,7 @@ Status World::SetUpClusters() {
     EngineOptions options;
     options.seed = spec_.seed;
     options.audit_every = audit_every_;
+    options.usage_half_life_us = spec_.scheduling.usage_half_life_us;
     Result<std::unique_ptr<Engine>> engine = Engine::Create(*policy, std::move(options));
     if (!engine) return tl::unexpected<Error>(engine.error());
     cluster.engine = std::move(*engine);

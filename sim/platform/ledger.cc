@@ -138,6 +138,7 @@ void SeriesBook::Advance(std::int64_t now, const Level& level) {
       sum.cost += level.cost * dt;
       sum.shared += level.shared * dt;
       sum.passthrough += level.passthrough * dt;
+      sum.slots_short += level.slots_short * dt;
     };
     add(sums_[b]);
     add(total_);

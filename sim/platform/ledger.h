@@ -50,7 +50,7 @@ class SeriesBook {
   SeriesBook(std::int64_t from_us, std::int64_t to_us, std::int64_t step_us);
   struct Level {
     double capacity = 0, allocated = 0, served = 0, touched = 0, waiting = 0, cost = 0, shared = 0,
-           passthrough = 0;
+           passthrough = 0, slots_short = 0;
   };
   // `level` held from the last call until `now`.
   void Advance(std::int64_t now, const Level& level);

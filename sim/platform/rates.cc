@@ -290,6 +290,12 @@ void World::AdvanceTotals(std::int64_t to) {
   level.cost = cost_rate_;
   level.shared = static_cast<double>(shared_);
   level.passthrough = static_cast<double>(passthrough_);
+  for (const Cluster& cluster : clusters_) {
+    const NodeSlots& slots = cluster.engine->node_slots();
+    for (int kind = 0; std::cmp_less(kind, slots.kinds().size()); ++kind) {
+      level.slots_short += static_cast<double>(slots.short_of(kind));
+    }
+  }
   series_.Advance(to, level);
 }
 

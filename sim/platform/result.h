@@ -142,6 +142,7 @@ struct PlatformResult {
   std::vector<CardUsage> cards_used;  // by cluster, node, card
   PlatformSeries series;
   PoolResult pools;
+  double slots_short = 0;     // whole nodes that queues with slots could not have, time-weighted
   double mean_waiting = 0;    // units without a place, time-weighted
   double waited_hours = 0;    // that units waited for places, together (Little's law: the same)
   Digest128 demand_digest;    // of what was wanted: equal for all arms of one comparison

@@ -312,6 +312,8 @@ struct SchedulingSpec {
   SchedulerOptions options;        // order, backfill, eviction
   // A pass at most this often, as a scheduler's cycle; 0: at every change.
   std::int64_t cycle_us = 0;
+  // Of what queues held in the past, for SchedulerOptions::division; 0: not kept.
+  std::int64_t usage_half_life_us = 0;
 };
 
 struct PlatformSpec {

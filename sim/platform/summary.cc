@@ -208,6 +208,7 @@ PlatformResult World::Summary() {
   r.pools = pool_result_;
   const auto measured_us = static_cast<double>(spec_.horizon_us - measured_from_);
   r.mean_waiting = series_.total().waiting / measured_us;
+  r.slots_short = series_.total().slots_short / measured_us;
   r.waited_hours = Hours(waited_us_);
   r.demand_digest = demand.value();
   for (const Cluster& cluster : clusters_) {

@@ -80,6 +80,14 @@ std::uint64_t Job(const YAML::Node& node) {
   return node ? PodUidFromName(node.as<std::string>()).lo | 1 : 0;
 }
 
+// Without "gives way": as a pod that says nothing, which does.
+Standing Stands(const YAML::Node& map) {
+  Standing standing;
+  if (map["queue"]) standing.queue = map["queue"].as<std::string>();
+  if (map["gives way"]) standing.preemptible = map["gives way"].as<bool>();
+  return standing;
+}
+
 NodeSpec ParseNode(const YAML::Node& map) {
   OnlyKeys(map, {"node", "cpu", "memory", "cards", "card memory", "slots", "mode", "labels",
                  "taints", "pods", "cordoned", "machine", "network", "numa", "numa policy",
@@ -191,7 +199,7 @@ void ParseContainers(const YAML::Node& list, RequestSpec* spec) {
 }
 
 Scenario Parse(const YAML::Node& root) {
-  OnlyKeys(root, {"policy", "cluster", "rules", "busy", "request", "expect"});
+  OnlyKeys(root, {"policy", "cluster", "rules", "slots", "busy", "request", "expect"});
   Scenario out;
   if (root["expect"].IsMap()) {
     for (const auto& entry : root["expect"]) {
@@ -216,26 +224,41 @@ Scenario Parse(const YAML::Node& root) {
       throw Bad(root["rules"].Mark(), "\"" + model + "\" is no model of the device catalog");
     }
   }
+  for (const auto& entry : root["slots"]) {  // "team: 2 nodes of 8"
+    std::istringstream words(entry.second.as<std::string>());
+    std::string nodes, of;
+    SlotQuota slots;
+    words >> slots.count >> nodes >> of >> slots.cards;
+    if (!words || nodes.substr(0, 4) != "node" || of != "of") {
+      throw Bad(entry.second.Mark(), "expected \"2 nodes of 8\"");
+    }
+    QueueSpec queue;
+    queue.name = entry.first.as<std::string>();
+    queue.slots = {slots};
+    out.queues.push_back(std::move(queue));
+  }
   for (const auto& entry : root["busy"]) {
     OnlyKeys(entry, {"on", "cards", "milli", "card memory", "card memory percent", "cpu", "memory",
-                     "job", "class", "qos", "passthrough"});
+                     "job", "class", "qos", "passthrough", "queue", "gives way"});
     PodObserved pod;
     pod.uid = PodUid{1, out.busy.size()};
     pod.node = entry["on"].as<std::string>();
     for (const auto& card : entry["cards"]) pod.cards.Add(card.as<int>());
     pod.spec = ParseAsk(entry, pod.cards.size());
     pod.job = Job(entry["job"]);
+    pod.standing = Stands(entry);
     out.busy.push_back(std::move(pod));
   }
   const YAML::Node request = root["request"];
-  OnlyKeys(request, {"cards",        "milli",       "card memory", "card memory percent",
-                     "cpu",          "memory",      "models",      "labels",
-                     "tolerates",    "job",         "bandwidth",   "bandwidth required",
-                     "nics",         "numa",        "gang",        "min",
-                     "preferred",    "required",    "layout",      "containers",
-                     "class",        "qos",         "units",       "vendors",
-                     "profile",      "passthrough", "use uuids",   "nouse uuids",
-                     "nouse models", "memory ratio"});
+  OnlyKeys(request, {"cards",        "milli",        "card memory", "card memory percent",
+                     "cpu",          "memory",       "models",      "labels",
+                     "tolerates",    "job",          "bandwidth",   "bandwidth required",
+                     "nics",         "numa",         "gang",        "min",
+                     "preferred",    "required",     "layout",      "containers",
+                     "class",        "qos",          "units",       "vendors",
+                     "profile",      "passthrough",  "use uuids",   "nouse uuids",
+                     "nouse models", "memory ratio", "queue",       "gives way"});
+  out.standing = Stands(request);
   out.request = ParseAsk(request, request["cards"] ? request["cards"].as<int>() : 0);
   out.request.models = Strings(request["models"]);
   out.request.node_selector = Labels(request["labels"]);
@@ -297,6 +320,7 @@ std::string AnswerGang(const Scenario& scenario, Engine& engine, ShapeId shape) 
   const auto layout = ParseGangLayout(scenario.gang.layout);
   if (!layout) return layout.error().ToString();
   request.spec.layout = *layout;
+  request.standing = scenario.standing;
   const auto outcome = engine.PlaceGang(request, SimTime{});
   if (!outcome) return outcome.error().ToString();
   if (outcome->kind == OutcomeKind::kWait) return "wait: " + outcome->reason;
@@ -320,6 +344,9 @@ std::string Answer(const Scenario& scenario, const std::string& policy) {
   for (const NodeSpec& node : scenario.nodes) {
     if (Status ok = engine->Apply(NodeAdded{node}, SimTime{}); !ok) return ok.error().ToString();
   }
+  for (const QueueSpec& queue : scenario.queues) {
+    if (Status ok = engine->Apply(QueueSet{queue}, SimTime{}); !ok) return ok.error().ToString();
+  }
   for (const PodObserved& pod : scenario.busy) {
     if (Status ok = engine->Apply(pod, SimTime{}); !ok) return ok.error().ToString();
   }
@@ -331,7 +358,7 @@ std::string Answer(const Scenario& scenario, const std::string& policy) {
   const Result<ShapeId> shape = engine->InternShape(scenario.request);
   if (!shape) return shape.error().ToString();
   if (scenario.gang.members > 0) return AnswerGang(scenario, *engine, *shape);
-  const Request request{PodUid{2, 0}, 0, *shape, scenario.job};
+  const Request request{PodUid{2, 0}, 0, *shape, scenario.job, scenario.standing};
   const Explanation why = engine->Explain(request);
   const Outcome outcome = engine->Place(request, SimTime{});
   if (outcome.kind != why.kind) return "the explanation contradicts the decision";

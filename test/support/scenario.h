@@ -24,6 +24,9 @@
 //   request: {containers: [{cards: 1, milli: 300, card memory: 4}, {cards: 2, milli: 500}],
 //             class: best-effort, units: 60, vendors: [ascend], profile: 1g.10gb, qos: fixed-share}
 //   expect: placed on a cards [0, 1] slices 0:0=300m, 1:0=500m, 1:1=500m   # container:card
+// Whole nodes that queues have, and whose pods they are:
+//   slots: {team: 2 nodes of 8}
+//   busy:    - {on: a, cards: [0], queue: team, gives way: false}   # not preemptible
 #pragma once
 
 #include <cstdint>
@@ -50,8 +53,10 @@ struct Scenario {
   std::vector<CardRules> rules;
   std::vector<NodeSpec> nodes;
   std::vector<std::string> cordoned;
+  std::vector<QueueSpec> queues;  // those with slots
   std::vector<PodObserved> busy;
   RequestSpec request;
+  Standing standing;  // the request's
   std::uint64_t job = 0;
   Gang gang;
 };

@@ -58,6 +58,7 @@ basalt_test(eviction_test
   SOURCES ${core_unit}/eviction_test.cc ${core_unit}/quotas_test.cc
           ${core_unit}/eviction_journal_test.cc
   LINK basalt_test_support)
+basalt_test(slot_quota_test SOURCES ${core_unit}/slot_quota_test.cc LINK basalt_test_support)
 basalt_test(eviction_oracle_test
   SOURCES ${core_unit}/eviction_oracle_test.cc
   LINK basalt_test_support)

@@ -69,6 +69,24 @@ void SetQueue(Engine& engine, const std::string& name, std::int64_t guarantee,
 }
 
 // A member that was made to leave has not finished: what is left is the gang's min, and stays.
+TEST(Eviction, NobodyLeavesWhereFirmWorkFillsTheQueue) {
+  auto engine = MakeEngine("best-fit", {Node("n", 64'000, 8)});
+  QueueSpec queue;
+  queue.name = "q";
+  queue.capacity = {{"gpu", 4000}};
+  ASSERT_TRUE(engine->Apply(QueueSet{queue}, SimTime{}).has_value());
+  Standing firm = InQueue("q");
+  firm.preemptible = false;
+  Start(*engine, 1, Ask(100, 3, 1000), firm);
+  Start(*engine, 2, Ask(100, 1, 1000), InQueue("q"));
+  const Request two = Of(*engine, 3, Ask(100, 2, 1000), InQueue("q", 5));
+  EXPECT_EQ(engine->ProposeEviction(two, {}, kNow).reason,
+            "no eviction helps, counting only what is not preemptible: queue 'q' has 3 of 4 gpu, 2 "
+            "more asked");
+  const Request one = Of(*engine, 4, Ask(100, 1, 1000), InQueue("q", 5));
+  EXPECT_EQ(Victims(engine->ProposeEviction(one, {}, kNow)), Uids{2});
+}
+
 TEST(Eviction, AGangIsNotEvictedMemberByMemberBelowItsMin) {
   auto engine = MakeEngine("binpack", {Node("n", 8000, 3)});
   GangRequest gang = GangOf(*engine, 50, 3, 1, Priority(0));

@@ -238,5 +238,95 @@ TEST(PlatformSpecErrors, NameWhatIsWrong) {
   EXPECT_FALSE(RunPlatform(spec, support::Builtins()).has_value());
 }
 
+QueueSpec Queue(const std::string& name) {
+  QueueSpec queue;
+  queue.name = name;
+  return queue;
+}
+
+TraceJobsSpec InQueue(const std::string& queue, const Workload& workload, bool preemptible) {
+  TraceJobsSpec jobs = Trace(workload);
+  jobs.name = jobs.queue = queue;
+  jobs.preemptible = preemptible;
+  return jobs;
+}
+
+TEST(PlatformQueues, SlotsKeepAWholeNodeForTheirQueue) {
+  PlatformSpec spec = Platform(Nodes("g", 2, 8), 4);
+  spec.queues = {Queue("a"), Queue("b")};
+  const Workload of_b = Jobs({{0, 3600, 8}, {0, 3600, 8}});
+  const Workload of_a = Jobs({{60, 600, 8}});
+  spec.jobs = {InQueue("a", of_a, false), InQueue("b", of_b, false)};
+  const PlatformResult without = RunOk(spec);
+  EXPECT_DOUBLE_EQ(Of(without, "a").wait_seconds.max, 3540);
+  EXPECT_DOUBLE_EQ(Of(without, "b").wait_seconds.max, 0);
+  spec.queues[0].slots = {{8, 1, "GPU"}};
+  const PlatformResult with = RunOk(spec);
+  EXPECT_DOUBLE_EQ(Of(with, "a").wait_seconds.max, 0);
+  EXPECT_DOUBLE_EQ(Of(with, "b").wait_seconds.max, 3600);  // the node of the first
+  EXPECT_DOUBLE_EQ(with.slots_short, 0);
+  spec.queues[0].slots = {{8, 3, "GPU"}};
+  EXPECT_DOUBLE_EQ(RunOk(spec).slots_short, 1.75);  // 3 of 2 nodes: b's job is not there for 3 h
+}
+
+TEST(PlatformQueues, SlotsAreTakenBackFromWhoGivesWay) {
+  PlatformSpec spec = Platform(Nodes("g", 2, 8), 4);
+  spec.queues = {Queue("a"), Queue("b")};
+  spec.scheduling.options.evict = true;
+  spec.scheduling.options.eviction.preempt = false;
+  const Workload of_b = Jobs({{0, 3600, 8}, {0, 3600, 8}});
+  const Workload of_a = Jobs({{60, 600, 8}});
+  spec.jobs = {InQueue("a", of_a, false), InQueue("b", of_b, true)};
+  const PlatformResult without = RunOk(spec);
+  EXPECT_EQ(Of(without, "b").evictions, 0);  // a deserves nothing that it could take back for good
+  EXPECT_DOUBLE_EQ(Of(without, "a").wait_seconds.max, 3540);
+  spec.queues[0].slots = {{8, 1, ""}};
+  const PlatformResult with = RunOk(spec);
+  EXPECT_EQ(Of(with, "b").evictions, 1);
+  EXPECT_LE(Of(with, "a").wait_seconds.max, 60);
+}
+
+TEST(PlatformQueues, DominantSharesTakeBackWhatEachResourceByItselfDoesNot) {
+  NodeGroupSpec group = Nodes("g", 1, 8);
+  PlatformSpec spec = Platform(group, 2);
+  spec.queues = {Queue("a"), Queue("b")};
+  spec.queues[0].deserved = {{"cpu", 0}, {"gpu", 0}};  // both count
+  spec.scheduling.options.evict = true;
+  spec.scheduling.options.eviction.preempt = false;
+  const auto jobs = [](int count, std::int64_t at_s, MilliCpu cpu) {
+    std::vector<support::Pod> pods(static_cast<std::size_t>(count));
+    for (support::Pod& pod : pods) {
+      pod.spec = Part(1000);
+      pod.spec.cpu_milli = cpu;
+      pod.submit_us = at_s * kSecondUs;
+      pod.duration_us = 2 * kHourUs;
+    }
+    return support::MakeToy({}, pods);
+  };
+  // b has half of the cards and all of the CPU: a half of each by itself, but its dominant share is
+  // twice that of a.
+  const Workload of_a = jobs(8, 60, 0);
+  const Workload of_b = jobs(4, 0, 32'000);
+  spec.jobs = {InQueue("a", of_a, true), InQueue("b", of_b, true)};
+  EXPECT_EQ(Of(RunOk(spec), "b").evictions, 0);
+  spec.scheduling.options.division.rule = ShareRule::kDominant;
+  EXPECT_EQ(Of(RunOk(spec), "b").evictions, 1);  // 5 1/3 cards of a against 2 2/3 of b
+}
+
+TEST(PlatformQueues, PastUseLowersAShare) {
+  PlatformSpec spec = Platform(Nodes("g", 1, 4), 3);
+  spec.queues = {Queue("a"), Queue("b")};
+  spec.scheduling.options.evict = true;
+  spec.scheduling.options.eviction.preempt = false;
+  const Workload of_b = Jobs({{0, 10'800, 1}, {0, 10'800, 1}, {0, 10'800, 1}, {0, 10'800, 1}});
+  const Workload of_a = Jobs({{3600, 7200, 1}, {3600, 7200, 1}, {3600, 7200, 1}, {3600, 7200, 1}});
+  spec.jobs = {InQueue("a", of_a, true), InQueue("b", of_b, true)};
+  EXPECT_EQ(Of(RunOk(spec), "b").evictions, 2);  // to equal shares
+  // After one half-life b counts as having used half of the cluster: weights 3 to 2.
+  spec.scheduling.usage_half_life_us = kHourUs;
+  spec.scheduling.options.division.usage_factor_milli = 2000;
+  EXPECT_GT(Of(RunOk(spec), "b").evictions, 2);
+}
+
 }  // namespace
 }  // namespace basalt::sim

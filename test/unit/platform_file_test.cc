@@ -114,6 +114,57 @@ TEST(PlatformFile, TheShareOfInferenceKeepsTheSum) {
   EXPECT_NEAR(spec.training[0].jobs_per_hour, 4 * 26.25 / 32, 1e-9);
 }
 
+constexpr const char* kQueues = R"(
+scenario: s
+horizon: 1d
+clusters: [{name: a, groups: [{name: g, nodes: 4, cards: 8, model: A100, cpu: 8, memory: 64GiB}]}]
+queues:
+  - name: q
+    slots: [{nodes: 4, cards: 8, model: A100}]
+tenants: [{name: t, queue: q}]
+training:
+  - {name: jobs, tenant: t, offers: [{cards: 8}], jobs_per_hour: 1, duration: 2h, preemptible: false}
+scheduling: {evict: true, share: per-resource, usage_half_life: 7d, usage_factor: 150%}
+arms:
+  - {name: as it is}
+  - {name: drf, set: {scheduling.share: dominant, scheduling.usage_half_life: "0", scheduling.usage_factor: 0%}}
+)";
+
+TEST(PlatformFile, SlotsAndSharesAreRead) {
+  const auto file = ParsePlatformFile("s.yaml", kQueues, AllPolicies());
+  ASSERT_TRUE(file) << file.error().ToString();
+  const sim::PlatformSpec& spec = file->arms[0].spec;
+  ASSERT_EQ(spec.queues.size(), 1U);
+  EXPECT_EQ(spec.queues[0].slots, (std::vector<SlotQuota>{{8, 4, "A100"}}));
+  EXPECT_EQ(spec.scheduling.usage_half_life_us, 7 * sim::kDayUs);
+  EXPECT_EQ(spec.scheduling.options.division.usage_factor_milli, 1500);
+  EXPECT_EQ(spec.scheduling.options.division.rule, ShareRule::kPerResource);
+  EXPECT_EQ(file->arms[1].spec.scheduling.options.division.rule, ShareRule::kDominant);
+}
+
+TEST(PlatformFile, SlotsAndSharesThatCannotBeAreTold) {
+  const auto wrong = [](const std::string& from, const std::string& to) {
+    std::string text = kQueues;
+    text.replace(text.find(from), from.size(), to);
+    const auto file = ParsePlatformFile("s.yaml", text, AllPolicies());
+    return file ? std::string() : file.error().ToString();
+  };
+  EXPECT_NE(wrong("cards: 8, model: A100}]\ntenants", "cards: 4, model: A100}]\ntenants")
+                .find("queue 'q': slots: no group has nodes of 4 A100 cards"),
+            std::string::npos);
+  EXPECT_NE(wrong("[{nodes: 4, cards: 8, model: A100}]", "[{cards: 8}]").find("nodes"),
+            std::string::npos);
+  EXPECT_NE(
+      wrong("[{nodes: 4, cards: 8, model: A100}]", "[{nodes: 1, cards: 8}, {nodes: 2, cards: 8}]")
+          .find("nodes of 8 cards stand twice"),
+      std::string::npos);
+  EXPECT_NE(wrong("usage_half_life: 7d, ", "").find("needs a usage_half_life"), std::string::npos);
+  EXPECT_NE(wrong(", usage_factor: 150%", "").find("does nothing without a usage_factor"),
+            std::string::npos);
+  EXPECT_NE(wrong("share: per-resource", "share: dominant").find("does not enter dominant shares"),
+            std::string::npos);
+}
+
 ArmOutcome Outcome(const std::string& name, const sim::PlatformResult& result) {
   return {name, &result, 12, 50};
 }

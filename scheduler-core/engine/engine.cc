@@ -453,7 +453,7 @@ Result<Lease> Engine::Reserve(const Request& request, const Placement& placement
     }
     return Lease{held.uid, held.epoch, held.expires};
   }
-  if (!StillFits(InQueue(request.shape, request.standing.queue), placement)) {
+  if (!StillFits(InQueue(request.shape, request.standing, SlotView::kAll), placement)) {
     return Fail("pod " + UidText(request.uid),
                 "what was proposed is no longer free; propose again");
   }

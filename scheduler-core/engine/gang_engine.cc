@@ -507,7 +507,7 @@ Result<Lease> Engine::TakeGang(const GangRequest& request, const GangOutcome& pr
       const ShapeId shape = request.spec.tasks[walk.TaskOf(m.member)].shape;
       const bool is_memory_only = state_.shape(shape).gpus > 0 && state_.shape(shape).milli == 0;
       if (is_memory_only != memory_only) continue;
-      if (!StillFits(InQueue(shape, standing.queue), m.placement)) {
+      if (!StillFits(InQueue(shape, standing, SlotView::kAll), m.placement)) {
         return Fail(where, "what was proposed is no longer free; propose again");
       }
       tx.Take(m.placement.node, shape, m.placement.cards, m.placement.numa);

@@ -320,7 +320,7 @@ Result<Lease> Engine::Nominate(const Request& request, const EvictionPlan& plan,
   const Placement& placement = plan.placement;
   Transaction tx(state_);
   GiveVictims(*victims, &tx);
-  if (!StillFits(InQueue(request.shape, request.standing.queue), placement)) {
+  if (!StillFits(InQueue(request.shape, request.standing, SlotView::kAll), placement)) {
     return Fail(where, "what was planned no longer fits; plan again");
   }
   UnchargeVictims(*victims);

@@ -41,11 +41,13 @@ class Trial {
 
   // Whether this very place is free for somebody of this standing; as Engine::Reserve judges it.
   bool IsFree(const Place& place, const Standing& standing) const {
-    return engine_.StillFits(engine_.InQueue(place.shape, standing.queue), place.at);
+    return engine_.StillFits(engine_.InQueue(place.shape, standing, Engine::SlotView::kAll),
+                             place.at);
   }
-  // The shape as a queue's pods may have it. Shapes are to be asked about in this form.
+  // The shape as a queue's pods may have it, slots aside: they are judged when it starts. Shapes
+  // are to be asked about in this form.
   ShapeId InQueue(ShapeId shape, const Standing& standing) {
-    return engine_.InQueue(shape, standing.queue);
+    return engine_.InQueue(shape, standing, Engine::SlotView::kAll);
   }
   GangSpec InQueue(GangSpec spec, const Standing& standing);
   // The gang on those models alone that its queue allows all of it now; none: it is not so.

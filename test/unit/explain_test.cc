@@ -123,9 +123,9 @@ TEST(Explain, AgreesWithTheDecisionOnRandomClusters) {
     }
   }
   if (support::Scaled(100) >= 100) {
-    // Every reason was met, but for those that slices have alone (slices_test).
-    for (const Reason reason :
-         {Reason::kGuaranteedShort, Reason::kCardRule, Reason::kSlicesApart}) {
+    // Every reason was met, but for those of slices (slices_test) and of slots (slot_quota_test).
+    for (const Reason reason : {Reason::kGuaranteedShort, Reason::kCardRule, Reason::kSlicesApart,
+                                Reason::kKeptForSlots}) {
       seen.insert(reason);
     }
     EXPECT_EQ(seen.size(), kReasons);

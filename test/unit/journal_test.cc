@@ -289,7 +289,7 @@ TEST(JournalDamage, ForeignAndNewerFilesAreRefused) {
   std::string bytes = Encode({});
   EXPECT_TRUE(ReadJournal(bytes).has_value());
   bytes[8] = static_cast<char>(kCodecVersion + 1);
-  EXPECT_EQ(ReadJournal(bytes).error().message, "format version 4; this build reads up to 3");
+  EXPECT_EQ(ReadJournal(bytes).error().message, "format version 5; this build reads up to 4");
   bytes[8] = 0;
   EXPECT_FALSE(ReadJournal(bytes).has_value());
   EXPECT_FALSE(ReadJournal("").has_value());
@@ -310,7 +310,7 @@ TEST(SnapshotDamage, EveryCutAndEveryFlipIsRefused) {
   EXPECT_FALSE(DecodeSnapshot(bytes + "x").has_value());
   std::string newer = bytes;
   newer[8] = static_cast<char>(kCodecVersion + 1);
-  EXPECT_EQ(DecodeSnapshot(newer).error().message, "format version 4; this build reads up to 3");
+  EXPECT_EQ(DecodeSnapshot(newer).error().message, "format version 5; this build reads up to 4");
 }
 
 TEST(Snapshot, EncodesWhatItDecodes) {

@@ -82,7 +82,7 @@ bool JobScheduler::Impl::MayReclaim(const WaitingJob& job) {
   if (!leaf) return false;
   const Amounts asked = engine.GovernedOf(job.pending);
   const ReclaimAsk ask{*leaf, asked, asked, job.standing.preemptible};
-  return ReclaimPlan(tree, *Shares(), ask).LevelUnder(tree.parent(*leaf)).has_value();
+  return ReclaimPlan(tree, *Shares(), ask).SomebodyIsOver();
 }
 
 bool JobScheduler::Impl::MayEvict(const WaitingJob& job, SimTime now) {

@@ -102,6 +102,22 @@ std::string ReclaimPlan::WhyNot(QueueId ancestor) const {
   return "";
 }
 
+bool ReclaimPlan::SomebodyIsOver() const {
+  const auto level = LevelOf(ask_.queue);  // the levels that count are this or higher
+  if (!level) return false;
+  for (const QueueId leaf : tree_.order()) {
+    if (leaf == ask_.queue || !tree_.IsLeaf(leaf)) continue;
+    for (const ResourceId r : short_) {
+      bool over = Left(leaf, r) > tree_.allocated_firm(leaf)[r];
+      for (QueueId at = leaf; over && !OnPath(at); at = tree_.parent(at)) {
+        over = tree_.spec(at).reclaimable && Left(at, r) > Entitled(at, r, *level);
+      }
+      if (over) return true;
+    }
+  }
+  return false;
+}
+
 bool ReclaimPlan::MayTake(QueueId victim, const Amounts& held) const {
   BASALT_CHECK(tree_.IsLeaf(victim));
   if (victim == ask_.queue) return false;

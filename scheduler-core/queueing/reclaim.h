@@ -59,6 +59,10 @@ class ReclaimPlan {
   std::optional<Entitlement> LevelUnder(QueueId ancestor) const;
   std::string WhyNot(QueueId ancestor) const;
 
+  // Whether some leaf that is not the reclaimer's holds preemptible work beyond what rule 3 leaves
+  // it. False: MayTake() is false for every pod. Cheap; asked before pods are looked at.
+  bool SomebodyIsOver() const;
+
   // Rules 1 to 4 for a pod of `victim` (a leaf) that holds `held` and is preemptible. Where
   // a queue on the path refuses (QuotaRefusal::queue), only victims inside it help: try the nearest
   // first, take until Settled(), then give back what was not needed.

@@ -79,6 +79,7 @@ struct World {
       for (const std::size_t v : order) {
         if (!pods[v].runs || !pods[v].preemptible || is_taken[v]) continue;
         if (!plan.MayTake(pods[v].queue, pods[v].held)) continue;
+        EXPECT_TRUE(plan.SomebodyIsOver());
         plan.Take(pods[v].queue, pods[v].held);
         taken.push_back(v);
         is_taken[v] = 1;
@@ -127,6 +128,7 @@ TEST(Reclaim, FromQueuesOverTheirShareOnly) {
     plan.Take(a, w.pods[0].held);
   }
   EXPECT_FALSE(plan.MayTake(a, w.pods[0].held));  // 5 left: its share
+  EXPECT_FALSE(plan.SomebodyIsOver());
   EXPECT_TRUE(plan.Settled());
   // Its own queue is no victim, and beyond its share it may not reclaim.
   EXPECT_FALSE(plan.MayTake(c, w.pods[0].held));

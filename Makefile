@@ -38,11 +38,13 @@ verify: build
 	  --orders $(BASALT_SHARED)/data/fgd_atc23_expected/orders \
 	  --expected $(BASALT_SHARED)/data/fgd_atc23_expected
 
-## make bench     latency of decisions, card sets and gangs (Google Benchmark), and the gate
+## make bench     latency of decisions, card sets, gangs and evictions, a month of a platform, and the gate
 bench: build
 	$(BIN)/bench_decisions
 	$(BIN)/bench_topology
 	$(BIN)/bench_gangs
+	$(BIN)/bench_eviction
+	$(BIN)/bench_platform
 	$(BIN)/basalt bench
 
 ## make bench-accept REASON="..."   take the present decisions and work as right

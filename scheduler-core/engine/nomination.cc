@@ -130,19 +130,20 @@ ShapeId Engine::InQueue(ShapeId shape, const Standing& standing, SlotView view) 
 
 Status Engine::MayHold(const Request& request, const Placement& placement) {
   const Standing& standing = request.standing;
-  const std::string where = "pod " + UidText(request.uid);
-  if (state_.shape(request.shape).gpus > 0) {
-    if (Status ok = KeepsSlots(standing, {placement.node}, where); !ok) return ok;
+  const auto where = [&request] { return "pod " + UidText(request.uid); };  // on errors only
+  if (node_slots_.any() && state_.shape(request.shape).gpus > 0) {
+    if (Status ok = KeepsSlots(standing, {placement.node}, where()); !ok) return ok;
   }
   if (standing.queue.empty()) return {};
   const QueueId leaf = quotas_.LeafOf(standing.queue);
-  if (!leaf.valid()) return Fail(where, "queue '" + standing.queue + "' is no leaf of the queues");
+  if (!leaf.valid())
+    return Fail(where(), "queue '" + standing.queue + "' is no leaf of the queues");
   quotas_.CatchUp(state_);
   const Amounts ask = quotas_.Held(state_, request.shape, placement.node, placement.cards,
                                    placement.numa.get(), standing);
   const auto refusal = quotas_.Refusal(leaf, ask, standing.preemptible);
   if (!refusal) return {};
-  return Fail(where, queues().Describe(*refusal));
+  return Fail(where(), queues().Describe(*refusal));
 }
 
 Status Engine::MayHold(const GangRequest& request,

@@ -206,17 +206,20 @@ class Keys : public config::OptionTable<T> {
         return;
       }
       if constexpr (std::is_arithmetic_v<F>) {
+        constexpr double kLargest = std::numeric_limits<double>::max();
         double low = option.low * scale, high = option.high * scale;
         if (option.low <= std::numeric_limits<double>::lowest()) low = option.low;
-        if (option.high >= std::numeric_limits<double>::max()) high = option.high;
+        if (option.high >= kLargest) high = option.high;
         if constexpr (std::is_integral_v<F>) {
           high = std::min(high, static_cast<double>(std::numeric_limits<F>::max()));
         }
         if (static_cast<double>(*value) < low || static_cast<double>(*value) > high) {
           errors->Add(
               file, node,
-              fmt::format("{} is {}, outside {:g}..{:g}{}", option.name, node.Scalar(), low / scale,
-                          high / scale, option.unit.empty() ? "" : " " + option.unit));
+              fmt::format("{} is {}, outside {}{}", option.name, node.Scalar(),
+                          config::RangeText(option.low, option.high < kLargest ? option.high
+                                                                               : high / scale),
+                          option.unit.empty() ? "" : " " + option.unit));
           return;
         }
         out->*field = static_cast<F>(*value);

@@ -84,6 +84,10 @@ struct Context {
 std::int64_t CoresOf(const Interface& interface, const SliceTake& take, const CardModel& model) {
   const std::int64_t all = interface.cores_per_card > 0 ? interface.cores_per_card : model.cores;
   if (take.whole) return all;
+  // HAMi's rule for AMD: max(1, CUs x percent / 100), rounded down.
+  if (interface.cores_percent) {
+    return std::max<std::int64_t>(1, take.milli * all / kWholeCard);
+  }
   return std::min(all, CeilDiv(take.milli * all, kWholeCard));
 }
 
@@ -192,7 +196,10 @@ Amounts LimitsOf(const Interface& interface, const std::vector<Slice>& slices) {
   if (first.take->whole && CountIsWhole(interface)) return limits;
   std::int64_t cores = CoresOf(interface, *first.take, *first.model);
   if (interface.cores_percent) {
-    cores = first.take->whole ? 100 : CeilDiv(first.take->milli * 100, kWholeCard);
+    // 0 is no percentage there: compute that was not asked is the least that can be said.
+    cores = first.take->whole
+                ? 100
+                : std::max<std::int64_t>(1, CeilDiv(first.take->milli * 100, kWholeCard));
   }
   // Where nothing said means all of the compute, none must be said.
   if (cores > 0 || interface.default_cores > 0) put(interface.cores, cores * times);

@@ -381,4 +381,27 @@ Result<PodRequest> ReadRequest(const Catalog& catalog, const PodResources& pod) 
   return out;
 }
 
+bool IsCardResource(const Catalog& catalog, const std::string& resource) {
+  if (resource == kNeutralCards || resource == kNeutralMemory || resource == kNeutralPercent ||
+      resource == kNeutralUnits) {
+    return true;
+  }
+  PodContainer container;
+  container.limits[resource] = "1";
+  const auto named = RenameModelResources(catalog, container, resource);
+  if (!named || !named->models.empty()) return true;
+  for (const Vendor& vendor : catalog.vendors) {
+    for (const Interface& interface : vendor.interfaces) {
+      if (!HasWord(interface)) {
+        if (AsksThrough(interface, *named)) return true;
+        continue;
+      }
+      for (const CardModel& model : vendor.models) {
+        if (AsksThrough(ForWord(interface, model.word), *named)) return true;
+      }
+    }
+  }
+  return false;
+}
+
 }  // namespace basalt::devices

@@ -66,6 +66,9 @@ struct PodRequest {
 // ones; an init container whose cards no other container's are like.
 Result<PodRequest> ReadRequest(const Catalog& catalog, const PodResources& pod);
 
+// Whether ReadRequest reads the resource: an interface's, a model's, or one of Basalt's own.
+bool IsCardResource(const Catalog& catalog, const std::string& resource);
+
 // One container's ask, before it is a ContainerSpec. Memory in MiB, compute in milli.
 struct CardsAsked {
   std::int64_t count = 0;

@@ -73,14 +73,7 @@ std::int64_t ToMilli(const Offer& offer, std::int64_t cores) {
   if (interface.cores_per_card > 0 && !interface.cores_percent) {
     return std::min<std::int64_t>(kWholeCard, kWholeCard * cores / interface.cores_per_card);
   }
-  cores = std::min<std::int64_t>(cores, 100);
-  // Percent of the card's cores, rounded down to whole ones, as HAMi does for AMD; where models
-  // differ in cores that is only known on the card.
-  std::set<std::int32_t> counts;
-  for (const CardModel* model : offer.models) counts.insert(model->cores);
-  if (counts.size() != 1 || *counts.begin() < 1) return cores * 10;
-  const std::int64_t all = *counts.begin();
-  return kWholeCard * std::max<std::int64_t>(1, all * cores / 100) / all;
+  return std::min<std::int64_t>(cores, 100) * 10;
 }
 
 bool HasRules(const Offer& offer, bool (*test)(const CardModel&)) {
@@ -410,9 +403,11 @@ Result<CardsAsked> AskNeutral(const NamedAmounts& amounts, const std::string& wh
       return tl::unexpected<Error>(ok.error());
     }
   }
-  if (ask.memory_mib == 0 && ask.percent == 0 && ask.units == 0) {
-    ask.milli = kWholeCard;
+  // Memory that is not asked is all of the card's, as under the vendors' names: 0 MiB would be read
+  // back as that.
+  if (ask.memory_mib == 0 && ask.percent == 0) {
     ask.percent = 100;
+    if (ask.units == 0) ask.milli = kWholeCard;
   }
   return ask;
 }

@@ -237,7 +237,7 @@ void Cluster::AddPodGroup(const SourceText& source, KubeReader& reader, const Js
   // A pod of the resources of one member, in the words of a pod's spec.
   const JsonValue* resources = object.At({"spec", "minResources"});
   if (resources != nullptr && !resources->items.empty() && group.min_member > 0) {
-    Amounts amounts = AmountsOf(resources), none;
+    Amounts amounts = AmountsOf(resources);
     const auto share = [&](std::string_view name, std::int64_t num, std::int64_t den) {
       const auto found = amounts.find(name);
       std::int64_t value = 0;
@@ -253,13 +253,20 @@ void Cluster::AddPodGroup(const SourceText& source, KubeReader& reader, const Js
     };
     group.part.cpu_milli = share("cpu", 1000, 1);
     group.part.memory_mib = share("memory", 1, kMebi);
-    const std::int64_t cards = share("nvidia.com/gpu", 1, 1);
-    if (cards > kMaxCards) {
-      reader.Report(*resources, "more than " + std::to_string(kMaxCards) +
-                                    " GPUs for each member; correct minMember");
-    } else {
-      group.part.gpu_num = static_cast<std::int32_t>(cards);
-      group.part.gpu_milli = cards > 0 ? kWholeCard : 0;
+    KubeContainer member;
+    for (const auto& [name, amount] : amounts) {
+      if (!IsCardName(name)) continue;
+      member.limits[name] = {std::to_string(share(name, 1, 1)), amount.line};
+    }
+    std::vector<KubeContainer> members = {std::move(member)};
+    const PodAsk asked =
+        TakeCards(source.name, object.At({"metadata", "annotations"}), &members, diagnostics_);
+    if (!asked.asks.empty()) {
+      const CardAsk& ask = asked.asks.front();
+      group.part.gpu_num = static_cast<std::int32_t>(ask.cards);
+      group.part.gpu_milli = static_cast<MilliGpu>(std::max<std::int64_t>(ask.milli, 1));
+      group.part.gpu_mem_mib = ask.mem_mib;
+      group.part.gpu_spec = asked.models;
     }
     JsonObject extra;
     extra.AddJson("min_resources", *resources);

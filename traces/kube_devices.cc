@@ -2,49 +2,54 @@
 
 #include <algorithm>
 #include <array>
-#include <nlohmann/json.hpp>
 #include <utility>
 
+#include "devices/assignment.h"
+#include "devices/catalog.h"
+#include "devices/resources.h"
 #include "traces/csv.h"
 #include "traces/kube_quantity.h"
+#include "traces/kube_registers.h"
 #include "traces/limits.h"
 #include "traces/text.h"
 
 namespace basalt::trace {
 namespace {
 
-using Kind = JsonValue::Kind;
+const devices::Catalog& Cards() {
+  static const devices::Catalog catalog = devices::EmbeddedCatalog();
+  return catalog;
+}
 
-// HAMi v2.x and Volcano 1.14; where memory is not of MiB the unit says how many MiB one is.
-struct Device {
-  std::string_view count, memory, percent, cores;
-  std::int64_t memory_unit = 1;
-  bool whole_compute = true;  // without cores, memory alone still takes all the compute
+// How a node's capacity counts cards where no register says more. `whole` names count cards;
+// Cambricon's and Moore Threads' count cores and memory of all cards together (HAMi v2.10).
+struct Capacity {
+  std::string_view name, vendor;
+  std::int64_t per_card = 1;
+  std::string_view memory = {};
+  std::int64_t memory_unit_mib = 0;
 };
-constexpr std::array<Device, 19> kDevices = {{
-    {"nvidia.com/gpu", "nvidia.com/gpumem", "nvidia.com/gpumem-percentage", "nvidia.com/gpucores",
-     1, false},
-    {"volcano.sh/vgpu-number", "volcano.sh/vgpu-memory", "volcano.sh/vgpu-memory-percentage",
-     "volcano.sh/vgpu-cores", 1, false},
-    {"amd.com/gpu", "amd.com/gpumem", "", "amd.com/gpucores"},
-    {"hygon.com/dcunum", "hygon.com/dcumem", "", "hygon.com/dcucores"},
-    {"cambricon.com/vmlu", "cambricon.com/mlu.smlu.vmemory", "", "cambricon.com/mlu.smlu.vcore",
-     256},
-    {"cambricon.com/mlu", "", "", ""},
-    {"huawei.com/Ascend910A", "huawei.com/Ascend910A-memory", "", "huawei.com/Ascend910A-core"},
-    {"huawei.com/Ascend910B2", "huawei.com/Ascend910B2-memory", "", "huawei.com/Ascend910B2-core"},
-    {"huawei.com/Ascend910B3", "huawei.com/Ascend910B3-memory", "", "huawei.com/Ascend910B3-core"},
-    {"huawei.com/Ascend910B4", "huawei.com/Ascend910B4-memory", "", "huawei.com/Ascend910B4-core"},
-    {"huawei.com/Ascend910C", "huawei.com/Ascend910C-memory", "", "huawei.com/Ascend910C-core"},
-    {"huawei.com/Ascend310P", "huawei.com/Ascend310P-memory", "", "huawei.com/Ascend310P-core"},
-    {"huawei.com/Ascend910", "", "", ""},
-    {"metax-tech.com/gpu", "", "", ""},
-    {"enflame.com/gcu", "", "", ""},
-    {"kunlunxin.com/xpu", "", "", ""},
-    {"birentech.com/gpu", "", "", ""},
-    {"vastaitech.com/va", "", "", ""},
-    {"intel.com/gpu", "", "", ""},
+constexpr std::array<Capacity, 15> kCapacities = {{
+    {"nvidia.com/gpu", "nvidia"},
+    {"amd.com/gpu", "amd"},
+    {"metax-tech.com/gpu", "metax"},
+    {"enflame.com/gcu", "enflame"},
+    {"kunlunxin.com/xpu", "kunlunxin"},
+    {"cambricon.com/mlu.smlu.vcore", "cambricon", 100, "cambricon.com/mlu.smlu.vmemory", 256},
+    {"mthreads.com/sgpu-core", "mthreads", 16, "mthreads.com/sgpu-memory", 512},
+    {"cambricon.com/mlu", "cambricon"},
+    {"huawei.com/Ascend910", "ascend"},
+    {"huawei.com/Ascend310", "ascend"},
+    {"huawei.com/Ascend310P", "ascend"},
+    {"birentech.com/gpu", "biren"},
+    {"vastaitech.com/va", "vastai"},
+    {"aws.amazon.com/neuron", "aws"},
+    {"intel.com/gpu", "intel"},
 }};
+// Of these the ones that ask for whole cards and that the catalog does not have.
+constexpr std::array<std::string_view, 7> kWholeNames = {
+    "cambricon.com/mlu", "huawei.com/Ascend910",  "huawei.com/Ascend310", "birentech.com/gpu",
+    "vastaitech.com/va", "aws.amazon.com/neuron", "intel.com/gpu"};
 
 constexpr std::string_view kOpenCount = "alibabacloud.com/gpu-count";
 constexpr std::string_view kOpenMilli = "alibabacloud.com/gpu-milli";
@@ -70,12 +75,111 @@ std::int64_t Take(const std::string& file, std::string_view name, std::int64_t h
   return value;
 }
 
-struct Card {
-  std::string model;
-  std::int64_t mem_mib = -1;
-};
+devices::Amounts Plain(const Amounts& amounts) {
+  devices::Amounts out;
+  for (const auto& [name, amount] : amounts) {
+    if (IsCardName(name)) out[name] = amount.text;
+  }
+  return out;
+}
 
-std::vector<std::string_view> Split(std::string_view text, char at) {
+CardAsk AskOf(MilliGpu milli, MiB memory, std::int32_t percent, std::int32_t cards) {
+  CardAsk ask{.cards = cards, .milli = milli};
+  if (memory > 0) ask.mem_mib = memory;
+  if (percent > 0) ask.mem_percent = percent;
+  return ask;
+}
+
+// The compute of the smallest of the MIG profile's instances.
+std::int64_t MigMilli(const std::string& profile, std::int64_t memory) {
+  for (const devices::Vendor& vendor : Cards().vendors) {
+    for (const devices::CardModel& model : vendor.models) {
+      for (const MigProfile& one : model.rules.mig) {
+        if (one.name == profile && one.memory_mib == memory) return one.compute_milli;
+      }
+    }
+  }
+  return 0;
+}
+
+PodAsk FromRequest(const RequestSpec& spec) {
+  PodAsk out;
+  out.mig_profile = spec.mig_profile;
+  for (const std::string& model : spec.models) {
+    if (std::ranges::find(spec.nouse_models, model) != spec.nouse_models.end()) continue;
+    if (!out.models.empty()) out.models += '|';
+    out.models += model;
+  }
+  const auto add = [&](const ContainerSpec& own, bool pod_wide) {
+    if (own.gpus == 0) return;
+    RequestSpec one;
+    one.gpus = own.gpus;
+    one.gpu_milli = pod_wide ? spec.gpu_milli : own.gpu_milli;
+    one.gpu_memory_mib = pod_wide ? spec.gpu_memory_mib : own.gpu_memory_mib;
+    one.gpu_memory_percent = pod_wide ? spec.gpu_memory_percent : own.gpu_memory_percent;
+    one.compute_units = pod_wide ? spec.compute_units : own.compute_units;
+    CardAsk ask = AskOf(one.gpu_milli, one.gpu_memory_mib, one.gpu_memory_percent, own.gpus);
+    if (!spec.mig_profile.empty()) {
+      ask.milli = MigMilli(spec.mig_profile, one.gpu_memory_mib);
+    } else if (const devices::CardModel* model =
+                   spec.models.size() == 1 ? devices::FindModel(Cards(), spec.models[0]) : nullptr;
+               model != nullptr && one.gpu_milli != kWholeCard) {
+      // One model: what its vendor makes of the ask is known (templates, granularity).
+      CardSpec card;
+      card.model = model->name;
+      card.memory_mib = model->memory_mib;
+      const SliceTake take = devices::UniformSlices(Cards(), one, CardSet::Of(0), {card}).front();
+      if (take.milli > 0 || take.memory > 0) {
+        ask = AskOf(take.whole ? kWholeCard : take.milli, take.whole ? 0 : take.memory, 0,
+                    own.gpus);
+        one.compute_units = 0;
+      }
+    }
+    if (ask.milli == kWholeCard) {
+      if (ask.mem_percent == 100) ask.mem_percent = -1;
+    }
+    out.units = std::max<std::int64_t>(out.units, one.compute_units);
+    out.asks.push_back(ask);
+  };
+  if (spec.containers.empty()) {
+    ContainerSpec all;
+    all.gpus = spec.gpus;
+    add(all, true);
+    return out;
+  }
+  const auto with = std::ranges::count_if(spec.containers,
+                                          [](const ContainerSpec& c) { return c.gpus > 0; });
+  for (const ContainerSpec& container : spec.containers) add(container, with == 1);
+  return out;
+}
+
+}  // namespace
+
+bool IsCardName(const std::string& resource) {
+  if (resource.size() > kMaxNameBytes) return false;
+  // Clusters have few names and many pods.
+  thread_local std::map<std::string, bool> known;
+  if (const auto found = known.find(resource); found != known.end()) return found->second;
+  if (known.size() > 1000) known.clear();
+  const bool is = std::ranges::find(kWholeNames, resource) != kWholeNames.end() ||
+                  devices::IsCardResource(Cards(), resource);
+  known[resource] = is;
+  return is;
+}
+
+std::string CatalogModel(std::string_view type) {
+  for (const std::string_view prefix : {"", "NVIDIA-", "NVIDIA ", "AMD-"}) {
+    if (!type.starts_with(prefix)) continue;
+    const std::string_view rest = type.substr(prefix.size());
+    if (const devices::CardModel* model = devices::FindModel(Cards(), rest)) return model->name;
+    std::string spaced(rest);  // as node labels write it
+    std::ranges::replace(spaced, '-', ' ');
+    if (const devices::CardModel* model = devices::FindModel(Cards(), spaced)) return model->name;
+  }
+  return std::string(type);
+}
+
+std::vector<std::string_view> SplitAt(std::string_view text, char at) {
   std::vector<std::string_view> out;
   for (std::size_t begin = 0; begin <= text.size();) {
     const std::size_t end = std::min(text.find(at, begin), text.size());
@@ -85,56 +189,6 @@ std::vector<std::string_view> Split(std::string_view text, char at) {
   return out;
 }
 
-// HAMi's node register: JSON since v2.8, before that "id,count,devmem,devcore,type,numa,health:".
-// Volcano's is text too, with "uuid,count,memory,type,health,mode:".
-std::vector<Card> Registered(const std::string& file, const JsonValue& text, std::size_t type_at,
-                             Diagnostics* diagnostics) {
-  std::vector<Card> out;
-  const auto fault = [&] {
-    diagnostics->Add(At(file, text.line), Quoted(text.key) +
-                                              " is not a device register that is known here; "
-                                              "remove the annotation or correct it");
-    return std::vector<Card>{};
-  };
-  const std::size_t begin = text.text.find_first_not_of(" \t\r\n");
-  if (begin != std::string::npos && text.text[begin] == '[') {
-    const auto list = nlohmann::json::parse(text.text, nullptr, /*allow_exceptions=*/false);
-    if (!list.is_array()) return fault();
-    for (const auto& device : list) {
-      if (!device.is_object()) return fault();
-      Card& card = out.emplace_back();
-      if (const auto type = device.find("type"); type != device.end() && type->is_string()) {
-        card.model = type->get<std::string>();
-      }
-      if (const auto memory = device.find("devmem");
-          memory != device.end() && memory->is_number_unsigned()) {
-        const auto mib = memory->get<std::uint64_t>();
-        if (mib >= 1 && mib <= static_cast<std::uint64_t>(kMaxAmount)) {
-          card.mem_mib = static_cast<std::int64_t>(mib);
-        }
-      }
-    }
-  } else {
-    for (const std::string_view device : Split(text.text, ':')) {
-      if (device.empty()) continue;
-      const std::vector<std::string_view> parts = Split(device, ',');
-      Card& card = out.emplace_back();
-      if (parts.size() <= type_at ||
-          ParseWhole(parts[2], false, &card.mem_mib) != NumberFault::kNone || card.mem_mib < 1 ||
-          card.mem_mib > kMaxAmount) {
-        return fault();
-      }
-      card.model = parts[type_at];
-    }
-  }
-  if (std::ranges::any_of(out, [](const Card& c) { return c.model.size() > kMaxNameBytes; })) {
-    return fault();
-  }
-  return out;
-}
-
-}  // namespace
-
 Amounts AmountsOf(const JsonValue* list) {
   Amounts out;
   if (list == nullptr) return out;
@@ -143,45 +197,65 @@ Amounts AmountsOf(const JsonValue* list) {
 }
 
 bool IsDevice(std::string_view resource) {
-  return resource.find('/') != std::string_view::npos &&
-         resource.find("kubernetes.io/") == std::string_view::npos;
+  if (resource.find('/') != std::string_view::npos) {
+    return resource.find("kubernetes.io/") == std::string_view::npos;
+  }
+  return resource != "cpu" && resource != "memory" && resource != "storage" &&
+         resource != "ephemeral-storage" && resource != "pods" &&
+         !resource.starts_with("hugepages-") && !resource.starts_with("attachable-volumes-");
 }
 
-CardAsk TakeCards(const std::string& file, Amounts* limits, Amounts* requests,
-                  Diagnostics* diagnostics) {
-  CardAsk ask;
-  bool found = false;
-  for (const Device& device : kDevices) {
-    CardAsk one;
-    const auto take = [&](std::string_view name, std::int64_t high) {
-      return Take(file, name, high, limits, requests, diagnostics);
-    };
-    one.cards = take(device.count, kMaxCards);
-    one.mem_mib = take(device.memory, kMaxAmount / device.memory_unit);
-    one.mem_percent = take(device.percent, 100);
-    std::int64_t cores = take(device.cores, 100);
-    if (one.mem_mib > 0) one.mem_mib *= device.memory_unit;
-    if (one.mem_mib == 0) one.mem_mib = -1;
-    if (one.mem_percent == 0) one.mem_percent = -1;
-    if (one.cards < 0) {
-      one.cards = one.mem_mib > 0 || one.mem_percent > 0 || cores > 0 ? 1 : 0;
+PodAsk TakeCards(const std::string& file, const JsonValue* annotations,
+                 std::vector<KubeContainer>* containers, Diagnostics* diagnostics) {
+  PodAsk out;
+  devices::PodResources pod{.name = "the pod"};
+  std::uint32_t line = 0;
+  std::vector<CardAsk> whole;  // by names that the catalog does not have
+  for (KubeContainer& container : *containers) {
+    for (const std::string_view name : kWholeNames) {
+      const std::int64_t cards = Take(file, name, kMaxCards, &container.limits,
+                                      &container.requests, diagnostics);
+      if (cards > 0 && (!container.init || container.sidecar)) {
+        whole.push_back({.cards = cards, .milli = kWholeCard});
+      }
     }
-    if (one.cards == 0) continue;
-    if (cores < 0) {
-      const bool whole = (one.mem_mib < 0 && one.mem_percent < 0) || one.mem_percent == 100;
-      cores = whole || device.whole_compute ? 100 : 0;
+    pod.containers.push_back({.name = container.name,
+                              .init = container.init,
+                              .sidecar = container.sidecar,
+                              .limits = Plain(container.limits),
+                              .requests = Plain(container.requests)});
+    for (Amounts* list : {&container.limits, &container.requests}) {
+      for (auto at = list->begin(); at != list->end();) {
+        if (!IsCardName(at->first)) {
+          ++at;
+          continue;
+        }
+        if (line == 0) line = at->second.line;
+        at = list->erase(at);
+      }
     }
-    one.milli = cores * 10;
-    if (found) {
-      // Two vendors in one container: no such pod runs, and the sum would hide it.
-      diagnostics->Add(file, "a container asks for " + std::string(device.count) +
-                                 " besides cards of another name; leave one of them");
-      continue;
-    }
-    found = true;
-    ask = one;
   }
-  return ask;
+  if (line == 0) {
+    out.asks = std::move(whole);
+    return out;
+  }
+  if (annotations != nullptr) {
+    for (const JsonValue& note : annotations->items) {
+      if (note.Is(JsonValue::Kind::kString)) pod.annotations[note.key] = note.text;
+    }
+  }
+  const auto request = devices::ReadRequest(Cards(), pod);
+  if (!request) {
+    diagnostics->Add(At(file, line), request.error().ToString());
+    return out;
+  }
+  out = FromRequest(request->spec);
+  if (!whole.empty() && !out.asks.empty()) {
+    diagnostics->Add(At(file, line),
+                     "the pod asks for cards of several vendors; leave one of them");
+  }
+  if (out.asks.empty()) out.asks = std::move(whole);
+  return out;
 }
 
 bool CardsOfAnnotations(const std::string& file, const JsonValue* annotations, CardAsk* ask,
@@ -217,36 +291,46 @@ NodeCards CardsOfNode(const std::string& file, const JsonValue& node, Amounts* a
   };
   std::int64_t counted = take(kOpenCount);
   take(kOpenMilli);
-  std::int64_t slots = -1;
-  for (const Device& device : kDevices) {
-    const std::int64_t cards = take(device.count);
-    take(device.memory);
-    take(device.percent);
-    take(device.cores);
-    // Volcano's number is that of shares, not of cards.
-    if (device.count.starts_with("volcano.sh/")) {
-      slots = cards;
-    } else if (counted <= 0) {
-      counted = cards;
+  std::string vendor;
+  for (const Capacity& capacity : kCapacities) {
+    const std::int64_t all = take(capacity.name);
+    const std::int64_t memory = take(capacity.memory);
+    if (counted > 0 || all < capacity.per_card) continue;
+    counted = all / capacity.per_card;
+    vendor = capacity.vendor;
+    if (memory > 0 && memory <= kMaxAmount / capacity.memory_unit_mib) {
+      out.mem_mib = memory * capacity.memory_unit_mib / counted;
     }
   }
+  std::vector<RegisteredCard> cards;
   const JsonValue* annotations = node.At({"metadata", "annotations"});
-  std::vector<Card> cards;
-  if (annotations != nullptr) {
-    constexpr std::size_t kHamiType = 4, kVolcanoType = 3;
-    const JsonValue* hami = annotations->Find("hami.io/node-nvidia-register");
-    const JsonValue* volcano = annotations->Find("volcano.sh/node-vgpu-register");
-    if (hami != nullptr) {
-      cards = Registered(file, *hami, kHamiType, diagnostics);
-      // HAMi's device plugin offers nvidia.com/gpu several times a card.
-      if (!cards.empty()) counted = static_cast<std::int64_t>(cards.size());
-    } else if (volcano != nullptr && slots > 0) {
-      cards = Registered(file, *volcano, kVolcanoType, diagnostics);
-      if (counted <= 0) counted = static_cast<std::int64_t>(cards.size());
+  const bool registered = ReadRegisters(file, annotations, &cards, diagnostics);
+  // Names of parts say nothing beside a register, and not how many cards there are without one.
+  for (auto at = allocatable->begin(); at != allocatable->end();) {
+    if (!IsCardName(at->first)) {
+      ++at;
+      continue;
     }
+    const bool some = at->second.text != "0";
+    if (!registered && counted <= 0 && some) {
+      out.shares.push_back(at->first);
+      ++at;  // stays for `extra`
+    } else {
+      at = allocatable->erase(at);
+    }
+  }
+  if (registered) {
+    counted = 0;
+    vendor.clear();
+    out.mem_mib = -1;
+    std::erase_if(cards, [&](const RegisteredCard& card) {
+      out.unhealthy += card.healthy ? 0 : 1;
+      return !card.healthy;
+    });
+    counted = static_cast<std::int64_t>(cards.size());
   }
   out.count = std::max<std::int64_t>(counted, 0);
-  for (const Card& card : cards) {
+  for (const RegisteredCard& card : cards) {
     if (out.model.empty()) out.model = card.model;
     out.mixed |= card.model != out.model || card.mem_mib != cards.front().mem_mib;
     if (card.mem_mib > 0) {
@@ -256,9 +340,13 @@ NodeCards CardsOfNode(const std::string& file, const JsonValue& node, Amounts* a
   for (const std::string_view label : {std::string_view("nvidia.com/gpu.product"), kOpenModel}) {
     const std::string_view model = node.TextAt({"metadata", "labels", label});
     if (!model.empty()) {
-      out.model = model;
+      out.model = CatalogModel(model);
       break;
     }
+  }
+  if (out.model.empty() && !vendor.empty()) {
+    out.model = vendor;
+    out.by_vendor = true;
   }
   const std::string_view memory = node.TextAt({"metadata", "labels", "nvidia.com/gpu.memory"});
   std::int64_t mib = 0;
@@ -277,16 +365,20 @@ std::string CardsOfPod(const JsonValue* annotations) {
     if (!out.empty()) out += ';';
     out += id;
   };
-  for (const char* key : {"hami.io/vgpu-devices-allocated", "volcano.sh/vgpu-ids-new"}) {
-    for (const std::string_view container : Split(annotations->TextAt({key}), ';')) {
-      for (const std::string_view device : Split(container, ':')) {
+  for (const JsonValue& note : annotations->items) {
+    const bool hami =
+        note.key == "hami.io/kunlun-allocated" ||
+        (note.key.starts_with("hami.io/") && note.key.ends_with("-devices-allocated"));
+    if (!hami && note.key != "volcano.sh/vgpu-ids-new") continue;
+    for (const std::string_view container : SplitAt(note.text, ';')) {
+      for (const std::string_view device : SplitAt(container, ':')) {
         add(device.substr(0, device.find(',')));
       }
     }
     if (!out.empty()) return out;
   }
   for (const std::string_view index :
-       Split(annotations->TextAt({"alibabacloud.com/gpu-index"}), '-')) {
+       SplitAt(annotations->TextAt({"alibabacloud.com/gpu-index"}), '-')) {
     add(index);
   }
   return out;

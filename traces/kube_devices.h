@@ -1,10 +1,8 @@
 // What a pod asks of cards, and which cards a node has, by the names that device plugins give their
-// resources: Alibaba's gpu-milli, gpu-count and gpu-card-model annotations (open-gpu-share),
-// nvidia.com/gpu and other vendors' whole cards, and the memory and compute parts of HAMi and of
-// Volcano's vGPU, whose amounts are per card.
-//
-// HAMi's rules hold: limits are read before requests; a count alone, or with 100 percent of the
-// memory, is a whole card; memory or compute alone is of one card.
+// resources. Which names there are and what they mean says the catalog of card models (devices):
+// HAMi's, Volcano's, MIG profiles, names of one model and Basalt's neutral ones. Beside it Alibaba's
+// gpu-milli, gpu-count and gpu-card-model annotations (open-gpu-share), and vendors' names of whole
+// cards that the catalog does not have.
 #pragma once
 
 #include <cstdint>
@@ -37,10 +35,27 @@ struct CardAsk {
   friend bool operator==(const CardAsk&, const CardAsk&) = default;
 };
 
-// Of one container, from its limits and requests. The names that were understood are removed from
-// both. Bad quantities are reported.
-CardAsk TakeCards(const std::string& file, Amounts* limits, Amounts* requests,
-                  Diagnostics* diagnostics);
+struct KubeContainer {
+  std::string name;
+  bool init = false, sidecar = false;
+  Amounts limits, requests;
+};
+
+// What a pod's containers ask.
+struct PodAsk {
+  std::vector<CardAsk> asks;  // by container with cards
+  std::string models;         // allowed, "A100|H100"; empty: any
+  std::string mig_profile;
+  std::int64_t units = 0;  // compute in TFLOPS, which no column holds
+};
+
+// The names that were understood are removed from the containers. Requests that the catalog's rules
+// do not allow are reported, at the line of the first name.
+PodAsk TakeCards(const std::string& file, const JsonValue* annotations,
+                 std::vector<KubeContainer>* containers, Diagnostics* diagnostics);
+
+// Whether TakeCards understands the name.
+bool IsCardName(const std::string& resource);
 
 // "1" and "500" of alibabacloud.com/gpu-count and gpu-milli. False: the annotations are not there.
 bool CardsOfAnnotations(const std::string& file, const JsonValue* annotations, CardAsk* ask,
@@ -50,9 +65,13 @@ bool CardsOfAnnotations(const std::string& file, const JsonValue* annotations, C
 // its labels and its device plugins' annotations.
 struct NodeCards {
   std::int64_t count = 0;
-  std::string model;
+  std::string model;  // the vendor where only a capacity is known; empty: not even that
   std::int64_t mem_mib = -1;
-  bool mixed = false;  // cards of several models or sizes: the smallest memory, the first model
+  bool mixed = false;     // cards of several models or sizes: the smallest memory, the first model
+  bool by_vendor = false;  // the model is the vendor's name
+  std::int64_t unhealthy = 0;  // registered cards that are not counted
+  // Names that offer shares of cards on a node without a register: how many cards is not known.
+  std::vector<std::string> shares;
 };
 NodeCards CardsOfNode(const std::string& file, const JsonValue& node, Amounts* allocatable,
                       Diagnostics* diagnostics);
@@ -60,7 +79,9 @@ NodeCards CardsOfNode(const std::string& file, const JsonValue& node, Amounts* a
 // "GPU-a;GPU-b" from what HAMi, Volcano or open-gpu-share wrote on a pod; empty when none did.
 std::string CardsOfPod(const JsonValue* annotations);
 
-// Whether a resource is a device's: it has a domain and is none of Kubernetes' own.
+// Whether a resource is a device's: none of Kubernetes' own.
 bool IsDevice(std::string_view resource);
+
+std::vector<std::string_view> SplitAt(std::string_view text, char at);
 
 }  // namespace basalt::trace

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "traces/csv.h"
+#include "traces/kube_registers.h"
 #include "traces/limits.h"
 #include "traces/source.h"
 #include "traces/text.h"
@@ -44,6 +45,12 @@ std::string QueueOf(const JsonValue& metadata) {
 bool IsDefaultToleration(const JsonValue& toleration) {
   const std::string_view key = toleration.TextAt({"key"});
   return key == "node.kubernetes.io/not-ready" || key == "node.kubernetes.io/unreachable";
+}
+
+std::string Joined(const std::set<std::string>& names) {
+  std::string out;
+  for (const std::string& name : names) out += (out.empty() ? "" : ", ") + name;
+  return out;
 }
 
 }  // namespace
@@ -140,8 +147,12 @@ std::optional<Node> KubeReader::ReadNode(const JsonValue& object) {
       node.model = "GPU";
       ++counts_->unnamed_models;
     }
+    if (cards.by_vendor) ++counts_->unnamed_models;
     if (cards.mixed) ++counts_->mixed_cards;
   }
+  counts_->unhealthy += static_cast<std::size_t>(cards.unhealthy);
+  if (!cards.shares.empty()) ++counts_->shared_nodes;
+  counts_->share_names.insert(cards.shares.begin(), cards.shares.end());
   if (const JsonValue* labels = object.At({"metadata", "labels"})) {
     JsonObject kept;
     for (const JsonValue& label : labels->items) {
@@ -192,7 +203,7 @@ Task KubeReader::ReadAsk(const JsonValue* metadata, const JsonValue* spec) {
   Task task;
   task.task = "pod";
   JsonObject extra, others;
-  std::vector<CardAsk> asks;
+  std::vector<KubeContainer> containers;
   Sum running, init;  // sidecars count in `running`
   const auto read = [&](const JsonValue& container, bool in_init) {
     Amounts limits = AmountsOf(container.At({"resources", "limits"}));
@@ -204,13 +215,6 @@ Task KubeReader::ReadAsk(const JsonValue* metadata, const JsonValue* spec) {
     sum.cpu = amount("cpu", 1000, 1);
     sum.memory = amount("memory", 1, kMebi);
     sum.disk = amount("ephemeral-storage", 1, kMebi);
-    const CardAsk ask = TakeCards(file_, &limits, &requests, diagnostics_);
-    for (const Amounts* list : {&requests, &limits}) {
-      for (const auto& [name, left] : *list) {
-        if (IsDevice(name)) others.AddText(name, left.text);
-        if (list == &requests) limits.erase(name);
-      }
-    }
     const bool sidecar = in_init && container.TextAt({"restartPolicy"}) == "Always";
     if (in_init && !sidecar) {
       init.cpu = std::max(init.cpu, running.cpu + sum.cpu);
@@ -220,8 +224,9 @@ Task KubeReader::ReadAsk(const JsonValue* metadata, const JsonValue* spec) {
       running.cpu += sum.cpu;
       running.memory += sum.memory;
       running.disk += sum.disk;
-      if (ask.cards > 0) asks.push_back(ask);
     }
+    containers.push_back({std::string(container.TextAt({"name"})), in_init, sidecar,
+                          std::move(limits), std::move(requests)});
   };
   if (spec != nullptr) {
     for (const bool in_init : {true, false}) {
@@ -242,11 +247,24 @@ Task KubeReader::ReadAsk(const JsonValue* metadata, const JsonValue* spec) {
     task.cpu_milli = task.memory_mib = 0;
   }
   const JsonValue* annotations = metadata == nullptr ? nullptr : metadata->Find("annotations");
+  const PodAsk cards = TakeCards(file_, annotations, &containers, diagnostics_);
+  for (KubeContainer& container : containers) {
+    for (const Amounts* list : {&container.requests, &container.limits}) {
+      for (const auto& [name, left] : *list) {
+        if (IsDevice(name) && (list == &container.requests || !container.requests.contains(name))) {
+          others.AddText(name, left.text);
+          counts_->other_names.insert(name);
+        }
+      }
+    }
+  }
   CardAsk ask;
   std::string model;
   if (CardsOfAnnotations(file_, annotations, &ask, &model, diagnostics_)) {
     task.gpu_spec = model;
   } else {
+    task.gpu_spec = cards.models;
+    const std::vector<CardAsk>& asks = cards.asks;
     bool uneven = false;
     for (const CardAsk& one : asks) {
       uneven |= one.milli != asks.front().milli || one.mem_mib != asks.front().mem_mib ||
@@ -281,6 +299,15 @@ Task KubeReader::ReadAsk(const JsonValue* metadata, const JsonValue* spec) {
       ++counts_->percent_memory;
       if (ask.milli == 0) ask.milli = ask.mem_percent * 10;
     }
+    if (!cards.mig_profile.empty()) {
+      extra.AddText("mig_profile", cards.mig_profile);
+      ++counts_->mig;
+    }
+    if (cards.units > 0) {
+      extra.AddText("gpu_compute_units", std::to_string(cards.units));
+      ++counts_->units;
+      if (ask.milli == 0) ask.milli = 1;
+    }
     if (ask.milli == 0) {
       ask.milli = 1;
       extra.AddText("gpu_compute", "unlimited");
@@ -313,7 +340,7 @@ Task KubeReader::ReadAsk(const JsonValue* metadata, const JsonValue* spec) {
     }
     if (!tolerations.empty()) extra.AddJson("tolerations", tolerations + ']');
     if (task.gpu_spec.empty() && task.gpu_num > 0) {
-      task.gpu_spec = spec->TextAt({"nodeSelector", "nvidia.com/gpu.product"});
+      task.gpu_spec = CatalogModel(spec->TextAt({"nodeSelector", "nvidia.com/gpu.product"}));
     }
     if (bound_to_some) ++counts_->constraints;
   }
@@ -399,7 +426,7 @@ void AddKubeNotes(const KubeCounts& counts, std::vector<std::string>* notes) {
                         std::string_view rest) {
     if (n > 0) notes->push_back(CountOf(n, one, many) + std::string(rest));
   };
-  note(counts.unnamed_models, "node says", "nodes say", " no model of its cards: GPU");
+  note(counts.unnamed_models, "node says", "nodes say", " no model of its cards: the vendor's name, or GPU");
   note(counts.mixed_cards, "node has", "nodes have",
        " cards of several models or sizes: the first model and the smallest memory");
   note(counts.tainted, "node has", "nodes have", " taints: they stand in extra alone");
@@ -414,7 +441,19 @@ void AddKubeNotes(const KubeCounts& counts, std::vector<std::string>* notes) {
        " containers that ask for different parts of cards: all cards by the largest, the parts in "
        "extra.containers");
   note(counts.other_devices, "pod asks", "pods ask",
-       " for devices that have no column (MIG slices, NICs): they stand in extra.resources alone");
+       " for devices that have no column (" + Joined(counts.other_names) +
+           "): they stand in extra.resources alone");
+  note(counts.mig, "pod asks", "pods ask",
+       " for MIG slices: their memory and compute are the profile's, which stands in "
+       "extra.mig_profile");
+  note(counts.units, "pod asks", "pods ask",
+       " for compute in units (basalt.io/gpu-compute-units), which no column holds: they stand in "
+       "extra.gpu_compute_units, and without another amount gpu_milli is 1");
+  note(counts.unhealthy, "registered card is", "registered cards are",
+       " not healthy: they are not counted");
+  note(counts.shared_nodes, "node offers", "nodes offer",
+       " shares of cards and has no register of its device plugin, so that its cards are not known "
+       "(" + Joined(counts.share_names) + "): they stand in extra.resources alone");
   note(counts.constraints, "pod has", "pods have",
        " a node selector or affinity: it stands in extra, only nvidia.com/gpu.product became "
        "gpu_spec");

@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -34,6 +35,8 @@ struct KubeCounts {
   std::size_t unnamed_models = 0, mixed_cards = 0, unready = 0, tainted = 0;
   std::size_t unlimited_compute = 0, percent_memory = 0, uneven_containers = 0, other_devices = 0;
   std::size_t constraints = 0, rounded = 0;
+  std::size_t mig = 0, units = 0, unhealthy = 0, shared_nodes = 0;
+  std::set<std::string> other_names, share_names;  // of devices without a column
 };
 
 struct Pod {

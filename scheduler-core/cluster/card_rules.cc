@@ -245,6 +245,8 @@ CardDemand DemandOn(const CardAsk& ask, const CardRules* rules, std::int32_t phy
                 : milli;
   }
   if (memory > total_memory || milli > total_milli) return {};
+  // All of the compute is a whole card, in whichever unit it was asked.
+  if (ask.units > 0 && milli == kWholeCard) return whole;
   demand.milli = static_cast<std::int16_t>(milli);
   demand.memory = static_cast<std::int32_t>(memory);
   return demand;

@@ -48,7 +48,17 @@ std::string Number(double value) {
              : fmt::format("{:g}", value);
 }
 
+// No bound at all, or the largest of a 64-bit type, which nobody wrote down either.
+bool Unbounded(double value) { return std::abs(value) >= 9e18; }
+
 }  // namespace
+
+std::string RangeText(double low, double high) {
+  if (Unbounded(low) && Unbounded(high)) return {};
+  if (Unbounded(high)) return Number(low) + " or more";
+  if (Unbounded(low)) return "at most " + Number(high);
+  return Number(low) + ".." + Number(high);
+}
 
 void Errors::Add(const std::string& file, const YAML::Node& at, std::string message) {
   list_.push_back(Error{Place(file, at.Mark()), std::move(message)});
@@ -109,8 +119,8 @@ bool ReadInteger(const std::string& file, const YAML::Node& node, const OptionIn
   }
   if (static_cast<double>(value) < option.low || static_cast<double>(value) > option.high) {
     errors->Add(file, node,
-                fmt::format("{} is {}, outside {}..{}", option.name, value, Number(option.low),
-                            Number(option.high)));
+                fmt::format("{} is {}, outside {}", option.name, value,
+                            RangeText(option.low, option.high)));
     return false;
   }
   *out = value;
@@ -163,11 +173,10 @@ bool CheckKeys(const std::string& file, const YAML::Node& map,
 std::string ReferenceTable(const std::vector<OptionInfo>& options) {
   std::string out = "| key | type | default | range | meaning |\n|---|---|---|---|---|\n";
   for (const OptionInfo& o : options) {
-    const bool ranged = o.low > std::numeric_limits<double>::lowest();
     out +=
         fmt::format("| `{}` | {}{}{} | {} | {} | {} |\n", o.name, o.type,
                     o.unit.empty() ? "" : ", ", o.unit, o.required ? "required" : o.default_value,
-                    ranged ? Number(o.low) + ".." + Number(o.high) : "", o.help);
+                    RangeText(o.low, o.high), o.help);
   }
   return out;
 }

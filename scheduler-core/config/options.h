@@ -49,6 +49,9 @@ struct OptionInfo {
   bool required = false;
 };
 
+// The range as people read it: "1..64", "0 or more", "at most 5"; empty where any number will do.
+std::string RangeText(double low, double high);
+
 bool ReadInteger(const std::string& file, const YAML::Node& node, const OptionInfo& option,
                  std::int64_t* out, Errors* errors);
 bool ReadText(const std::string& file, const YAML::Node& node, const OptionInfo& option,

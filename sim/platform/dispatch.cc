@@ -214,6 +214,7 @@ void World::SubmitTo(Index u, Index o) {
 
 void World::Withdraw(Index u) {
   Unit& unit = units_[u];
+  if (Waits(unit)) BookWait(unit);
   if (unit.phase == Phase::kWaiting) {
     const Index at = works_[unit.work].options[unit.option].cluster;
     StopWaiting(unit);
@@ -248,7 +249,7 @@ void World::RefusedForEver(Index u) {
   Unit& unit = units_[u];
   const Work& work = works_[unit.work];
   unit.phase = Phase::kGone;
-  if (unit.measured) ++works_[unit.work].account.infeasible;
+  ++works_[unit.work].account.infeasible;
   if (work.work_class == WorkClass::kService) services_[unit.owner].refused = true;
 }
 

@@ -69,22 +69,26 @@ void World::UserComes(Index i, std::uint32_t session) {
   NeedEnvironment(i);
 }
 
+namespace {
+
+// Between a machine's bursts, so that the share of time in bursts is the one that is given.
+DurationSpec VmThink(const VmSpec& spec) {
+  const double used = std::clamp(spec.used_milli, 1, 1000) / 1000.0;
+  DurationSpec think = spec.burst;
+  think.kind = DurationSpec::Kind::kExponential;
+  think.mean_us =
+      static_cast<std::int64_t>(static_cast<double>(spec.burst.mean_us) * (1 - used) / used);
+  return think;
+}
+
+}  // namespace
+
 void World::NextBurst(Index i, std::int64_t from) {
   User& user = users_[i];
   const Work& work = works_[user.work];
   const bool vm = work.work_class == WorkClass::kVm;
   const DurationSpec& burst = vm ? spec_.vms[work.number].burst : user.sandbox->burst;
-  DurationSpec think;
-  if (vm) {
-    // So that the share of time in bursts is the one that is given.
-    const double used = std::clamp(spec_.vms[work.number].used_milli, 1, 1000) / 1000.0;
-    think = burst;
-    think.kind = DurationSpec::Kind::kExponential;
-    think.mean_us =
-        static_cast<std::int64_t>(static_cast<double>(burst.mean_us) * (1 - used) / used);
-  } else {
-    think = user.sandbox->think;
-  }
+  const DurationSpec think = vm ? VmThink(spec_.vms[work.number]) : user.sandbox->think;
   const std::int64_t at = from + Draw(think, user.bursts);
   user.next_length = static_cast<double>(std::max<std::int64_t>(1, Draw(burst, user.bursts)));
   if (at < user.session_end) events_.Add(at, EventKind::kBurst, i, user.session);
@@ -94,12 +98,12 @@ void World::BurstComes(Index i, std::uint32_t session) {
   User& user = users_[i];
   if (user.session != session || user.gone) return;
   Work& work = works_[user.work];
-  if (user.sandbox != nullptr) {  // a machine's bursts begin when it does
+  if (user.sandbox != nullptr) {  // a machine's were counted when it was asked for
     work.demand.Add(now_);
     work.demand.Add(static_cast<std::int64_t>(user.next_length));
+    work.account.wanted += user.next_length * WorkOf(units_[user.unit]);
   }
-  work.account.wanted += user.next_length * WorkOf(units_[user.unit]);
-  user.backlog.push_back({now_, user.next_length, now_ >= measured_from_});
+  user.backlog.push_back({now_, user.next_length, now_ - user.late_us >= measured_from_});
   NextBurst(i, now_ + static_cast<std::int64_t>(user.next_length));
   if (units_[user.unit].phase == Phase::kIdle) {
     NeedEnvironment(i);
@@ -129,8 +133,8 @@ void World::BurstDone(Index u) {
   if (burst.measured) {
     if (user.sandbox != nullptr) ++account.completed;
     account.slowdown.Add(static_cast<double>(now_ - burst.at) / burst.length);
+    account.completed_work += burst.length * WorkOf(unit);
   }
-  account.completed_work += burst.length * WorkOf(unit);
   user.backlog.pop_front();
   unit.work_left = -1;
   unit.served_kept = unit.done = 0;
@@ -158,6 +162,7 @@ void World::EnvironmentReady(Index u) {
   user.served_at.clear();
   if (works_[unit.work].work_class == WorkClass::kVm && user.session == 0) {
     user.session = 1;
+    user.late_us = now_ - unit.submitted;
     const VmSpec& spec = spec_.vms[works_[unit.work].number];
     user.session_end = now_ + std::max<std::int64_t>(1, Draw(spec.hold, user.days));
     events_.Add(user.session_end, EventKind::kUserEnds, unit.owner, user.tenure);
@@ -227,6 +232,27 @@ void World::UserEnds(Index i, std::uint32_t tenure) {
   PlanDay(i, next / kDayUs + 1);
 }
 
+// A machine's bursts begin when it does, but its work is wanted from when it is asked for, whether
+// it starts or not: as if it began at once.
+void World::CountWanted(Index i) {
+  const User& user = users_[i];
+  Work& work = works_[user.work];
+  const VmSpec& spec = spec_.vms[work.number];
+  Rng days = user.days, bursts = user.bursts;
+  const DurationSpec think = VmThink(spec);
+  const std::int64_t held = std::max<std::int64_t>(1, Draw(spec.hold, days));
+  const std::int64_t end = held < spec_.horizon_us - now_ ? now_ + held : spec_.horizon_us;
+  for (std::int64_t from = now_;;) {
+    const std::int64_t at = from + Draw(think, bursts);
+    if (at >= end) return;
+    const std::int64_t length = std::max<std::int64_t>(1, Draw(spec.burst, bursts));
+    if (at >= measured_from_) {
+      work.account.wanted += static_cast<double>(length) * WorkOf(units_[user.unit]);
+    }
+    from = at + length;
+  }
+}
+
 void World::VmArrives(Source& source) {
   const auto index = static_cast<Index>(users_.size());
   const VmSpec& spec = spec_.vms[works_[source.work].number];
@@ -239,6 +265,7 @@ void World::VmArrives(Source& source) {
   ++source.next;
   users_.push_back(std::move(user));
   works_[users_[index].work].demand.Add(now_);
+  CountWanted(index);
   Queue(users_[index].unit, true);
 }
 

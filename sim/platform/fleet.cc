@@ -16,6 +16,8 @@ double HourlyPrice(const PriceSpec& price) {
                                                  : price.card_hour;
 }
 
+}  // namespace
+
 NodeSpec NodeSpecOf(const NodeGroupSpec& spec, const std::string& name) {
   NodeSpec node;
   node.name = name;
@@ -34,8 +36,6 @@ NodeSpec NodeSpecOf(const NodeGroupSpec& spec, const std::string& name) {
   node.cards.assign(static_cast<std::size_t>(spec.cards), card);
   return node;
 }
-
-}  // namespace
 
 Status World::Apply(Cluster& cluster, const Event& event) {
   return cluster.engine->Apply(event, SimTime{now_});

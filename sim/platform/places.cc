@@ -141,9 +141,7 @@ void World::Start(Index u) {
 void World::Ready(Index u) {
   Unit& unit = units_[u];
   WorkAccount& account = works_[unit.work].account;
-  if (unit.queued >= measured_from_) {
-    account.waits.push_back(static_cast<double>(now_ - unit.queued) / 1e6);
-  }
+  BookWait(unit);
   if (unit.measured && !unit.placed_before) ++account.started;
   if (unit.placed_before) ++account.restarts;
   unit.placed_before = true;
@@ -152,6 +150,13 @@ void World::Ready(Index u) {
   if (work_class == WorkClass::kSandbox || work_class == WorkClass::kVm) EnvironmentReady(u);
   PlanCheckpoint(u);
   GoOn(u);
+}
+
+// From being queued to now: when it begins to work, or will not any more. The wait of who never
+// began is longer than this, so that the percentiles of waits are at least what they say.
+void World::BookWait(const Unit& unit) {
+  if (unit.queued < measured_from_) return;
+  works_[unit.work].account.waits.push_back(static_cast<double>(now_ - unit.queued) / 1e6);
 }
 
 void World::GoOn(Index u) {
@@ -270,6 +275,7 @@ void World::LoseWork(Unit& unit) {
 void World::EndPlacement(Index u, Leave why) {
   BookUnit(units_[u]);
   if (why != Leave::kFinished) LoseWork(units_[u]);
+  if (!units_[u].began) BookWait(units_[u]);
   if (units_[u].ready_at < now_) units_[u].run_us += now_ - units_[u].ready_at;
   const Index c = works_[units_[u].work].options[units_[u].option].cluster;
   Cluster& cluster = clusters_[c];

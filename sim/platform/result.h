@@ -47,14 +47,17 @@ struct WorkloadResult {
   std::int64_t submitted = 0;      // jobs, VMs, environments asked for, replicas wanted
   std::int64_t started = 0;        // of these, at least once
   std::int64_t completed = 0;      // jobs done; bursts done; VMs given back
-  std::int64_t infeasible = 0;     // refused: could never run anywhere it may
+  std::int64_t infeasible = 0;     // refused: could never run anywhere it may; at any time
   std::int64_t abandoned = 0;      // bursts whose user left before they began, or gave back
   double completed_gpu_hours = 0;  // work finished, at full speed on the reference card
-  double wanted_gpu_hours = 0;     // services: demand; others: work that was submitted
+  double wanted_gpu_hours = 0;     // services: demand; others: work that was submitted,
+                                   // a VM's as if it had begun at once
   double allocated_gpu_hours = 0;
   double served_gpu_hours = 0;
   double lost_gpu_hours = 0;  // done since the last checkpoint, and lost
-  Percentiles wait_seconds;   // from submission (and again after each eviction) to work
+  // From submission (and again after each eviction) to work. Of who gave up, was wanted no more or
+  // still waits at the end: the wait so far, which is less than theirs.
+  Percentiles wait_seconds;
   Percentiles slowdown;       // run time / run time at full speed; bursts: response / length
   double slow_share_pct = kNotMeasured;  // share slower than RuntimeSpec::slowdown_milli
   double overload_minutes = 0;           // slice-minutes slower than that

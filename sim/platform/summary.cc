@@ -89,6 +89,7 @@ PlatformResult World::Summary() {
   for (Group& group : groups_) BookGroup(group);
   for (Index s = 0; s < services_.size(); ++s) BookService(s);
   for (const Unit& unit : units_) {
+    if (Waits(unit)) BookWait(unit);
     if (unit.phase == Phase::kWaiting || unit.phase == Phase::kParked) {
       waited_us_ += static_cast<double>(now_ - std::max(unit.waits_since, measured_from_));
     }

@@ -187,6 +187,11 @@ struct Unit {
   std::vector<PodPlace> places;
 };
 
+// Is wanted and has not begun to work, with a place or without.
+inline bool Waits(const Unit& unit) {
+  return !unit.began && unit.phase != Phase::kIdle && unit.phase != Phase::kGone;
+}
+
 struct Work {  // a workload at run time
   const WorkloadSpec* spec = nullptr;
   WorkClass work_class = WorkClass::kTraining;
@@ -255,6 +260,7 @@ struct User {
   std::uint32_t session = 0;
   std::uint32_t tenure = 0;
   std::int64_t session_end = 0;
+  std::int64_t late_us = 0;  // a VM: from being asked for to working
   std::int64_t day = 0;    // of the session
   double next_length = 0;  // of the burst that comes next
   std::int64_t reclaimed_milli = 0;

@@ -305,7 +305,13 @@ void World::WarmupEnd() {
     group.peak = group.touched_cards;
   }
   for (Index s = 0; s < services_.size(); ++s) BookService(s);
-  for (Work& work : works_) work.account = WorkAccount{};
+  for (Work& work : works_) {
+    WorkAccount kept;
+    kept.infeasible = work.account.infeasible;  // a fault of the spec, whenever it shows
+    // What was asked of machines counts from the warm-up's end on in any case (CountWanted).
+    if (work.work_class == WorkClass::kVm) kept.wanted = work.account.wanted;
+    work.account = std::move(kept);
+  }
   for (UsageAccount& book : tenant_books_) book = UsageAccount{};
   for (UsageAccount& book : sku_books_) book = UsageAccount{};
   for (Cluster& cluster : clusters_) cluster.overflowed_in = 0;

@@ -29,6 +29,9 @@
 
 namespace basalt::sim::platform {
 
+// A node of the group, as the engine knows it.
+NodeSpec NodeSpecOf(const NodeGroupSpec& spec, const std::string& name);
+
 class World {
  public:
   World(const PlatformSpec& spec, const Registry& registry, std::uint32_t audit_every);
@@ -82,6 +85,7 @@ class World {
   void TellToLeave(Index unit, Leave why);
   void Stay(Index unit);
   void Gone(Index unit, std::uint32_t leaving);
+  void BookWait(const Unit& unit);
   void GoOn(Index unit);
   void PlanCheckpoint(Index unit);
   void Checkpoint(Index unit);
@@ -154,6 +158,7 @@ class World {
   void GiveBack(Index user);
   void EnvironmentReady(Index unit);
   void VmArrives(Source& source);
+  void CountWanted(Index user);
   void NewTenure(Index user, std::int64_t from);
 
   // --- reclaim ---

@@ -19,7 +19,7 @@ ALLOWED = {
     "topology/files": ["scheduler-core/base", "scheduler-core/config", "topology"],
     "devices": ["scheduler-core", "scheduler-core/base", "scheduler-core/config", "topology"],
     "policies": ["scheduler-core", "scheduler-core/base", "topology"],
-    "traces": ["scheduler-core/base"],
+    "traces": ["scheduler-core/base", "devices"],
     "sim": ["scheduler-core", "scheduler-core/base", "traces", "topology"],
     "report": ["sim", "scheduler-core", "scheduler-core/base"],
     "adapters": ["scheduler-core", "scheduler-core/base", "scheduler-core/config", "topology"],

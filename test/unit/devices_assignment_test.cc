@@ -3,6 +3,8 @@
 #include <gmock/gmock.h>
 
 #include <nlohmann/json.hpp>
+#include <set>
+#include <tuple>
 
 #include "test/unit/devices_test_util.h"
 
@@ -191,19 +193,35 @@ TEST(Assign, EveryOtherVendor) {
                 {Take(1, 250, 24576)});
   EXPECT_EQ(notes.at("hami.io/xpu-devices-to-allocate"), "u1,XPU,24576,25:;");
 
-  // AMD: max(1, CUs x percent / 100), and the type as registered.
-  const CardModel& mi300x = *FindModel(Cards(), "MI300X");
-  for (const auto& [milli, cus] : {std::pair{330, 101}, {1, 1}, {500, 152}, {1000, 304}}) {
-    const CardDemand d =
-        DemandOn({.milli = milli, .memory = 4096}, &mi300x.rules, 196608, 196608, 1000);
-    AssignmentInput input = On("MI300X", 1, {Take(0, d.milli, 4096)}, "u");
-    input.cards[0].type = "AMD-MI300X";
-    const auto amd =
-        AsMap(MustAssign(MustRead(One({{"amd.com/gpu", "1"}, {"amd.com/gpumem", "4096"}})), input)
-                  .annotations);
-    EXPECT_EQ(amd.at("hami.io/amd-devices-allocated"),
-              "u0,AMD-MI300X,4096," + std::to_string(cus) + ":;");
+}
+
+// max(1, CUs x percent / 100), rounded down, and the type as registered.
+TEST(Assign, AmdTellsComputeUnits) {
+  const auto told = [](const std::string& name, Amounts amounts) {
+    amounts["amd.com/gpu"] = "1";
+    const PodRequest r = MustRead(One(std::move(amounts)));
+    const std::vector<CardSpec> node = TwoOf(*FindModel(Cards(), name));
+    AssignmentInput input = On(name, 1, UniformSlices(Cards(), r.spec, CardSet::Of(0), node), "u");
+    input.cards[0].type = "AMD-" + name;
+    return AsMap(MustAssign(r, input).annotations).at("hami.io/amd-devices-allocated");
+  };
+  for (const auto& [name, percent, cus] :
+       {std::tuple{"MI300X", "33", "100"}, {"MI300X", "1", "3"}, {"MI300X", "50", "152"},
+        {"MI210", "33", "34"}, {"MI210", "1", "1"}, {"MI210", "99", "102"}}) {
+    EXPECT_EQ(told(name, {{"amd.com/gpumem", "4096"}, {"amd.com/gpucores", percent}}),
+              "u0,AMD-" + std::string(name) + ",4096," + cus + ":;");
   }
+  EXPECT_EQ(told("MI210", {{"amd.com/gpucores", "33"}}), "u0,AMD-MI210,65536,34:;");
+  EXPECT_EQ(told("MI300X", {{"amd.com/gpumem", "4096"}}), "u0,AMD-MI300X,196608,304:;");
+}
+
+// amd.com/gpucores is 1..100: memory alone says the least of it.
+TEST(Assign, AmdNamesHaveNoZeroPercent) {
+  const PodRequest r = MustRead(One({{"basalt.io/gpu-memory", "4096"}}));
+  const Assignment a = MustAssign(r, On("MI210", 1, {Take(0, 0, 4096)}));
+  EXPECT_EQ(a.limits[0], (Amounts{{"amd.com/gpu", "1"},
+                                  {"amd.com/gpumem", "4096"},
+                                  {"amd.com/gpucores", "1"}}));
 }
 
 TEST(Assign, MetaxSlices) {
@@ -266,37 +284,54 @@ TEST(Assign, OneNeutralRequestOnThreeVendors) {
 // model of the catalog that can serve it.
 TEST(Assign, LimitsAskForTheSameSliceAgain) {
   int checked = 0;
+  std::set<std::string> computed;  // vendors with a slice of both amounts
+  const auto check = [&](const CardModel& model, const Amounts& amounts) {
+    const PodRequest neutral = MustRead(One(amounts));
+    const std::vector<CardSpec> node = TwoOf(model);
+    RequestSpec spec = neutral.spec;
+    const bool modules = model.rules.grouping == CardGrouping::kModules;
+    const CardSet cards(modules ? 3 : 1);
+    spec.gpus = cards.size();
+    const std::vector<SliceTake> takes = UniformSlices(Cards(), spec, cards, node);
+    if (takes[0].milli == 0 && takes[0].memory == 0) return;  // does not fit
+    EXPECT_GT(takes[0].memory, 0);
+    const Assignment a = MustAssign(neutral, On(model.name, 2, takes, "u"));
+    const bool soft = model.name.ends_with("-soft");
+    const PodRequest again =
+        MustRead(One(a.limits[0], soft ? std::map<std::string, std::string>{{"huawei.com/vnpu-mode",
+                                                                              "hami-core"}}
+                                       : std::map<std::string, std::string>()));
+    const std::vector<SliceTake> same = UniformSlices(Cards(), again.spec, cards, node);
+    EXPECT_EQ(same[0].memory, takes[0].memory);
+    EXPECT_EQ(same[0].whole, takes[0].whole);
+    const bool least = model.vendor == "amd" && takes[0].milli == 0;  // it has no 0 %
+    EXPECT_EQ(same[0].milli, least ? 10 : takes[0].milli);
+    EXPECT_EQ(again.interface, a.interface);
+    if (!takes[0].whole && amounts.contains("basalt.io/gpu-compute-units")) {
+      computed.insert(model.vendor);
+    }
+    ++checked;
+  };
   for (const Vendor& vendor : Cards().vendors) {
     for (const CardModel& model : vendor.models) {
       for (const char* memory : {"", "3Gi", "12Gi", "20Gi"}) {
-        const std::string mode = model.name.ends_with("-soft") ? "hami-core" : "";
-        for (const char* percent : {"0", "50"}) {
-          Amounts amounts = {{"basalt.io/gpu", "1"}};
-          if (*memory != '\0') amounts["basalt.io/gpu-memory"] = memory;
-          if (*percent != '0') amounts["basalt.io/gpu-memory-percent"] = percent;
-          const PodRequest neutral = MustRead(One(amounts));
-          const std::vector<CardSpec> node = TwoOf(model);
-          RequestSpec spec = neutral.spec;
-          const bool modules = model.rules.grouping == CardGrouping::kModules;
-          const CardSet cards(modules ? 3 : 1);
-          spec.gpus = cards.size();
-          const std::vector<SliceTake> takes = UniformSlices(Cards(), spec, cards, node);
-          if (takes[0].milli == 0 && takes[0].memory == 0) continue;  // does not fit
-          const Assignment a = MustAssign(neutral, On(model.name, 2, takes, "u"));
-          const PodRequest again =
-              MustRead(One(a.limits[0], mode.empty() ? std::map<std::string, std::string>()
-                                                     : std::map<std::string, std::string>{
-                                                           {"huawei.com/vnpu-mode", mode}}));
-          const std::vector<SliceTake> same = UniformSlices(Cards(), again.spec, cards, node);
-          ASSERT_EQ(same[0].memory, takes[0].memory) << model.name << " " << memory << percent;
-          ASSERT_EQ(same[0].whole, takes[0].whole) << model.name << " " << memory << percent;
-          ASSERT_EQ(again.interface, a.interface) << model.name;
-          ++checked;
+        for (const char* percent : {"", "50"}) {
+          for (const int share : {0, 1, 10, 33, 50, 99, 100}) {
+            const std::int64_t units = std::int64_t{model.rules.compute_units} * share / 100;
+            Amounts amounts = {{"basalt.io/gpu", "1"}};
+            if (*memory != '\0') amounts["basalt.io/gpu-memory"] = memory;
+            if (*percent != '\0') amounts["basalt.io/gpu-memory-percent"] = percent;
+            if (units > 0) amounts["basalt.io/gpu-compute-units"] = std::to_string(units);
+            SCOPED_TRACE(model.name + " memory " + memory + " percent " + percent + " units " +
+                         std::to_string(units));
+            check(model, amounts);
+          }
         }
       }
     }
   }
-  EXPECT_GT(checked, 250);
+  EXPECT_GT(checked, 1'500);
+  EXPECT_GE(computed.size(), 7U) << testing::PrintToString(computed);
 }
 
 TEST(Assign, Refuses) {

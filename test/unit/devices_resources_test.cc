@@ -308,6 +308,10 @@ TEST(Neutral, AnyAllowedVendor) {
   EXPECT_EQ(r.spec.service_class, ServiceClass::kBurstable);
   EXPECT_EQ(r.interface, "");
   EXPECT_EQ(Ask({{"basalt.io/gpu", "2"}}), "2 x 1000m 100%");
+  // Memory that is not asked, or 0, is all of it.
+  EXPECT_EQ(Ask({{"basalt.io/gpu-compute-units", "50"}}), "1 x 0m 50 units 100%");
+  EXPECT_EQ(Ask({{"basalt.io/gpu-compute-units", "50"}, {"basalt.io/gpu-memory", "0"}}),
+            "1 x 0m 50 units 100%");
   EXPECT_EQ(Ask({{"basalt.io/gpu-memory", "4000"}}), "1 x 0m 4000 MiB");
   EXPECT_EQ(Ask({{"basalt.io/gpu", "1"}, {"basalt.io/gpu-memory-percent", "30"}}), "1 x 0m 30%");
   EXPECT_THAT(Why({{"basalt.io/gpu", "1"}}, {{"basalt.io/vendors", "nvida"}}),

@@ -43,6 +43,39 @@ TEST(PlatformBatch, JobsQueueAndRunTheirLength) {
   EXPECT_DOUBLE_EQ(jobs.slowdown.max, 1);
 }
 
+TEST(PlatformBatch, WhoStillWaitsAtTheEndHasWaitedSoLong) {
+  const auto run = [](int cards) {
+    PlatformSpec spec = Platform(Nodes("g", 1, cards), 1);
+    const Workload w = Jobs({{0, 7200, 1}, {0, 7200, 1}, {600, 7200, 1}, {1200, 7200, 1}});
+    spec.jobs = {Trace(w)};
+    return RunOk(spec);
+  };
+  const PlatformResult enough = run(4), few = run(1);
+  const WorkloadResult& jobs = Of(few, "jobs");
+  EXPECT_EQ(jobs.started, 1);
+  EXPECT_EQ(jobs.wait_seconds.count, 4);
+  EXPECT_DOUBLE_EQ(jobs.wait_seconds.max, 3600);
+  EXPECT_DOUBLE_EQ(jobs.wait_seconds.mean, (0 + 3600 + 3000 + 2400) / 4.0);
+  // No job ends in either, so that only the waits tell them apart.
+  const ServiceComparison comparison = CompareService(few, enough);
+  EXPECT_FALSE(comparison.equal);
+  EXPECT_EQ(comparison.reason, "job: p99 wait is worse");
+  EXPECT_TRUE(CompareService(enough, enough).equal);
+}
+
+TEST(PlatformBatch, WhoIsEvictedBeforeItBeginsHasWaited) {
+  PlatformSpec spec = Platform(Nodes("g", 1, 1), 2);
+  spec.clusters[0].start_delay_us = 20 * kMinuteUs;
+  const Workload w = Jobs({{0, 600, 1}});
+  spec.jobs = {Trace(w)};
+  spec.maintenance.push_back({"c", "g", 0, 1, 10 * kMinuteUs, 0, 30 * kMinuteUs});
+  const WorkloadResult jobs = Of(RunOk(spec), "jobs");
+  EXPECT_EQ(jobs.completed, 1);
+  EXPECT_EQ(jobs.wait_seconds.count, 2);  // 10 minutes, and 30 + 20 after the eviction
+  EXPECT_DOUBLE_EQ(jobs.wait_seconds.mean, 30 * 60);
+  EXPECT_DOUBLE_EQ(jobs.wait_seconds.max, 50 * 60);
+}
+
 TEST(PlatformBatch, TwoJobsOnOneCardTakeTwiceAsLong) {
   NodeGroupSpec group = Nodes("g", 1, 1);
   group.compute_ratio_percent = 200;
@@ -147,6 +180,38 @@ TEST(PlatformBatch, VirtualMachinesHoldWholeCardsUsedOrNot) {
   EXPECT_NEAR(r.utilization_pct, 12.5, 1.3);
 }
 
+TEST(PlatformBatch, MachinesThatNeverStartWantTheirWorkAsWell) {
+  const auto run = [](int cards, std::int64_t warmup_hours) {
+    PlatformSpec spec = Platform(Nodes("g", 1, cards), 400);
+    spec.warmup_us = warmup_hours * kHourUs;
+    auto vm = Work<VmSpec>("vm", Part(1000));
+    vm.at_start = 4;
+    vm.hold = {DurationSpec::Kind::kConstant, 100 * kHourUs};
+    vm.used_milli = 500;
+    spec.vms = {vm};
+    return Of(RunOk(spec), "vm");
+  };
+  const WorkloadResult all = run(4, 0), half = run(1, 0);
+  EXPECT_NEAR(all.wanted_gpu_hours, 200, 40);
+  EXPECT_DOUBLE_EQ(half.wanted_gpu_hours, all.wanted_gpu_hours);  // whatever the platform does
+  EXPECT_EQ(half.started, 4);                                     // one after the other
+  EXPECT_LE(half.completed_gpu_hours, half.wanted_gpu_hours);
+  const WorkloadResult late = run(1, 50);
+  EXPECT_GT(late.completed_gpu_hours, 0);
+  EXPECT_LE(late.completed_gpu_hours, late.wanted_gpu_hours);
+  EXPECT_NEAR(late.wanted_gpu_hours, 100, 30);
+  // Two of three never start.
+  PlatformSpec spec = Platform(Nodes("g", 1, 1), 50);
+  auto vm = Work<VmSpec>("vm", Part(1000));
+  vm.at_start = 3;
+  vm.hold = {DurationSpec::Kind::kConstant, 100 * kHourUs};
+  vm.used_milli = 500;
+  spec.vms = {vm};
+  const WorkloadResult one = Of(RunOk(spec), "vm");
+  EXPECT_EQ(one.started, 1);
+  EXPECT_LT(one.completed_gpu_hours, 0.6 * one.wanted_gpu_hours);
+}
+
 // Two clusters: one card owned at 1 an hour, two to rent at 3 an hour, after 10 minutes' wait and
 // with 5 minutes more to start.
 TEST(PlatformClusters, OverflowWaitsAndCosts) {
@@ -200,6 +265,13 @@ TEST(PlatformClusters, WhatFitsNowhereIsInfeasible) {
   const PlatformResult r = RunOk(spec);
   EXPECT_EQ(Of(r, "jobs").infeasible, 1);
   EXPECT_EQ(Of(r, "jobs").completed, 1);
+}
+
+TEST(PlatformClusters, WhatIsRefusedBeforeTheWarmUpEndsIsTold) {
+  PlatformSpec spec = Platform(Nodes("g", 1, 2), 2);
+  spec.warmup_us = kHourUs;
+  spec.services = {Service("s", Part(1000, 0, 4), {1000})};
+  EXPECT_EQ(Of(RunOk(spec), "s").infeasible, 1);
 }
 
 TEST(PlatformClusters, AlternativesAreTakenWhereTheyFit) {

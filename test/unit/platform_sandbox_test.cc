@@ -89,6 +89,16 @@ TEST(PlatformSandbox, LeasesEndWhenNobodyIsThere) {
   EXPECT_NEAR(Of(r, "box").allocated_gpu_hours, 0.5 * 10, 1e-9);
 }
 
+TEST(PlatformSandbox, WhoGoesHomeWithoutAnEnvironmentHasWaited) {
+  PlatformSpec spec = Platform(Nodes("g", 1, 1, 16'384), 48);
+  spec.services = {Service("s", Part(1000), {1000})};
+  spec.sandboxes = {OneUser(500)};
+  const PlatformResult r = RunOk(spec);
+  EXPECT_EQ(Of(r, "box").started, 0);
+  EXPECT_EQ(Of(r, "box").wait_seconds.count, 2);  // a day each
+  EXPECT_DOUBLE_EQ(Of(r, "box").wait_seconds.mean, 8 * 3600);
+}
+
 TEST(PlatformSandbox, GivenBackDaily) {
   PlatformSpec spec = Platform(Nodes("g", 1, 1, 16'384), 48);
   SandboxSpec box = OneUser(500);

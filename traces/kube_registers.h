@@ -1,0 +1,31 @@
+// What device plugins register on nodes: their cards with model, memory and health, in the forms of
+// all vendors of HAMi v2.4 .. v2.10 (hami.io/node-...-register), MetaX's, Enflame's and Volcano's.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "traces/diagnostics.h"
+#include "traces/json_records.h"
+
+namespace basalt::trace {
+
+struct RegisteredCard {
+  std::string model;          // the catalog's name where it knows the plugin's, else the plugin's
+  std::int64_t mem_mib = -1;  // -1: not said
+  bool healthy = false;
+};
+
+// The cards of all registers among a node's annotations. Returns whether there is a register at
+// all: then its cards are all that the node has, whatever its capacity says. Registers that cannot
+// be read are reported.
+bool ReadRegisters(const std::string& file, const JsonValue* annotations,
+                   std::vector<RegisteredCard>* cards, Diagnostics* diagnostics);
+
+// "NVIDIA-Tesla V100-SXM2-32GB" as the catalog of card models calls it; itself when it does not
+// know it.
+std::string CatalogModel(std::string_view type);
+
+}  // namespace basalt::trace

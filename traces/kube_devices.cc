@@ -23,13 +23,13 @@ const devices::Catalog& Cards() {
 
 // How a node's capacity counts cards where no register says more. `whole` names count cards;
 // Cambricon's and Moore Threads' count cores and memory of all cards together (HAMi v2.10).
-struct Capacity {
+struct CapacityName {
   std::string_view name, vendor;
   std::int64_t per_card = 1;
   std::string_view memory = {};
   std::int64_t memory_unit_mib = 0;
 };
-constexpr std::array<Capacity, 15> kCapacities = {{
+constexpr std::array<CapacityName, 15> kCapacities = {{
     {"nvidia.com/gpu", "nvidia"},
     {"amd.com/gpu", "amd"},
     {"metax-tech.com/gpu", "metax"},
@@ -292,7 +292,7 @@ NodeCards CardsOfNode(const std::string& file, const JsonValue& node, Amounts* a
   std::int64_t counted = take(kOpenCount);
   take(kOpenMilli);
   std::string vendor;
-  for (const Capacity& capacity : kCapacities) {
+  for (const CapacityName& capacity : kCapacities) {
     const std::int64_t all = take(capacity.name);
     const std::int64_t memory = take(capacity.memory);
     if (counted > 0 || all < capacity.per_card) continue;

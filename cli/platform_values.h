@@ -217,8 +217,8 @@ class Keys : public config::OptionTable<T> {
           errors->Add(
               file, node,
               fmt::format("{} is {}, outside {}{}", option.name, node.Scalar(),
-                          config::RangeText(option.low, option.high < kLargest ? option.high
-                                                                               : high / scale),
+                          config::RangeText(option.low,
+                                            option.high < kLargest ? option.high : high / scale),
                           option.unit.empty() ? "" : " " + option.unit));
           return;
         }

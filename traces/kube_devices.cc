@@ -130,8 +130,8 @@ PodAsk FromRequest(const RequestSpec& spec) {
       card.memory_mib = model->memory_mib;
       const SliceTake take = devices::UniformSlices(Cards(), one, CardSet::Of(0), {card}).front();
       if (take.milli > 0 || take.memory > 0) {
-        ask = AskOf(take.whole ? kWholeCard : take.milli, take.whole ? 0 : take.memory, 0,
-                    own.gpus);
+        ask =
+            AskOf(take.whole ? kWholeCard : take.milli, take.whole ? 0 : take.memory, 0, own.gpus);
         one.compute_units = 0;
       }
     }
@@ -147,8 +147,8 @@ PodAsk FromRequest(const RequestSpec& spec) {
     add(all, true);
     return out;
   }
-  const auto with = std::ranges::count_if(spec.containers,
-                                          [](const ContainerSpec& c) { return c.gpus > 0; });
+  const auto with =
+      std::ranges::count_if(spec.containers, [](const ContainerSpec& c) { return c.gpus > 0; });
   for (const ContainerSpec& container : spec.containers) add(container, with == 1);
   return out;
 }
@@ -213,8 +213,8 @@ PodAsk TakeCards(const std::string& file, const JsonValue* annotations,
   std::vector<CardAsk> whole;  // by names that the catalog does not have
   for (KubeContainer& container : *containers) {
     for (const std::string_view name : kWholeNames) {
-      const std::int64_t cards = Take(file, name, kMaxCards, &container.limits,
-                                      &container.requests, diagnostics);
+      const std::int64_t cards =
+          Take(file, name, kMaxCards, &container.limits, &container.requests, diagnostics);
       if (cards > 0 && (!container.init || container.sidecar)) {
         whole.push_back({.cards = cards, .milli = kWholeCard});
       }

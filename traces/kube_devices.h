@@ -1,8 +1,8 @@
 // What a pod asks of cards, and which cards a node has, by the names that device plugins give their
 // resources. Which names there are and what they mean says the catalog of card models (devices):
-// HAMi's, Volcano's, MIG profiles, names of one model and Basalt's neutral ones. Beside it Alibaba's
-// gpu-milli, gpu-count and gpu-card-model annotations (open-gpu-share), and vendors' names of whole
-// cards that the catalog does not have.
+// HAMi's, Volcano's, MIG profiles, names of one model and Basalt's neutral ones. Beside it
+// Alibaba's gpu-milli, gpu-count and gpu-card-model annotations (open-gpu-share), and vendors'
+// names of whole cards that the catalog does not have.
 #pragma once
 
 #include <cstdint>
@@ -67,7 +67,7 @@ struct NodeCards {
   std::int64_t count = 0;
   std::string model;  // the vendor where only a capacity is known; empty: not even that
   std::int64_t mem_mib = -1;
-  bool mixed = false;     // cards of several models or sizes: the smallest memory, the first model
+  bool mixed = false;      // cards of several models or sizes: the smallest memory, the first model
   bool by_vendor = false;  // the model is the vendor's name
   std::int64_t unhealthy = 0;  // registered cards that are not counted
   // Names that offer shares of cards on a node without a register: how many cards is not known.

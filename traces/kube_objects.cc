@@ -426,7 +426,8 @@ void AddKubeNotes(const KubeCounts& counts, std::vector<std::string>* notes) {
                         std::string_view rest) {
     if (n > 0) notes->push_back(CountOf(n, one, many) + std::string(rest));
   };
-  note(counts.unnamed_models, "node says", "nodes say", " no model of its cards: the vendor's name, or GPU");
+  note(counts.unnamed_models, "node says", "nodes say",
+       " no model of its cards: the vendor's name, or GPU");
   note(counts.mixed_cards, "node has", "nodes have",
        " cards of several models or sizes: the first model and the smallest memory");
   note(counts.tainted, "node has", "nodes have", " taints: they stand in extra alone");
@@ -453,7 +454,8 @@ void AddKubeNotes(const KubeCounts& counts, std::vector<std::string>* notes) {
        " not healthy: they are not counted");
   note(counts.shared_nodes, "node offers", "nodes offer",
        " shares of cards and has no register of its device plugin, so that its cards are not known "
-       "(" + Joined(counts.share_names) + "): they stand in extra.resources alone");
+       "(" +
+           Joined(counts.share_names) + "): they stand in extra.resources alone");
   note(counts.constraints, "pod has", "pods have",
        " a node selector or affinity: it stands in extra, only nvidia.com/gpu.product became "
        "gpu_spec");

@@ -44,9 +44,8 @@ Cards FromJson(const std::string& text, const Form& form, std::string_view membe
       }
     }
     const auto health = device.find(form.health);
-    card.healthy =
-        *form.health == '\0' ||
-        (health != device.end() && health->is_boolean() && health->get<bool>());
+    card.healthy = *form.health == '\0' ||
+                   (health != device.end() && health->is_boolean() && health->get<bool>());
   }
   return out;
 }
@@ -60,12 +59,11 @@ Cards FromText(std::string_view text, bool volcano) {
   for (const std::string_view device : SplitAt(text, ':')) {
     if (device.empty()) continue;
     const std::vector<std::string_view> parts = SplitAt(device, ',');
-    const bool known = volcano ? parts.size() == 5 || parts.size() == 6
-                               : parts.size() == 7 || parts.size() == 9;
+    const bool known =
+        volcano ? parts.size() == 5 || parts.size() == 6 : parts.size() == 7 || parts.size() == 9;
     RegisteredCard& card = out.emplace_back();
     if (!known || ParseWhole(parts[2], false, &card.mem_mib) != NumberFault::kNone ||
-        card.mem_mib > kMaxAmount ||
-        (parts[health_at] != "true" && parts[health_at] != "false")) {
+        card.mem_mib > kMaxAmount || (parts[health_at] != "true" && parts[health_at] != "false")) {
       return std::nullopt;
     }
     if (card.mem_mib == 0) card.mem_mib = -1;
@@ -87,8 +85,8 @@ bool ReadRegisters(const std::string& file, const JsonValue* annotations,
   if (annotations == nullptr) return false;
   bool any = false;
   // A node is HAMi's or Volcano's; what the other left behind does not count.
-  const bool hami = std::ranges::any_of(annotations->items,
-                                        [](const JsonValue& a) { return IsHami(a.key); });
+  const bool hami =
+      std::ranges::any_of(annotations->items, [](const JsonValue& a) { return IsHami(a.key); });
   for (const JsonValue& note : annotations->items) {
     const bool volcano = note.key == "volcano.sh/node-vgpu-register";
     const bool metax = note.key == "metax-tech.com/node-gpu-devices";

@@ -173,10 +173,9 @@ bool CheckKeys(const std::string& file, const YAML::Node& map,
 std::string ReferenceTable(const std::vector<OptionInfo>& options) {
   std::string out = "| key | type | default | range | meaning |\n|---|---|---|---|---|\n";
   for (const OptionInfo& o : options) {
-    out +=
-        fmt::format("| `{}` | {}{}{} | {} | {} | {} |\n", o.name, o.type,
-                    o.unit.empty() ? "" : ", ", o.unit, o.required ? "required" : o.default_value,
-                    RangeText(o.low, o.high), o.help);
+    out += fmt::format("| `{}` | {}{}{} | {} | {} | {} |\n", o.name, o.type,
+                       o.unit.empty() ? "" : ", ", o.unit,
+                       o.required ? "required" : o.default_value, RangeText(o.low, o.high), o.help);
   }
   return out;
 }

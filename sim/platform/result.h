@@ -58,7 +58,7 @@ struct WorkloadResult {
   // From submission (and again after each eviction) to work. Of who gave up, was wanted no more or
   // still waits at the end: the wait so far, which is less than theirs.
   Percentiles wait_seconds;
-  Percentiles slowdown;       // run time / run time at full speed; bursts: response / length
+  Percentiles slowdown;  // run time / run time at full speed; bursts: response / length
   double slow_share_pct = kNotMeasured;  // share slower than RuntimeSpec::slowdown_milli
   double overload_minutes = 0;           // slice-minutes slower than that
   double overload_compute_minutes = 0;   // of these, because others wanted the compute ...

@@ -261,8 +261,8 @@ struct User {
   std::uint32_t tenure = 0;
   std::int64_t session_end = 0;
   std::int64_t late_us = 0;  // a VM: from being asked for to working
-  std::int64_t day = 0;    // of the session
-  double next_length = 0;  // of the burst that comes next
+  std::int64_t day = 0;      // of the session
+  double next_length = 0;    // of the burst that comes next
   std::int64_t reclaimed_milli = 0;
   std::deque<Burst> backlog;
   std::deque<double> served_at;  // Unit::served_total at the last measurements, oldest first

@@ -192,7 +192,6 @@ TEST(Assign, EveryOtherVendor) {
   notes = Notes({{"kunlunxin.com/vxpu", "1"}, {"kunlunxin.com/vxpu-memory", "24576"}}, "P800",
                 {Take(1, 250, 24576)});
   EXPECT_EQ(notes.at("hami.io/xpu-devices-to-allocate"), "u1,XPU,24576,25:;");
-
 }
 
 // max(1, CUs x percent / 100), rounded down, and the type as registered.
@@ -205,9 +204,12 @@ TEST(Assign, AmdTellsComputeUnits) {
     input.cards[0].type = "AMD-" + name;
     return AsMap(MustAssign(r, input).annotations).at("hami.io/amd-devices-allocated");
   };
-  for (const auto& [name, percent, cus] :
-       {std::tuple{"MI300X", "33", "100"}, {"MI300X", "1", "3"}, {"MI300X", "50", "152"},
-        {"MI210", "33", "34"}, {"MI210", "1", "1"}, {"MI210", "99", "102"}}) {
+  for (const auto& [name, percent, cus] : {std::tuple{"MI300X", "33", "100"},
+                                           {"MI300X", "1", "3"},
+                                           {"MI300X", "50", "152"},
+                                           {"MI210", "33", "34"},
+                                           {"MI210", "1", "1"},
+                                           {"MI210", "99", "102"}}) {
     EXPECT_EQ(told(name, {{"amd.com/gpumem", "4096"}, {"amd.com/gpucores", percent}}),
               "u0,AMD-" + std::string(name) + ",4096," + cus + ":;");
   }
@@ -219,9 +221,8 @@ TEST(Assign, AmdTellsComputeUnits) {
 TEST(Assign, AmdNamesHaveNoZeroPercent) {
   const PodRequest r = MustRead(One({{"basalt.io/gpu-memory", "4096"}}));
   const Assignment a = MustAssign(r, On("MI210", 1, {Take(0, 0, 4096)}));
-  EXPECT_EQ(a.limits[0], (Amounts{{"amd.com/gpu", "1"},
-                                  {"amd.com/gpumem", "4096"},
-                                  {"amd.com/gpucores", "1"}}));
+  EXPECT_EQ(a.limits[0],
+            (Amounts{{"amd.com/gpu", "1"}, {"amd.com/gpumem", "4096"}, {"amd.com/gpucores", "1"}}));
 }
 
 TEST(Assign, MetaxSlices) {
@@ -297,10 +298,10 @@ TEST(Assign, LimitsAskForTheSameSliceAgain) {
     EXPECT_GT(takes[0].memory, 0);
     const Assignment a = MustAssign(neutral, On(model.name, 2, takes, "u"));
     const bool soft = model.name.ends_with("-soft");
-    const PodRequest again =
-        MustRead(One(a.limits[0], soft ? std::map<std::string, std::string>{{"huawei.com/vnpu-mode",
-                                                                              "hami-core"}}
-                                       : std::map<std::string, std::string>()));
+    const PodRequest again = MustRead(One(
+        a.limits[0], soft
+                         ? std::map<std::string, std::string>{{"huawei.com/vnpu-mode", "hami-core"}}
+                         : std::map<std::string, std::string>()));
     const std::vector<SliceTake> same = UniformSlices(Cards(), again.spec, cards, node);
     EXPECT_EQ(same[0].memory, takes[0].memory);
     EXPECT_EQ(same[0].whole, takes[0].whole);

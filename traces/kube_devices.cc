@@ -7,6 +7,7 @@
 #include "devices/assignment.h"
 #include "devices/catalog.h"
 #include "devices/resources.h"
+#include "scheduler-core/base/result.h"
 #include "traces/csv.h"
 #include "traces/kube_quantity.h"
 #include "traces/kube_registers.h"
@@ -21,10 +22,10 @@ const devices::Catalog& Cards() {
   return catalog;
 }
 
-// How a node's capacity counts cards where no register says more. `whole` names count cards;
-// Cambricon's and Moore Threads' count cores and memory of all cards together (HAMi v2.10).
+// How a node's capacity counts cards where no register says more. Cambricon's and Moore Threads'
+// names count cores and memory of all cards together (HAMi v2.10).
 struct CapacityName {
-  std::string_view name, vendor;
+  std::string_view name, model;  // the model as far as the name says it, else the vendor
   std::int64_t per_card = 1;
   std::string_view memory = {};
   std::int64_t memory_unit_mib = 0;
@@ -40,7 +41,7 @@ constexpr std::array<CapacityName, 15> kCapacities = {{
     {"cambricon.com/mlu", "cambricon"},
     {"huawei.com/Ascend910", "ascend"},
     {"huawei.com/Ascend310", "ascend"},
-    {"huawei.com/Ascend310P", "ascend"},
+    {"huawei.com/Ascend310P", "Ascend310P"},
     {"birentech.com/gpu", "biren"},
     {"vastaitech.com/va", "vastai"},
     {"aws.amazon.com/neuron", "aws"},
@@ -102,11 +103,33 @@ std::int64_t MigMilli(const std::string& profile, std::int64_t memory) {
   return 0;
 }
 
-PodAsk FromRequest(const RequestSpec& spec) {
+// The models that the request allows by name; none: any. Where it excludes some, or names vendors
+// of its own choice, all others of the catalog.
+std::vector<std::string> ModelsOf(const devices::PodRequest& request) {
+  const RequestSpec& spec = request.spec;
+  std::vector<std::string> models = spec.models;
+  const bool chooses = !spec.nouse_models.empty() || request.interface.empty();
+  for (const devices::Vendor& vendor : Cards().vendors) {
+    if (!spec.models.empty() || !chooses) break;
+    if (spec.vendors.empty() ? spec.nouse_models.empty()
+                             : std::ranges::find(spec.vendors, vendor.name) == spec.vendors.end()) {
+      continue;
+    }
+    for (const devices::CardModel& model : vendor.models) models.push_back(model.name);
+  }
+  std::erase_if(models, [&](const std::string& model) {
+    return std::ranges::find(spec.nouse_models, model) != spec.nouse_models.end();
+  });
+  return models;
+}
+
+PodAsk FromRequest(const devices::PodRequest& request) {
+  const RequestSpec& spec = request.spec;
   PodAsk out;
+  if (spec.gpus == 0) return out;
   out.mig_profile = spec.mig_profile;
-  for (const std::string& model : spec.models) {
-    if (std::ranges::find(spec.nouse_models, model) != spec.nouse_models.end()) continue;
+  const std::vector<std::string> models = ModelsOf(request);
+  for (const std::string& model : models) {
     if (!out.models.empty()) out.models += '|';
     out.models += model;
   }
@@ -122,7 +145,7 @@ PodAsk FromRequest(const RequestSpec& spec) {
     if (!spec.mig_profile.empty()) {
       ask.milli = MigMilli(spec.mig_profile, one.gpu_memory_mib);
     } else if (const devices::CardModel* model =
-                   spec.models.size() == 1 ? devices::FindModel(Cards(), spec.models[0]) : nullptr;
+                   models.size() == 1 ? devices::FindModel(Cards(), models[0]) : nullptr;
                model != nullptr && one.gpu_milli != kWholeCard) {
       // One model: what its vendor makes of the ask is known (templates, granularity).
       CardSpec card;
@@ -130,14 +153,12 @@ PodAsk FromRequest(const RequestSpec& spec) {
       card.memory_mib = model->memory_mib;
       const SliceTake take = devices::UniformSlices(Cards(), one, CardSet::Of(0), {card}).front();
       if (take.milli > 0 || take.memory > 0) {
-        ask = AskOf(take.whole ? kWholeCard : take.milli, take.whole ? 0 : take.memory, 0,
-                    own.gpus);
+        ask =
+            AskOf(take.whole ? kWholeCard : take.milli, take.whole ? 0 : take.memory, 0, own.gpus);
         one.compute_units = 0;
       }
     }
-    if (ask.milli == kWholeCard) {
-      if (ask.mem_percent == 100) ask.mem_percent = -1;
-    }
+    if (ask.milli == kWholeCard && ask.mem_percent == 100) ask.mem_percent = -1;
     out.units = std::max<std::int64_t>(out.units, one.compute_units);
     out.asks.push_back(ask);
   };
@@ -147,10 +168,81 @@ PodAsk FromRequest(const RequestSpec& spec) {
     add(all, true);
     return out;
   }
-  const auto with = std::ranges::count_if(spec.containers,
-                                          [](const ContainerSpec& c) { return c.gpus > 0; });
+  const auto with =
+      std::ranges::count_if(spec.containers, [](const ContainerSpec& c) { return c.gpus > 0; });
   for (const ContainerSpec& container : spec.containers) add(container, with == 1);
   return out;
+}
+
+// Whether it is a MIG resource of a profile that no model has.
+bool IsForeignMig(const std::string& resource) {
+  for (const devices::Vendor& vendor : Cards().vendors) {
+    for (const devices::Interface& interface : vendor.interfaces) {
+      if (interface.mig_prefix.empty() || !resource.starts_with(interface.mig_prefix)) continue;
+      std::string profile = resource.substr(interface.mig_prefix.size());
+      if (profile.ends_with(".me")) profile.replace(profile.size() - 3, 1, "+");
+      return std::ranges::none_of(vendor.models, [&](const devices::CardModel& model) {
+        return std::ranges::find(model.rules.mig, profile, &MigProfile::name) !=
+               model.rules.mig.end();
+      });
+    }
+  }
+  return false;
+}
+
+bool ChoosesTypes(const std::string& annotation) {
+  for (const devices::Vendor& vendor : Cards().vendors) {
+    for (const devices::Interface& interface : vendor.interfaces) {
+      for (const auto* keys : {&interface.use_type, &interface.nouse_type}) {
+        if (std::ranges::find(*keys, annotation) != keys->end()) return true;
+      }
+    }
+  }
+  return false;
+}
+
+// Containers that hold cards at the same time.
+struct Together {
+  devices::PodResources pod{.name = "the pod"};
+  std::vector<CardAsk> whole;  // by names that the catalog does not have
+};
+
+Result<PodAsk> AskOf(Together together) {
+  PodAsk out;
+  if (together.pod.containers.empty()) {
+    out.asks = std::move(together.whole);
+    return out;
+  }
+  auto request = devices::ReadRequest(Cards(), together.pod);
+  std::vector<std::pair<std::string, std::string>> types;
+  while (!request) {
+    // A cluster may have cards that the catalog does not know, and pods that choose them.
+    constexpr std::string_view kPlace = "annotation ";
+    const std::string& where = request.error().where;
+    const std::string key = where.starts_with(kPlace) ? where.substr(kPlace.size()) : "";
+    const auto note = together.pod.annotations.find(key);
+    if (note == together.pod.annotations.end() || !ChoosesTypes(key)) {
+      return tl::unexpected<Error>(request.error());
+    }
+    types.emplace_back(*note);
+    together.pod.annotations.erase(note);
+    request = devices::ReadRequest(Cards(), together.pod);
+  }
+  out = FromRequest(*request);
+  out.types = std::move(types);
+  if (!together.whole.empty()) {
+    if (!out.asks.empty()) {
+      return Fail(together.pod.name, "asks for cards of several vendors; leave one of them");
+    }
+    out.asks = std::move(together.whole);
+  }
+  return out;
+}
+
+std::int64_t CardsIn(const PodAsk& ask) {
+  std::int64_t sum = 0;
+  for (const CardAsk& one : ask.asks) sum += one.cards;
+  return sum;
 }
 
 }  // namespace
@@ -162,19 +254,38 @@ bool IsCardName(const std::string& resource) {
   if (const auto found = known.find(resource); found != known.end()) return found->second;
   if (known.size() > 1000) known.clear();
   const bool is = std::ranges::find(kWholeNames, resource) != kWholeNames.end() ||
-                  devices::IsCardResource(Cards(), resource);
+                  (devices::IsCardResource(Cards(), resource) && !IsForeignMig(resource));
   known[resource] = is;
   return is;
 }
 
-std::string CatalogModel(std::string_view type) {
-  for (const std::string_view prefix : {"", "NVIDIA-", "NVIDIA ", "AMD-"}) {
+std::string CatalogModel(std::string_view type, bool soft_split) {
+  const auto same = [](std::string_view a, std::string_view b) {
+    return std::ranges::equal(a, b, [](char x, char y) {
+      const auto plain = [](char c) {
+        return c == ' ' ? '-' : c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+      };
+      return plain(x) == plain(y);
+    });
+  };
+  const auto find = [&](std::string_view name) -> const devices::CardModel* {
+    for (const devices::Vendor& vendor : Cards().vendors) {
+      for (const devices::CardModel& model : vendor.models) {
+        if (same(model.name, name)) return &model;
+        for (const std::string& alias : model.aliases) {
+          if (same(alias, name)) return &model;
+        }
+      }
+    }
+    return nullptr;
+  };
+  for (const std::string_view prefix : {"", "NVIDIA-", "AMD-"}) {
     if (!type.starts_with(prefix)) continue;
-    const std::string_view rest = type.substr(prefix.size());
-    if (const devices::CardModel* model = devices::FindModel(Cards(), rest)) return model->name;
-    std::string spaced(rest);  // as node labels write it
-    std::ranges::replace(spaced, '-', ' ');
-    if (const devices::CardModel* model = devices::FindModel(Cards(), spaced)) return model->name;
+    const devices::CardModel* model = find(type.substr(prefix.size()));
+    if (model == nullptr) continue;
+    const devices::CardModel* soft =
+        soft_split ? devices::FindModel(Cards(), model->name + "-soft") : nullptr;
+    return (soft == nullptr ? model : soft)->name;
   }
   return std::string(type);
 }
@@ -207,23 +318,21 @@ bool IsDevice(std::string_view resource) {
 
 PodAsk TakeCards(const std::string& file, const JsonValue* annotations,
                  std::vector<KubeContainer>* containers, Diagnostics* diagnostics) {
-  PodAsk out;
-  devices::PodResources pod{.name = "the pod"};
   std::uint32_t line = 0;
-  std::vector<CardAsk> whole;  // by names that the catalog does not have
+  Together running;
+  std::vector<Together> inits;
   for (KubeContainer& container : *containers) {
+    Together one;
     for (const std::string_view name : kWholeNames) {
-      const std::int64_t cards = Take(file, name, kMaxCards, &container.limits,
-                                      &container.requests, diagnostics);
-      if (cards > 0 && (!container.init || container.sidecar)) {
-        whole.push_back({.cards = cards, .milli = kWholeCard});
-      }
+      const std::int64_t cards =
+          Take(file, name, kMaxCards, &container.limits, &container.requests, diagnostics);
+      if (cards > 0) one.whole.push_back({.cards = cards, .milli = kWholeCard});
     }
-    pod.containers.push_back({.name = container.name,
-                              .init = container.init,
-                              .sidecar = container.sidecar,
-                              .limits = Plain(container.limits),
-                              .requests = Plain(container.requests)});
+    devices::PodContainer named{.name = container.name.empty()
+                                            ? std::to_string(&container - containers->data())
+                                            : container.name,
+                                .limits = Plain(container.limits),
+                                .requests = Plain(container.requests)};
     for (Amounts* list : {&container.limits, &container.requests}) {
       for (auto at = list->begin(); at != list->end();) {
         if (!IsCardName(at->first)) {
@@ -234,27 +343,32 @@ PodAsk TakeCards(const std::string& file, const JsonValue* annotations,
         at = list->erase(at);
       }
     }
+    const bool some = !named.limits.empty() || !named.requests.empty();
+    if (some) one.pod.containers.push_back(std::move(named));
+    if (container.init && !container.sidecar) {
+      if (some || !one.whole.empty()) inits.push_back(std::move(one));
+      continue;
+    }
+    running.whole.insert(running.whole.end(), one.whole.begin(), one.whole.end());
+    if (some) running.pod.containers.push_back(std::move(one.pod.containers.front()));
   }
-  if (line == 0) {
-    out.asks = std::move(whole);
-    return out;
-  }
-  if (annotations != nullptr) {
+  std::map<std::string, std::string> notes;
+  if (annotations != nullptr && line != 0) {
     for (const JsonValue& note : annotations->items) {
-      if (note.Is(JsonValue::Kind::kString)) pod.annotations[note.key] = note.text;
+      if (note.Is(JsonValue::Kind::kString)) notes[note.key] = note.text;
     }
   }
-  const auto request = devices::ReadRequest(Cards(), pod);
-  if (!request) {
-    diagnostics->Add(At(file, line), request.error().ToString());
-    return out;
+  PodAsk out;
+  inits.insert(inits.begin(), std::move(running));
+  for (Together& together : inits) {
+    together.pod.annotations = notes;
+    auto ask = AskOf(std::move(together));
+    if (!ask) {
+      diagnostics->Add(At(file, line), ask.error().ToString());
+      return {};
+    }
+    if (CardsIn(*ask) > CardsIn(out)) out = *std::move(ask);
   }
-  out = FromRequest(request->spec);
-  if (!whole.empty() && !out.asks.empty()) {
-    diagnostics->Add(At(file, line),
-                     "the pod asks for cards of several vendors; leave one of them");
-  }
-  if (out.asks.empty()) out.asks = std::move(whole);
   return out;
 }
 
@@ -291,13 +405,13 @@ NodeCards CardsOfNode(const std::string& file, const JsonValue& node, Amounts* a
   };
   std::int64_t counted = take(kOpenCount);
   take(kOpenMilli);
-  std::string vendor;
+  std::string capacity_model;
   for (const CapacityName& capacity : kCapacities) {
     const std::int64_t all = take(capacity.name);
     const std::int64_t memory = take(capacity.memory);
     if (counted > 0 || all < capacity.per_card) continue;
     counted = all / capacity.per_card;
-    vendor = capacity.vendor;
+    capacity_model = capacity.model;
     if (memory > 0 && memory <= kMaxAmount / capacity.memory_unit_mib) {
       out.mem_mib = memory * capacity.memory_unit_mib / counted;
     }
@@ -321,7 +435,7 @@ NodeCards CardsOfNode(const std::string& file, const JsonValue& node, Amounts* a
   }
   if (registered) {
     counted = 0;
-    vendor.clear();
+    capacity_model.clear();
     out.mem_mib = -1;
     std::erase_if(cards, [&](const RegisteredCard& card) {
       out.unhealthy += card.healthy ? 0 : 1;
@@ -340,14 +454,14 @@ NodeCards CardsOfNode(const std::string& file, const JsonValue& node, Amounts* a
   for (const std::string_view label : {std::string_view("nvidia.com/gpu.product"), kOpenModel}) {
     const std::string_view model = node.TextAt({"metadata", "labels", label});
     if (!model.empty()) {
-      out.model = CatalogModel(model);
+      out.model = CatalogModel(model, false);
       break;
     }
   }
-  if (out.model.empty() && !vendor.empty()) {
-    out.model = vendor;
-    out.by_vendor = true;
-  }
+  if (out.model.empty()) out.model = capacity_model;
+  out.by_vendor =
+      devices::FindModel(Cards(), out.model) == nullptr &&
+      std::ranges::find(kCapacities, out.model, &CapacityName::model) != kCapacities.end();
   const std::string_view memory = node.TextAt({"metadata", "labels", "nvidia.com/gpu.memory"});
   std::int64_t mib = 0;
   if (out.mem_mib < 0 && ParseWhole(memory, false, &mib) == NumberFault::kNone && mib >= 1 &&

@@ -44,28 +44,27 @@ Cards FromJson(const std::string& text, const Form& form, std::string_view membe
       }
     }
     const auto health = device.find(form.health);
-    card.healthy =
-        *form.health == '\0' ||
-        (health != device.end() && health->is_boolean() && health->get<bool>());
+    card.healthy = *form.health == '\0' ||
+                   (health != device.end() && health->is_boolean() && health->get<bool>());
   }
   return out;
 }
 
 // "uuid,count,devmem,devcore,type,numa,health[,index,mode]:" of HAMi and
-// "uuid,count,memory,type,health[,mode]:" of Volcano.
+// "uuid,count,memory,type,health[,mode...]:" of Volcano.
 Cards FromText(std::string_view text, bool volcano) {
   const std::size_t type_at = volcano ? 3 : 4, health_at = volcano ? 4 : 6;
-  if (text.find(':') == std::string_view::npos) return std::nullopt;
   std::vector<RegisteredCard> out;
+  if (text.find_first_not_of(" \t\r\n") == std::string_view::npos) return out;  // no cards
+  if (text.find(':') == std::string_view::npos) return std::nullopt;
   for (const std::string_view device : SplitAt(text, ':')) {
     if (device.empty()) continue;
     const std::vector<std::string_view> parts = SplitAt(device, ',');
-    const bool known = volcano ? parts.size() == 5 || parts.size() == 6
-                               : parts.size() == 7 || parts.size() == 9;
+    // Volcano's reader takes longer ones, HAMi's does not.
+    const bool known = volcano ? parts.size() >= 5 : parts.size() == 7 || parts.size() == 9;
     RegisteredCard& card = out.emplace_back();
     if (!known || ParseWhole(parts[2], false, &card.mem_mib) != NumberFault::kNone ||
-        card.mem_mib > kMaxAmount ||
-        (parts[health_at] != "true" && parts[health_at] != "false")) {
+        card.mem_mib > kMaxAmount || (parts[health_at] != "true" && parts[health_at] != "false")) {
       return std::nullopt;
     }
     if (card.mem_mib == 0) card.mem_mib = -1;
@@ -87,8 +86,10 @@ bool ReadRegisters(const std::string& file, const JsonValue* annotations,
   if (annotations == nullptr) return false;
   bool any = false;
   // A node is HAMi's or Volcano's; what the other left behind does not count.
-  const bool hami = std::ranges::any_of(annotations->items,
-                                        [](const JsonValue& a) { return IsHami(a.key); });
+  const bool hami =
+      std::ranges::any_of(annotations->items, [](const JsonValue& a) { return IsHami(a.key); });
+  // The Ascend plugin's word for soft splitting.
+  const bool soft_split = annotations->TextAt({"hami-vnpu-core"}) == "true";
   for (const JsonValue& note : annotations->items) {
     const bool volcano = note.key == "volcano.sh/node-vgpu-register";
     const bool metax = note.key == "metax-tech.com/node-gpu-devices";
@@ -117,7 +118,7 @@ bool ReadRegisters(const std::string& file, const JsonValue* annotations,
       continue;
     }
     for (RegisteredCard& card : *read) {
-      card.model = CatalogModel(card.model);
+      card.model = CatalogModel(card.model, soft_split);
       cards->push_back(std::move(card));
     }
   }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <optional>
 #include <utility>
 
 #include "devices/assignment.h"
@@ -10,71 +11,16 @@
 #include "scheduler-core/base/result.h"
 #include "traces/csv.h"
 #include "traces/kube_quantity.h"
-#include "traces/kube_registers.h"
 #include "traces/limits.h"
 #include "traces/text.h"
 
 namespace basalt::trace {
 namespace {
 
-const devices::Catalog& Cards() {
-  static const devices::Catalog catalog = devices::EmbeddedCatalog();
-  return catalog;
-}
-
-// How a node's capacity counts cards where no register says more. Cambricon's and Moore Threads'
-// names count cores and memory of all cards together (HAMi v2.10).
-struct CapacityName {
-  std::string_view name, model;  // the model as far as the name says it, else the vendor
-  std::int64_t per_card = 1;
-  std::string_view memory = {};
-  std::int64_t memory_unit_mib = 0;
-};
-constexpr std::array<CapacityName, 15> kCapacities = {{
-    {"nvidia.com/gpu", "nvidia"},
-    {"amd.com/gpu", "amd"},
-    {"metax-tech.com/gpu", "metax"},
-    {"enflame.com/gcu", "enflame"},
-    {"kunlunxin.com/xpu", "kunlunxin"},
-    {"cambricon.com/mlu.smlu.vcore", "cambricon", 100, "cambricon.com/mlu.smlu.vmemory", 256},
-    {"mthreads.com/sgpu-core", "mthreads", 16, "mthreads.com/sgpu-memory", 512},
-    {"cambricon.com/mlu", "cambricon"},
-    {"huawei.com/Ascend910", "ascend"},
-    {"huawei.com/Ascend310", "ascend"},
-    {"huawei.com/Ascend310P", "Ascend310P"},
-    {"birentech.com/gpu", "biren"},
-    {"vastaitech.com/va", "vastai"},
-    {"aws.amazon.com/neuron", "aws"},
-    {"intel.com/gpu", "intel"},
-}};
-// Of these the ones that ask for whole cards and that the catalog does not have.
+// Names that ask for whole cards and that the catalog does not have.
 constexpr std::array<std::string_view, 7> kWholeNames = {
     "cambricon.com/mlu", "huawei.com/Ascend910",  "huawei.com/Ascend310", "birentech.com/gpu",
     "vastaitech.com/va", "aws.amazon.com/neuron", "intel.com/gpu"};
-
-constexpr std::string_view kOpenCount = "alibabacloud.com/gpu-count";
-constexpr std::string_view kOpenMilli = "alibabacloud.com/gpu-milli";
-constexpr std::string_view kOpenModel = "alibabacloud.com/gpu-card-model";
-
-// The whole number under a name, taken out of both lists; -1 when it is in neither.
-std::int64_t Take(const std::string& file, std::string_view name, std::int64_t high,
-                  Amounts* limits, Amounts* requests, Diagnostics* diagnostics) {
-  std::int64_t value = -1;
-  for (Amounts* list : {requests, limits}) {  // what is in the limits wins
-    const auto found = name.empty() ? list->end() : list->find(name);
-    if (found == list->end()) continue;
-    bool exact = true;
-    if (!ParseQuantity(found->second.text, 1, 1, Round::kDown, &value, &exact) || !exact ||
-        value > high) {
-      value = -1;
-      diagnostics->Add(At(file, found->second.line),
-                       std::string(name) + ' ' + Quoted(found->second.text) +
-                           " is not a whole number; write 0.." + std::to_string(high));
-    }
-    list->erase(found);
-  }
-  return value;
-}
 
 devices::Amounts Plain(const Amounts& amounts) {
   devices::Amounts out;
@@ -91,16 +37,38 @@ CardAsk AskOf(MilliGpu milli, MiB memory, std::int32_t percent, std::int32_t car
   return ask;
 }
 
-// The compute of the smallest of the MIG profile's instances.
-std::int64_t MigMilli(const std::string& profile, std::int64_t memory) {
-  for (const devices::Vendor& vendor : Cards().vendors) {
+// The smallest of the instances that models have under this name; null: none has.
+const MigProfile* SmallestMig(const std::string& name) {
+  const MigProfile* best = nullptr;
+  for (const devices::Vendor& vendor : CardCatalog().vendors) {
     for (const devices::CardModel& model : vendor.models) {
       for (const MigProfile& one : model.rules.mig) {
-        if (one.name == profile && one.memory_mib == memory) return one.compute_milli;
+        if (one.name == name && (best == nullptr || one.memory_mib < best->memory_mib)) best = &one;
       }
     }
   }
-  return 0;
+  return best;
+}
+
+// What the vendors make of one container's ask (templates, granularity, units), where that is the
+// same on all of the models that can serve it.
+std::optional<SliceTake> SameOnAll(const RequestSpec& ask,
+                                   const std::vector<const devices::CardModel*>& models) {
+  std::optional<SliceTake> same;
+  for (const devices::CardModel* model : models) {
+    CardSpec card;
+    card.model = model->name;
+    card.memory_mib = model->memory_mib;
+    const SliceTake take =
+        devices::UniformSlices(CardCatalog(), ask, CardSet::Of(0), {card}).front();
+    if (take.milli == 0 && take.memory == 0) continue;  // not on this one
+    if (same && (same->whole != take.whole || same->milli != take.milli ||
+                 (!take.whole && same->memory != take.memory))) {
+      return std::nullopt;
+    }
+    same = take;
+  }
+  return same;
 }
 
 // The models that the request allows by name; none: any. Where it excludes some, or names vendors
@@ -109,7 +77,7 @@ std::vector<std::string> ModelsOf(const devices::PodRequest& request) {
   const RequestSpec& spec = request.spec;
   std::vector<std::string> models = spec.models;
   const bool chooses = !spec.nouse_models.empty() || request.interface.empty();
-  for (const devices::Vendor& vendor : Cards().vendors) {
+  for (const devices::Vendor& vendor : CardCatalog().vendors) {
     if (!spec.models.empty() || !chooses) break;
     if (spec.vendors.empty() ? spec.nouse_models.empty()
                              : std::ranges::find(spec.vendors, vendor.name) == spec.vendors.end()) {
@@ -133,6 +101,15 @@ PodAsk FromRequest(const devices::PodRequest& request) {
     if (!out.models.empty()) out.models += '|';
     out.models += model;
   }
+  std::vector<const devices::CardModel*> allowed;
+  for (const std::string& model : models)
+    allowed.push_back(devices::FindModel(CardCatalog(), model));
+  if (allowed.empty() && !request.interface.empty()) {
+    for (const devices::CardModel& m :
+         devices::FindVendor(CardCatalog(), spec.vendors[0])->models) {
+      allowed.push_back(&m);
+    }
+  }
   const auto add = [&](const ContainerSpec& own, bool pod_wide) {
     if (own.gpus == 0) return;
     RequestSpec one;
@@ -143,18 +120,13 @@ PodAsk FromRequest(const devices::PodRequest& request) {
     one.compute_units = pod_wide ? spec.compute_units : own.compute_units;
     CardAsk ask = AskOf(one.gpu_milli, one.gpu_memory_mib, one.gpu_memory_percent, own.gpus);
     if (!spec.mig_profile.empty()) {
-      ask.milli = MigMilli(spec.mig_profile, one.gpu_memory_mib);
-    } else if (const devices::CardModel* model =
-                   models.size() == 1 ? devices::FindModel(Cards(), models[0]) : nullptr;
-               model != nullptr && one.gpu_milli != kWholeCard) {
-      // One model: what its vendor makes of the ask is known (templates, granularity).
-      CardSpec card;
-      card.model = model->name;
-      card.memory_mib = model->memory_mib;
-      const SliceTake take = devices::UniformSlices(Cards(), one, CardSet::Of(0), {card}).front();
-      if (take.milli > 0 || take.memory > 0) {
-        ask =
-            AskOf(take.whole ? kWholeCard : take.milli, take.whole ? 0 : take.memory, 0, own.gpus);
+      if (const MigProfile* mig = SmallestMig(spec.mig_profile)) {
+        ask = AskOf(mig->compute_milli, mig->memory_mib, 0, own.gpus);
+      }
+    } else if (one.gpu_milli != kWholeCard) {
+      if (const auto take = SameOnAll(one, allowed)) {
+        ask = AskOf(take->whole ? kWholeCard : take->milli, take->whole ? 0 : take->memory, 0,
+                    own.gpus);
         one.compute_units = 0;
       }
     }
@@ -176,7 +148,7 @@ PodAsk FromRequest(const devices::PodRequest& request) {
 
 // Whether it is a MIG resource of a profile that no model has.
 bool IsForeignMig(const std::string& resource) {
-  for (const devices::Vendor& vendor : Cards().vendors) {
+  for (const devices::Vendor& vendor : CardCatalog().vendors) {
     for (const devices::Interface& interface : vendor.interfaces) {
       if (interface.mig_prefix.empty() || !resource.starts_with(interface.mig_prefix)) continue;
       std::string profile = resource.substr(interface.mig_prefix.size());
@@ -191,7 +163,7 @@ bool IsForeignMig(const std::string& resource) {
 }
 
 bool ChoosesTypes(const std::string& annotation) {
-  for (const devices::Vendor& vendor : Cards().vendors) {
+  for (const devices::Vendor& vendor : CardCatalog().vendors) {
     for (const devices::Interface& interface : vendor.interfaces) {
       for (const auto* keys : {&interface.use_type, &interface.nouse_type}) {
         if (std::ranges::find(*keys, annotation) != keys->end()) return true;
@@ -213,7 +185,7 @@ Result<PodAsk> AskOf(Together together) {
     out.asks = std::move(together.whole);
     return out;
   }
-  auto request = devices::ReadRequest(Cards(), together.pod);
+  auto request = devices::ReadRequest(CardCatalog(), together.pod);
   std::vector<std::pair<std::string, std::string>> types;
   while (!request) {
     // A cluster may have cards that the catalog does not know, and pods that choose them.
@@ -226,7 +198,7 @@ Result<PodAsk> AskOf(Together together) {
     }
     types.emplace_back(*note);
     together.pod.annotations.erase(note);
-    request = devices::ReadRequest(Cards(), together.pod);
+    request = devices::ReadRequest(CardCatalog(), together.pod);
   }
   out = FromRequest(*request);
   out.types = std::move(types);
@@ -247,6 +219,30 @@ std::int64_t CardsIn(const PodAsk& ask) {
 
 }  // namespace
 
+const devices::Catalog& CardCatalog() {
+  static const devices::Catalog catalog = devices::EmbeddedCatalog();
+  return catalog;
+}
+
+std::int64_t TakeWhole(const std::string& file, std::string_view name, std::int64_t high,
+                       Amounts* limits, Amounts* requests, Diagnostics* diagnostics) {
+  std::int64_t value = -1;
+  for (Amounts* list : {requests, limits}) {  // what is in the limits wins
+    const auto found = name.empty() ? list->end() : list->find(name);
+    if (found == list->end()) continue;
+    bool exact = true;
+    if (!ParseQuantity(found->second.text, 1, 1, Round::kDown, &value, &exact) || !exact ||
+        value > high) {
+      value = -1;
+      diagnostics->Add(At(file, found->second.line),
+                       std::string(name) + ' ' + Quoted(found->second.text) +
+                           " is not a whole number; write 0.." + std::to_string(high));
+    }
+    list->erase(found);
+  }
+  return value;
+}
+
 bool IsCardName(const std::string& resource) {
   if (resource.size() > kMaxNameBytes) return false;
   // Clusters have few names and many pods.
@@ -254,40 +250,9 @@ bool IsCardName(const std::string& resource) {
   if (const auto found = known.find(resource); found != known.end()) return found->second;
   if (known.size() > 1000) known.clear();
   const bool is = std::ranges::find(kWholeNames, resource) != kWholeNames.end() ||
-                  (devices::IsCardResource(Cards(), resource) && !IsForeignMig(resource));
+                  (devices::IsCardResource(CardCatalog(), resource) && !IsForeignMig(resource));
   known[resource] = is;
   return is;
-}
-
-std::string CatalogModel(std::string_view type, bool soft_split) {
-  const auto same = [](std::string_view a, std::string_view b) {
-    return std::ranges::equal(a, b, [](char x, char y) {
-      const auto plain = [](char c) {
-        return c == ' ' ? '-' : c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
-      };
-      return plain(x) == plain(y);
-    });
-  };
-  const auto find = [&](std::string_view name) -> const devices::CardModel* {
-    for (const devices::Vendor& vendor : Cards().vendors) {
-      for (const devices::CardModel& model : vendor.models) {
-        if (same(model.name, name)) return &model;
-        for (const std::string& alias : model.aliases) {
-          if (same(alias, name)) return &model;
-        }
-      }
-    }
-    return nullptr;
-  };
-  for (const std::string_view prefix : {"", "NVIDIA-", "AMD-"}) {
-    if (!type.starts_with(prefix)) continue;
-    const devices::CardModel* model = find(type.substr(prefix.size()));
-    if (model == nullptr) continue;
-    const devices::CardModel* soft =
-        soft_split ? devices::FindModel(Cards(), model->name + "-soft") : nullptr;
-    return (soft == nullptr ? model : soft)->name;
-  }
-  return std::string(type);
 }
 
 std::vector<std::string_view> SplitAt(std::string_view text, char at) {
@@ -325,7 +290,7 @@ PodAsk TakeCards(const std::string& file, const JsonValue* annotations,
     Together one;
     for (const std::string_view name : kWholeNames) {
       const std::int64_t cards =
-          Take(file, name, kMaxCards, &container.limits, &container.requests, diagnostics);
+          TakeWhole(file, name, kMaxCards, &container.limits, &container.requests, diagnostics);
       if (cards > 0) one.whole.push_back({.cards = cards, .milli = kWholeCard});
     }
     devices::PodContainer named{.name = container.name.empty()
@@ -394,81 +359,6 @@ bool CardsOfAnnotations(const std::string& file, const JsonValue* annotations, C
   if (ask->cards == 0 || ask->milli == 0) *ask = {};
   *spec = annotations->TextAt({kOpenModel});
   return true;
-}
-
-NodeCards CardsOfNode(const std::string& file, const JsonValue& node, Amounts* allocatable,
-                      Diagnostics* diagnostics) {
-  NodeCards out;
-  Amounts none;
-  const auto take = [&](std::string_view name) {
-    return Take(file, name, kMaxAmount, allocatable, &none, diagnostics);
-  };
-  std::int64_t counted = take(kOpenCount);
-  take(kOpenMilli);
-  std::string capacity_model;
-  for (const CapacityName& capacity : kCapacities) {
-    const std::int64_t all = take(capacity.name);
-    const std::int64_t memory = take(capacity.memory);
-    if (counted > 0 || all < capacity.per_card) continue;
-    counted = all / capacity.per_card;
-    capacity_model = capacity.model;
-    if (memory > 0 && memory <= kMaxAmount / capacity.memory_unit_mib) {
-      out.mem_mib = memory * capacity.memory_unit_mib / counted;
-    }
-  }
-  std::vector<RegisteredCard> cards;
-  const JsonValue* annotations = node.At({"metadata", "annotations"});
-  const bool registered = ReadRegisters(file, annotations, &cards, diagnostics);
-  // Names of parts say nothing beside a register, and not how many cards there are without one.
-  for (auto at = allocatable->begin(); at != allocatable->end();) {
-    if (!IsCardName(at->first)) {
-      ++at;
-      continue;
-    }
-    const bool some = at->second.text != "0";
-    if (!registered && counted <= 0 && some) {
-      out.shares.push_back(at->first);
-      ++at;  // stays for `extra`
-    } else {
-      at = allocatable->erase(at);
-    }
-  }
-  if (registered) {
-    counted = 0;
-    capacity_model.clear();
-    out.mem_mib = -1;
-    std::erase_if(cards, [&](const RegisteredCard& card) {
-      out.unhealthy += card.healthy ? 0 : 1;
-      return !card.healthy;
-    });
-    counted = static_cast<std::int64_t>(cards.size());
-  }
-  out.count = std::max<std::int64_t>(counted, 0);
-  for (const RegisteredCard& card : cards) {
-    if (out.model.empty()) out.model = card.model;
-    out.mixed |= card.model != out.model || card.mem_mib != cards.front().mem_mib;
-    if (card.mem_mib > 0) {
-      out.mem_mib = out.mem_mib < 0 ? card.mem_mib : std::min(out.mem_mib, card.mem_mib);
-    }
-  }
-  for (const std::string_view label : {std::string_view("nvidia.com/gpu.product"), kOpenModel}) {
-    const std::string_view model = node.TextAt({"metadata", "labels", label});
-    if (!model.empty()) {
-      out.model = CatalogModel(model, false);
-      break;
-    }
-  }
-  if (out.model.empty()) out.model = capacity_model;
-  out.by_vendor =
-      devices::FindModel(Cards(), out.model) == nullptr &&
-      std::ranges::find(kCapacities, out.model, &CapacityName::model) != kCapacities.end();
-  const std::string_view memory = node.TextAt({"metadata", "labels", "nvidia.com/gpu.memory"});
-  std::int64_t mib = 0;
-  if (out.mem_mib < 0 && ParseWhole(memory, false, &mib) == NumberFault::kNone && mib >= 1 &&
-      mib <= kMaxAmount) {
-    out.mem_mib = mib;
-  }
-  return out;
 }
 
 std::string CardsOfPod(const JsonValue* annotations) {

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "traces/csv.h"
+#include "traces/kube_nodes.h"
 #include "traces/kube_registers.h"
 #include "traces/limits.h"
 #include "traces/source.h"

@@ -81,6 +81,37 @@ bool IsHami(std::string_view key) {
 
 }  // namespace
 
+std::string CatalogModel(std::string_view type, bool soft_split) {
+  const auto same = [](std::string_view a, std::string_view b) {
+    return std::ranges::equal(a, b, [](char x, char y) {
+      const auto plain = [](char c) {
+        return c == ' ' ? '-' : c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+      };
+      return plain(x) == plain(y);
+    });
+  };
+  const auto find = [&](std::string_view name) -> const devices::CardModel* {
+    for (const devices::Vendor& vendor : CardCatalog().vendors) {
+      for (const devices::CardModel& model : vendor.models) {
+        if (same(model.name, name)) return &model;
+        for (const std::string& alias : model.aliases) {
+          if (same(alias, name)) return &model;
+        }
+      }
+    }
+    return nullptr;
+  };
+  for (const std::string_view prefix : {"", "NVIDIA-", "AMD-"}) {
+    if (!type.starts_with(prefix)) continue;
+    const devices::CardModel* model = find(type.substr(prefix.size()));
+    if (model == nullptr) continue;
+    const devices::CardModel* soft =
+        soft_split ? devices::FindModel(CardCatalog(), model->name + "-soft") : nullptr;
+    return (soft == nullptr ? model : soft)->name;
+  }
+  return std::string(type);
+}
+
 bool ReadRegisters(const std::string& file, const JsonValue* annotations,
                    std::vector<RegisteredCard>* cards, Diagnostics* diagnostics) {
   if (annotations == nullptr) return false;

@@ -293,11 +293,12 @@ PodAsk TakeCards(const std::string& file, const JsonValue* annotations,
           TakeWhole(file, name, kMaxCards, &container.limits, &container.requests, diagnostics);
       if (cards > 0) one.whole.push_back({.cards = cards, .milli = kWholeCard});
     }
-    devices::PodContainer named{.name = container.name.empty()
-                                            ? std::to_string(&container - containers->data())
-                                            : container.name,
-                                .limits = Plain(container.limits),
-                                .requests = Plain(container.requests)};
+    constexpr std::size_t kLongestName = 253;  // Kubernetes' own bound
+    const bool anonymous = container.name.empty() || container.name.size() > kLongestName;
+    devices::PodContainer named{
+        .name = anonymous ? std::to_string(&container - containers->data()) : container.name,
+        .limits = Plain(container.limits),
+        .requests = Plain(container.requests)};
     for (Amounts* list : {&container.limits, &container.requests}) {
       for (auto at = list->begin(); at != list->end();) {
         if (!IsCardName(at->first)) {
@@ -329,7 +330,11 @@ PodAsk TakeCards(const std::string& file, const JsonValue* annotations,
     together.pod.annotations = notes;
     auto ask = AskOf(std::move(together));
     if (!ask) {
-      diagnostics->Add(At(file, line), ask.error().ToString());
+      // The names in it are the pod's.
+      std::string message = ask.error().ToString();
+      std::ranges::replace_if(
+          message, [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; }, '?');
+      diagnostics->Add(At(file, line), std::move(message));
       return {};
     }
     if (CardsIn(*ask) > CardsIn(out)) out = *std::move(ask);

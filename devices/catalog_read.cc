@@ -472,6 +472,11 @@ CardModel ToModel(const ModelRow& row, const std::string& vendor, const std::str
   rules.memory_sizes = row.memory_sizes;
   rules.compute_parts = static_cast<std::int32_t>(row.compute_parts);
   for (const TemplateRow& t : row.templates) {
+    if (t.memory_mib > row.memory_mib) {
+      errors->Add(file, row.at,
+                  fmt::format("model {}: template {} has {} MiB, more than the card's {}", row.name,
+                              t.name.substr(0, 80), t.memory_mib, row.memory_mib));
+    }
     rules.templates.push_back({t.name, t.memory_mib, static_cast<MilliGpu>(t.compute_milli)});
     model.template_slots.push_back(static_cast<std::int32_t>(t.slots));
   }
@@ -483,6 +488,11 @@ CardModel ToModel(const ModelRow& row, const std::string& vendor, const std::str
   rules.group_size = static_cast<std::int32_t>(row.group_size);
   rules.mig_slots = static_cast<std::int32_t>(row.mig_slots);
   for (const MigRow& p : row.mig) {
+    if (p.memory_mib > row.memory_mib) {
+      errors->Add(file, row.at,
+                  fmt::format("model {}: MIG profile {} has {} MiB, more than the card's {}",
+                              row.name, p.name.substr(0, 80), p.memory_mib, row.memory_mib));
+    }
     rules.mig.push_back({.name = p.name,
                          .memory_mib = p.memory_mib,
                          .compute_milli = static_cast<MilliGpu>(p.compute_milli),

@@ -3,179 +3,13 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cctype>
-#include <optional>
-#include <set>
 #include <string_view>
 
 #include "devices/resources_spec.h"
-#include "scheduler-core/base/suggest.h"
+#include "devices/selectors.h"
 
 namespace basalt::devices {
 namespace {
-
-using Annotations = std::map<std::string, std::string>;
-
-// The items of a comma list, trimmed; empty ones are left out.
-std::vector<std::string> Items(std::string_view text) {
-  std::vector<std::string> items;
-  while (!text.empty()) {
-    const std::size_t comma = std::min(text.find(','), text.size());
-    std::string_view item = text.substr(0, comma);
-    while (!item.empty() && item.front() == ' ') item.remove_prefix(1);
-    while (!item.empty() && item.back() == ' ') item.remove_suffix(1);
-    if (!item.empty()) items.emplace_back(item);
-    text.remove_prefix(std::min(comma + 1, text.size()));
-  }
-  return items;
-}
-
-std::string Lower(std::string_view text) {
-  std::string out(text);
-  for (char& c : out) c = static_cast<char>(std::tolower(static_cast<unsigned char>(c)));
-  return out;
-}
-
-std::vector<std::string> ListOf(const Annotations& annotations, std::string_view key) {
-  const auto at = annotations.find(std::string(key));
-  return at == annotations.end() ? std::vector<std::string>() : Items(at->second);
-}
-
-bool TypeMatches(const CardModel& model, const std::vector<std::string>& parts) {
-  std::vector<std::string> names = model.aliases;
-  names.push_back(model.name);
-  return std::ranges::any_of(parts, [&](const std::string& part) {
-    return std::ranges::any_of(names, [&](const std::string& name) {
-      return Lower(name).find(Lower(part)) != std::string::npos;
-    });
-  });
-}
-
-// What all of the keys allow; a pair of keys must both pass (Kunlun).
-std::vector<std::string> AllowedByAll(const Annotations& annotations,
-                                      const std::vector<std::string>& keys) {
-  std::optional<std::vector<std::string>> allowed;
-  for (const std::string& key : keys) {
-    const std::vector<std::string> list = ListOf(annotations, key);
-    if (list.empty()) continue;
-    if (!allowed) {
-      allowed = list;
-    } else {
-      std::erase_if(*allowed, [&](const std::string& uuid) {
-        return std::ranges::find(list, uuid) == list.end();
-      });
-      // Nothing passes both: no card has this name.
-      if (allowed->empty()) allowed->push_back("(none)");
-    }
-  }
-  return allowed.value_or(std::vector<std::string>());
-}
-
-// Models, UUIDs and QoS of the interface's annotations.
-Status ReadSelectors(const Offer& offer, const Annotations& annotations,
-                     const std::vector<std::string>& models, RequestSpec* spec) {
-  const Interface& interface = offer.interface;
-  std::vector<const CardModel*> allowed = offer.models;
-  bool restricted = offer.some_models || !models.empty();
-  if (!models.empty()) {
-    std::erase_if(allowed, [&](const CardModel* m) {
-      return std::ranges::find(models, m->name) == models.end();
-    });
-  }
-  for (const std::string& key : interface.use_type) {
-    const std::vector<std::string> parts = ListOf(annotations, key);
-    if (parts.empty()) continue;
-    restricted = true;
-    std::erase_if(allowed, [&](const CardModel* m) { return !TypeMatches(*m, parts); });
-    if (allowed.empty()) {
-      return Fail("annotation " + key,
-                  fmt::format("\"{}\": no model of the catalog has such a type; add it to a "
-                              "catalog file",
-                              fmt::join(parts, ",")));
-    }
-  }
-  for (const std::string& key : interface.nouse_type) {
-    const std::vector<std::string> parts = ListOf(annotations, key);
-    if (parts.empty()) continue;
-    for (const CardModel* m : offer.models) {
-      if (TypeMatches(*m, parts)) spec->nouse_models.push_back(m->name);
-    }
-    std::erase_if(allowed, [&](const CardModel* m) { return TypeMatches(*m, parts); });
-    if (allowed.empty()) {
-      return Fail("annotation " + key, "leaves no model; allow one");
-    }
-  }
-  spec->vendors = {interface.vendor};
-  if (restricted) {
-    for (const CardModel* m : allowed) spec->models.push_back(m->name);
-  }
-  spec->use_uuids = AllowedByAll(annotations, interface.use_uuid);
-  for (const std::string& key : interface.nouse_uuid) {
-    for (std::string& uuid : ListOf(annotations, key)) {
-      spec->nouse_uuids.push_back(std::move(uuid));
-    }
-  }
-  if (interface.qos_key.empty()) return {};
-  const auto at = annotations.find(interface.qos_key);
-  spec->qos = at == annotations.end() ? interface.qos_default : at->second;
-  if (std::ranges::find(interface.qos_values, spec->qos) == interface.qos_values.end()) {
-    return Fail("annotation " + interface.qos_key,
-                "unknown class " + SuggestText(spec->qos, interface.qos_values));
-  }
-  return {};
-}
-
-void AddModels(const Catalog& catalog, const std::vector<std::string>& names,
-               std::vector<std::string>* to) {
-  for (const std::string& name : names) {
-    const CardModel* known = FindModel(catalog, name);
-    to->push_back(known == nullptr ? name : known->name);
-  }
-}
-
-// Basalt's own annotations, which hold beside a vendor's.
-Status ReadOwnAnnotations(const Catalog& catalog, const Annotations& annotations, bool neutral,
-                          RequestSpec* spec) {
-  const auto where = [](std::string_view key) { return "annotation " + std::string(key); };
-  const std::vector<std::string> vendors = ListOf(annotations, kVendorsKey);
-  if (!vendors.empty()) {
-    if (!neutral) {
-      return Fail(where(kVendorsKey), "the pod asks under one vendor's names already; ask for " +
-                                          std::string(kNeutralCards));
-    }
-    std::vector<std::string> names;
-    for (const Vendor& vendor : catalog.vendors) names.push_back(vendor.name);
-    for (const std::string& vendor : vendors) {
-      if (std::ranges::find(names, vendor) == names.end()) {
-        return Fail(where(kVendorsKey), "unknown vendor " + SuggestText(vendor, names));
-      }
-    }
-    spec->vendors = vendors;
-  }
-  const std::vector<std::string> models = ListOf(annotations, kModelsKey);
-  if (!models.empty()) {
-    spec->models.clear();
-    AddModels(catalog, models, &spec->models);
-  }
-  AddModels(catalog, ListOf(annotations, kNouseModelsKey), &spec->nouse_models);
-  for (std::string& uuid : ListOf(annotations, kUseUuidsKey)) spec->use_uuids.push_back(uuid);
-  for (std::string& uuid : ListOf(annotations, kNouseUuidsKey)) spec->nouse_uuids.push_back(uuid);
-  if (const auto at = annotations.find(std::string(kServiceClassKey)); at != annotations.end()) {
-    const auto parsed = ParseServiceClass(at->second);
-    if (!parsed) return Fail(where(kServiceClassKey), parsed.error().message);
-    spec->service_class = *parsed;
-  }
-  if (const auto at = annotations.find(std::string(kPassthroughKey)); at != annotations.end()) {
-    if (at->second != "true" && at->second != "false") {
-      return Fail(where(kPassthroughKey), "write true or false");
-    }
-    spec->passthrough = at->second == "true";
-  }
-  if (const auto at = annotations.find(std::string(kMigProfileKey)); at != annotations.end()) {
-    spec->mig_profile = at->second;
-  }
-  return {};
-}
 
 void Put(const CardsAsked& ask, ContainerSpec* container) {
   container->gpu_milli = static_cast<MilliGpu>(ask.milli);
@@ -190,6 +24,14 @@ struct ContainerAsk {
   std::int64_t memory_mib = 0;
 };
 
+// A count of 0, as templates write it for the vendors that a pod does not want.
+bool AsksForNone(const Interface& interface, const NamedAmounts& amounts) {
+  const auto limit = amounts.limits.find(interface.count);
+  if (limit != amounts.limits.end()) return limit->second == "0";
+  const auto request = amounts.requests.find(interface.count);
+  return request != amounts.requests.end() && request->second == "0";
+}
+
 // Which of the offers the pod asks through: none, or one. `asked` has the amounts by container.
 Result<const Offer*> ChooseOffer(const std::vector<Offer>& offers,
                                  const std::vector<NamedAmounts>& amounts,
@@ -197,7 +39,10 @@ Result<const Offer*> ChooseOffer(const std::vector<Offer>& offers,
   const Offer* chosen = nullptr;
   for (std::size_t i = 0; i < amounts.size(); ++i) {
     for (const Offer& offer : offers) {
-      if (&offer == chosen || !AsksThrough(offer.interface, amounts[i])) continue;
+      if (&offer == chosen || !AsksThrough(offer.interface, amounts[i]) ||
+          AsksForNone(offer.interface, amounts[i])) {
+        continue;
+      }
       if (chosen != nullptr) {
         const auto name = [](const Offer& o) {
           return o.interface.name + (o.models.size() == 1 ? " " + o.models.front()->name : "");
@@ -377,6 +222,7 @@ Result<PodRequest> ReadRequest(const Catalog& catalog, const PodResources& pod) 
     }
   }
   if (Status ok = PlaceInit(pod, asks, &out); !ok) return fail(ok.error());
+  if (Status ok = CheckSelection(catalog, out.spec, pod.name); !ok) return fail(ok.error());
   if (Status ok = ValidateRequest(out.spec, pod.name); !ok) return fail(ok.error());
   return out;
 }

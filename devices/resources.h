@@ -63,8 +63,14 @@ struct PodRequest {
 // Errors name the container and the resource or annotation: quantities that are none, out of range
 // or not allowed; amounts without a count; two interfaces in one pod; types that no model has; a
 // count that the vendor's rules do not allow; slices on several cards where the vendor gives whole
-// ones; an init container whose cards no other container's are like.
+// ones; an init container whose cards no other container's are like; models that the catalog does
+// not have; selectors that leave no model or no card; mistyped names of Basalt's own annotations.
 Result<PodRequest> ReadRequest(const Catalog& catalog, const PodResources& pod);
+
+// Errors: the request allows only models, or only cards, that it excludes.
+Status CheckSelection(const Catalog& catalog, const RequestSpec& spec, const std::string& where);
+// `unknown model "H10"; did you mean "H100"? ...` as the end of a message.
+std::string UnknownModel(const Catalog& catalog, const std::string& name);
 
 // Whether ReadRequest reads the resource: an interface's, a model's, or one of Basalt's own.
 bool IsCardResource(const Catalog& catalog, const std::string& resource);

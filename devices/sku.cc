@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "devices/resources.h"
 #include "scheduler-core/base/suggest.h"
 #include "scheduler-core/config/options.h"
 #include "topology/card_set.h"
@@ -84,6 +85,38 @@ const OptionTable<FileRow>& FileKeys() {
   return table;
 }
 
+// Whether any model that the SKU allows is large enough and has the MIG profile. Its models and
+// vendors are the catalog's.
+Status CheckCards(const Catalog& catalog, const RequestSpec& spec, const std::string& where) {
+  if (Status ok = CheckSelection(catalog, spec, where); !ok) return ok;
+  MiB largest = 0;
+  std::vector<std::string> profiles;
+  for (const Vendor& vendor : catalog.vendors) {
+    if (!spec.vendors.empty() && std::ranges::find(spec.vendors, vendor.name) == spec.vendors.end())
+      continue;
+    for (const CardModel& model : vendor.models) {
+      if (!spec.models.empty() && std::ranges::find(spec.models, model.name) == spec.models.end()) {
+        continue;
+      }
+      largest = std::max(largest, model.capacity_mib);
+      for (const MigProfile& profile : model.rules.mig) profiles.push_back(profile.name);
+    }
+  }
+  if (spec.gpu_memory_mib > largest) {
+    return Fail(where, fmt::format("{} MiB on a card; the largest that it allows has {}",
+                                   spec.gpu_memory_mib, largest));
+  }
+  if (spec.mig_profile.empty() || std::ranges::find(profiles, spec.mig_profile) != profiles.end()) {
+    return {};
+  }
+  std::ranges::sort(profiles);
+  const auto again = std::ranges::unique(profiles);
+  profiles.erase(again.begin(), again.end());
+  return Fail(where, profiles.empty()
+                         ? "no model that it allows has MIG profiles"
+                         : "unknown MIG profile " + SuggestText(spec.mig_profile, profiles));
+}
+
 }  // namespace
 
 Result<std::vector<Sku>> ParseSkus(const Catalog& catalog, const std::string& file,
@@ -108,13 +141,20 @@ Result<std::vector<Sku>> ParseSkus(const Catalog& catalog, const std::string& fi
     spec.gpu_memory_percent = static_cast<std::int32_t>(r.gpu_memory_percent);
     spec.compute_units = static_cast<std::int32_t>(r.compute_units);
     spec.mig_profile = r.mig_profile;
+    bool all_known = true;
     for (const std::string& name : r.models) {
       const CardModel* known = FindModel(catalog, name);
-      spec.models.push_back(known == nullptr ? name : known->name);
+      if (known == nullptr) {
+        errors.Add(file, node, UnknownModel(catalog, name));
+        all_known = false;
+      } else {
+        spec.models.push_back(known->name);
+      }
     }
     for (const std::string& vendor : r.vendors) {
       if (std::ranges::find(vendors, vendor) == vendors.end()) {
         errors.Add(file, node, "unknown vendor " + SuggestText(vendor, vendors));
+        all_known = false;
       }
       spec.vendors.push_back(vendor);
     }
@@ -130,6 +170,10 @@ Result<std::vector<Sku>> ParseSkus(const Catalog& catalog, const std::string& fi
     sku.currency = r.currency;
     if (const Status ok = ValidateRequest(spec, "SKU " + r.name); !ok) {
       errors.Add(file, node, ok.error().ToString());
+    }
+    if (all_known) {
+      const Status ok = CheckCards(catalog, spec, "SKU " + r.name);
+      if (!ok) errors.Add(file, node, ok.error().ToString());
     }
     if (std::ranges::find(skus, sku.name, &Sku::name) != skus.end()) {
       errors.Add(file, node, fmt::format("SKU \"{}\" stands twice", sku.name.substr(0, 80)));

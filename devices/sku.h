@@ -31,8 +31,8 @@ struct Sku {
   std::string currency = {};
 };
 
-// Errors: faults of the file as file:line:column; a name twice; a vendor that the catalog does not
-// have; an amount that no request may have.
+// Errors: faults of the file as file:line:column; a name twice; a vendor, model or MIG profile that
+// the catalog does not have; an amount that no request may have; more memory than any allowed card.
 Result<std::vector<Sku>> ParseSkus(const Catalog& catalog, const std::string& file,
                                    const std::string& text);
 // Errors: unknown; the message names the nearest.

@@ -254,22 +254,23 @@ void Cluster::AddPodGroup(const SourceText& source, KubeReader& reader, const Js
     group.part.cpu_milli = share("cpu", 1000, 1);
     group.part.memory_mib = share("memory", 1, kMebi);
     KubeContainer member;
+    member.name = "member";
     for (const auto& [name, amount] : amounts) {
       if (!IsCardName(name)) continue;
-      member.limits[name] = {std::to_string(share(name, 1, 1)), amount.line};
+      // Some plugins take a number with a binary suffix for bytes, so it keeps one.
+      const bool suffix = amount.text.ends_with('i');
+      member.limits[name] = {
+          std::to_string(share(name, 1, suffix ? 1024 : 1)) + (suffix ? "Ki" : ""), amount.line};
     }
     std::vector<KubeContainer> members = {std::move(member)};
     const PodAsk asked =
         TakeCards(source.name, object.At({"metadata", "annotations"}), &members, diagnostics_);
-    if (!asked.asks.empty()) {
-      const CardAsk& ask = asked.asks.front();
-      group.part.gpu_num = static_cast<std::int32_t>(ask.cards);
-      group.part.gpu_milli = static_cast<MilliGpu>(std::max<std::int64_t>(ask.milli, 1));
-      group.part.gpu_mem_mib = ask.mem_mib;
-      group.part.gpu_spec = asked.models;
-    }
     JsonObject extra;
     extra.AddJson("min_resources", *resources);
+    if (!asked.asks.empty()) {
+      reader.PutCards(asked, asked.asks.front(), &group.part, &extra);
+      group.part.gpu_spec = asked.models;
+    }
     group.part.extra = extra.text();
     group.has_resources = true;
   }

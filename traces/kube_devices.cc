@@ -2,62 +2,230 @@
 
 #include <algorithm>
 #include <array>
+#include <optional>
 #include <utility>
 
 #include "devices/assignment.h"
 #include "devices/catalog.h"
 #include "devices/resources.h"
+#include "scheduler-core/base/result.h"
 #include "traces/csv.h"
 #include "traces/kube_quantity.h"
-#include "traces/kube_registers.h"
 #include "traces/limits.h"
 #include "traces/text.h"
 
 namespace basalt::trace {
 namespace {
 
-const devices::Catalog& Cards() {
-  static const devices::Catalog catalog = devices::EmbeddedCatalog();
-  return catalog;
-}
-
-// How a node's capacity counts cards where no register says more. `whole` names count cards;
-// Cambricon's and Moore Threads' count cores and memory of all cards together (HAMi v2.10).
-struct CapacityName {
-  std::string_view name, vendor;
-  std::int64_t per_card = 1;
-  std::string_view memory = {};
-  std::int64_t memory_unit_mib = 0;
-};
-constexpr std::array<CapacityName, 15> kCapacities = {{
-    {"nvidia.com/gpu", "nvidia"},
-    {"amd.com/gpu", "amd"},
-    {"metax-tech.com/gpu", "metax"},
-    {"enflame.com/gcu", "enflame"},
-    {"kunlunxin.com/xpu", "kunlunxin"},
-    {"cambricon.com/mlu.smlu.vcore", "cambricon", 100, "cambricon.com/mlu.smlu.vmemory", 256},
-    {"mthreads.com/sgpu-core", "mthreads", 16, "mthreads.com/sgpu-memory", 512},
-    {"cambricon.com/mlu", "cambricon"},
-    {"huawei.com/Ascend910", "ascend"},
-    {"huawei.com/Ascend310", "ascend"},
-    {"huawei.com/Ascend310P", "ascend"},
-    {"birentech.com/gpu", "biren"},
-    {"vastaitech.com/va", "vastai"},
-    {"aws.amazon.com/neuron", "aws"},
-    {"intel.com/gpu", "intel"},
-}};
-// Of these the ones that ask for whole cards and that the catalog does not have.
+// Names that ask for whole cards and that the catalog does not have.
 constexpr std::array<std::string_view, 7> kWholeNames = {
     "cambricon.com/mlu", "huawei.com/Ascend910",  "huawei.com/Ascend310", "birentech.com/gpu",
     "vastaitech.com/va", "aws.amazon.com/neuron", "intel.com/gpu"};
 
-constexpr std::string_view kOpenCount = "alibabacloud.com/gpu-count";
-constexpr std::string_view kOpenMilli = "alibabacloud.com/gpu-milli";
-constexpr std::string_view kOpenModel = "alibabacloud.com/gpu-card-model";
+devices::Amounts Plain(const Amounts& amounts) {
+  devices::Amounts out;
+  for (const auto& [name, amount] : amounts) {
+    if (IsCardName(name)) out[name] = amount.text;
+  }
+  return out;
+}
 
-// The whole number under a name, taken out of both lists; -1 when it is in neither.
-std::int64_t Take(const std::string& file, std::string_view name, std::int64_t high,
-                  Amounts* limits, Amounts* requests, Diagnostics* diagnostics) {
+CardAsk AskOf(MilliGpu milli, MiB memory, std::int32_t percent, std::int32_t cards) {
+  CardAsk ask{.cards = cards, .milli = milli};
+  if (memory > 0) ask.mem_mib = memory;
+  if (percent > 0) ask.mem_percent = percent;
+  return ask;
+}
+
+// The smallest of the instances that models have under this name; null: none has.
+const MigProfile* SmallestMig(const std::string& name) {
+  const MigProfile* best = nullptr;
+  for (const devices::Vendor& vendor : CardCatalog().vendors) {
+    for (const devices::CardModel& model : vendor.models) {
+      for (const MigProfile& one : model.rules.mig) {
+        if (one.name == name && (best == nullptr || one.memory_mib < best->memory_mib)) best = &one;
+      }
+    }
+  }
+  return best;
+}
+
+// What the vendors make of one container's ask (templates, granularity, units), where that is the
+// same on all of the models that can serve it.
+std::optional<SliceTake> SameOnAll(const RequestSpec& ask,
+                                   const std::vector<const devices::CardModel*>& models) {
+  std::optional<SliceTake> same;
+  for (const devices::CardModel* model : models) {
+    CardSpec card;
+    card.model = model->name;
+    card.memory_mib = model->memory_mib;
+    const SliceTake take =
+        devices::UniformSlices(CardCatalog(), ask, CardSet::Of(0), {card}).front();
+    if (take.milli == 0 && take.memory == 0) continue;  // not on this one
+    if (same && (same->whole != take.whole || same->milli != take.milli ||
+                 (!take.whole && same->memory != take.memory))) {
+      return std::nullopt;
+    }
+    same = take;
+  }
+  return same;
+}
+
+// The models that the request allows by name; none: any. Where it excludes some, or names vendors
+// of its own choice, all others of the catalog.
+std::vector<std::string> ModelsOf(const devices::PodRequest& request) {
+  const RequestSpec& spec = request.spec;
+  std::vector<std::string> models = spec.models;
+  const bool chooses = !spec.nouse_models.empty() || request.interface.empty();
+  for (const devices::Vendor& vendor : CardCatalog().vendors) {
+    if (!spec.models.empty() || !chooses) break;
+    if (spec.vendors.empty() ? spec.nouse_models.empty()
+                             : std::ranges::find(spec.vendors, vendor.name) == spec.vendors.end()) {
+      continue;
+    }
+    for (const devices::CardModel& model : vendor.models) models.push_back(model.name);
+  }
+  std::erase_if(models, [&](const std::string& model) {
+    return std::ranges::find(spec.nouse_models, model) != spec.nouse_models.end();
+  });
+  return models;
+}
+
+PodAsk FromRequest(const devices::PodRequest& request) {
+  const RequestSpec& spec = request.spec;
+  PodAsk out;
+  if (spec.gpus == 0) return out;
+  out.mig_profile = spec.mig_profile;
+  const std::vector<std::string> models = ModelsOf(request);
+  for (const std::string& model : models) {
+    if (!out.models.empty()) out.models += '|';
+    out.models += model;
+  }
+  std::vector<const devices::CardModel*> allowed;
+  for (const std::string& model : models)
+    allowed.push_back(devices::FindModel(CardCatalog(), model));
+  if (allowed.empty() && !request.interface.empty()) {
+    for (const devices::CardModel& m :
+         devices::FindVendor(CardCatalog(), spec.vendors[0])->models) {
+      allowed.push_back(&m);
+    }
+  }
+  const auto add = [&](const ContainerSpec& own, bool pod_wide) {
+    if (own.gpus == 0) return;
+    RequestSpec one;
+    one.gpus = own.gpus;
+    one.gpu_milli = pod_wide ? spec.gpu_milli : own.gpu_milli;
+    one.gpu_memory_mib = pod_wide ? spec.gpu_memory_mib : own.gpu_memory_mib;
+    one.gpu_memory_percent = pod_wide ? spec.gpu_memory_percent : own.gpu_memory_percent;
+    one.compute_units = pod_wide ? spec.compute_units : own.compute_units;
+    CardAsk ask = AskOf(one.gpu_milli, one.gpu_memory_mib, one.gpu_memory_percent, own.gpus);
+    if (!spec.mig_profile.empty()) {
+      if (const MigProfile* mig = SmallestMig(spec.mig_profile)) {
+        ask = AskOf(mig->compute_milli, mig->memory_mib, 0, own.gpus);
+      }
+    } else if (one.gpu_milli != kWholeCard) {
+      if (const auto take = SameOnAll(one, allowed)) {
+        ask = AskOf(take->whole ? kWholeCard : take->milli, take->whole ? 0 : take->memory, 0,
+                    own.gpus);
+        one.compute_units = 0;
+      }
+    }
+    if (ask.milli == kWholeCard && ask.mem_percent == 100) ask.mem_percent = -1;
+    out.units = std::max<std::int64_t>(out.units, one.compute_units);
+    out.asks.push_back(ask);
+  };
+  if (spec.containers.empty()) {
+    ContainerSpec all;
+    all.gpus = spec.gpus;
+    add(all, true);
+    return out;
+  }
+  const auto with =
+      std::ranges::count_if(spec.containers, [](const ContainerSpec& c) { return c.gpus > 0; });
+  for (const ContainerSpec& container : spec.containers) add(container, with == 1);
+  return out;
+}
+
+// Whether it is a MIG resource of a profile that no model has.
+bool IsForeignMig(const std::string& resource) {
+  for (const devices::Vendor& vendor : CardCatalog().vendors) {
+    for (const devices::Interface& interface : vendor.interfaces) {
+      if (interface.mig_prefix.empty() || !resource.starts_with(interface.mig_prefix)) continue;
+      std::string profile = resource.substr(interface.mig_prefix.size());
+      if (profile.ends_with(".me")) profile.replace(profile.size() - 3, 1, "+");
+      return std::ranges::none_of(vendor.models, [&](const devices::CardModel& model) {
+        return std::ranges::find(model.rules.mig, profile, &MigProfile::name) !=
+               model.rules.mig.end();
+      });
+    }
+  }
+  return false;
+}
+
+bool ChoosesTypes(const std::string& annotation) {
+  for (const devices::Vendor& vendor : CardCatalog().vendors) {
+    for (const devices::Interface& interface : vendor.interfaces) {
+      for (const auto* keys : {&interface.use_type, &interface.nouse_type}) {
+        if (std::ranges::find(*keys, annotation) != keys->end()) return true;
+      }
+    }
+  }
+  return false;
+}
+
+// Containers that hold cards at the same time.
+struct Together {
+  devices::PodResources pod{.name = "the pod"};
+  std::vector<CardAsk> whole;  // by names that the catalog does not have
+};
+
+Result<PodAsk> AskOf(Together together) {
+  PodAsk out;
+  if (together.pod.containers.empty()) {
+    out.asks = std::move(together.whole);
+    return out;
+  }
+  auto request = devices::ReadRequest(CardCatalog(), together.pod);
+  std::vector<std::pair<std::string, std::string>> types;
+  while (!request) {
+    // A cluster may have cards that the catalog does not know, and pods that choose them.
+    constexpr std::string_view kPlace = "annotation ";
+    const std::string& where = request.error().where;
+    const std::string key = where.starts_with(kPlace) ? where.substr(kPlace.size()) : "";
+    const auto note = together.pod.annotations.find(key);
+    if (note == together.pod.annotations.end() || !ChoosesTypes(key)) {
+      return tl::unexpected<Error>(request.error());
+    }
+    types.emplace_back(*note);
+    together.pod.annotations.erase(note);
+    request = devices::ReadRequest(CardCatalog(), together.pod);
+  }
+  out = FromRequest(*request);
+  out.types = std::move(types);
+  if (!together.whole.empty()) {
+    if (!out.asks.empty()) {
+      return Fail(together.pod.name, "asks for cards of several vendors; leave one of them");
+    }
+    out.asks = std::move(together.whole);
+  }
+  return out;
+}
+
+std::int64_t CardsIn(const PodAsk& ask) {
+  std::int64_t sum = 0;
+  for (const CardAsk& one : ask.asks) sum += one.cards;
+  return sum;
+}
+
+}  // namespace
+
+const devices::Catalog& CardCatalog() {
+  static const devices::Catalog catalog = devices::EmbeddedCatalog();
+  return catalog;
+}
+
+std::int64_t TakeWhole(const std::string& file, std::string_view name, std::int64_t high,
+                       Amounts* limits, Amounts* requests, Diagnostics* diagnostics) {
   std::int64_t value = -1;
   for (Amounts* list : {requests, limits}) {  // what is in the limits wins
     const auto found = name.empty() ? list->end() : list->find(name);
@@ -75,86 +243,6 @@ std::int64_t Take(const std::string& file, std::string_view name, std::int64_t h
   return value;
 }
 
-devices::Amounts Plain(const Amounts& amounts) {
-  devices::Amounts out;
-  for (const auto& [name, amount] : amounts) {
-    if (IsCardName(name)) out[name] = amount.text;
-  }
-  return out;
-}
-
-CardAsk AskOf(MilliGpu milli, MiB memory, std::int32_t percent, std::int32_t cards) {
-  CardAsk ask{.cards = cards, .milli = milli};
-  if (memory > 0) ask.mem_mib = memory;
-  if (percent > 0) ask.mem_percent = percent;
-  return ask;
-}
-
-// The compute of the smallest of the MIG profile's instances.
-std::int64_t MigMilli(const std::string& profile, std::int64_t memory) {
-  for (const devices::Vendor& vendor : Cards().vendors) {
-    for (const devices::CardModel& model : vendor.models) {
-      for (const MigProfile& one : model.rules.mig) {
-        if (one.name == profile && one.memory_mib == memory) return one.compute_milli;
-      }
-    }
-  }
-  return 0;
-}
-
-PodAsk FromRequest(const RequestSpec& spec) {
-  PodAsk out;
-  out.mig_profile = spec.mig_profile;
-  for (const std::string& model : spec.models) {
-    if (std::ranges::find(spec.nouse_models, model) != spec.nouse_models.end()) continue;
-    if (!out.models.empty()) out.models += '|';
-    out.models += model;
-  }
-  const auto add = [&](const ContainerSpec& own, bool pod_wide) {
-    if (own.gpus == 0) return;
-    RequestSpec one;
-    one.gpus = own.gpus;
-    one.gpu_milli = pod_wide ? spec.gpu_milli : own.gpu_milli;
-    one.gpu_memory_mib = pod_wide ? spec.gpu_memory_mib : own.gpu_memory_mib;
-    one.gpu_memory_percent = pod_wide ? spec.gpu_memory_percent : own.gpu_memory_percent;
-    one.compute_units = pod_wide ? spec.compute_units : own.compute_units;
-    CardAsk ask = AskOf(one.gpu_milli, one.gpu_memory_mib, one.gpu_memory_percent, own.gpus);
-    if (!spec.mig_profile.empty()) {
-      ask.milli = MigMilli(spec.mig_profile, one.gpu_memory_mib);
-    } else if (const devices::CardModel* model =
-                   spec.models.size() == 1 ? devices::FindModel(Cards(), spec.models[0]) : nullptr;
-               model != nullptr && one.gpu_milli != kWholeCard) {
-      // One model: what its vendor makes of the ask is known (templates, granularity).
-      CardSpec card;
-      card.model = model->name;
-      card.memory_mib = model->memory_mib;
-      const SliceTake take = devices::UniformSlices(Cards(), one, CardSet::Of(0), {card}).front();
-      if (take.milli > 0 || take.memory > 0) {
-        ask =
-            AskOf(take.whole ? kWholeCard : take.milli, take.whole ? 0 : take.memory, 0, own.gpus);
-        one.compute_units = 0;
-      }
-    }
-    if (ask.milli == kWholeCard) {
-      if (ask.mem_percent == 100) ask.mem_percent = -1;
-    }
-    out.units = std::max<std::int64_t>(out.units, one.compute_units);
-    out.asks.push_back(ask);
-  };
-  if (spec.containers.empty()) {
-    ContainerSpec all;
-    all.gpus = spec.gpus;
-    add(all, true);
-    return out;
-  }
-  const auto with =
-      std::ranges::count_if(spec.containers, [](const ContainerSpec& c) { return c.gpus > 0; });
-  for (const ContainerSpec& container : spec.containers) add(container, with == 1);
-  return out;
-}
-
-}  // namespace
-
 bool IsCardName(const std::string& resource) {
   if (resource.size() > kMaxNameBytes) return false;
   // Clusters have few names and many pods.
@@ -162,21 +250,9 @@ bool IsCardName(const std::string& resource) {
   if (const auto found = known.find(resource); found != known.end()) return found->second;
   if (known.size() > 1000) known.clear();
   const bool is = std::ranges::find(kWholeNames, resource) != kWholeNames.end() ||
-                  devices::IsCardResource(Cards(), resource);
+                  (devices::IsCardResource(CardCatalog(), resource) && !IsForeignMig(resource));
   known[resource] = is;
   return is;
-}
-
-std::string CatalogModel(std::string_view type) {
-  for (const std::string_view prefix : {"", "NVIDIA-", "NVIDIA ", "AMD-"}) {
-    if (!type.starts_with(prefix)) continue;
-    const std::string_view rest = type.substr(prefix.size());
-    if (const devices::CardModel* model = devices::FindModel(Cards(), rest)) return model->name;
-    std::string spaced(rest);  // as node labels write it
-    std::ranges::replace(spaced, '-', ' ');
-    if (const devices::CardModel* model = devices::FindModel(Cards(), spaced)) return model->name;
-  }
-  return std::string(type);
 }
 
 std::vector<std::string_view> SplitAt(std::string_view text, char at) {
@@ -207,23 +283,22 @@ bool IsDevice(std::string_view resource) {
 
 PodAsk TakeCards(const std::string& file, const JsonValue* annotations,
                  std::vector<KubeContainer>* containers, Diagnostics* diagnostics) {
-  PodAsk out;
-  devices::PodResources pod{.name = "the pod"};
   std::uint32_t line = 0;
-  std::vector<CardAsk> whole;  // by names that the catalog does not have
+  Together running;
+  std::vector<Together> inits;
   for (KubeContainer& container : *containers) {
+    Together one;
     for (const std::string_view name : kWholeNames) {
       const std::int64_t cards =
-          Take(file, name, kMaxCards, &container.limits, &container.requests, diagnostics);
-      if (cards > 0 && (!container.init || container.sidecar)) {
-        whole.push_back({.cards = cards, .milli = kWholeCard});
-      }
+          TakeWhole(file, name, kMaxCards, &container.limits, &container.requests, diagnostics);
+      if (cards > 0) one.whole.push_back({.cards = cards, .milli = kWholeCard});
     }
-    pod.containers.push_back({.name = container.name,
-                              .init = container.init,
-                              .sidecar = container.sidecar,
-                              .limits = Plain(container.limits),
-                              .requests = Plain(container.requests)});
+    constexpr std::size_t kLongestName = 253;  // Kubernetes' own bound
+    const bool anonymous = container.name.empty() || container.name.size() > kLongestName;
+    devices::PodContainer named{
+        .name = anonymous ? std::to_string(&container - containers->data()) : container.name,
+        .limits = Plain(container.limits),
+        .requests = Plain(container.requests)};
     for (Amounts* list : {&container.limits, &container.requests}) {
       for (auto at = list->begin(); at != list->end();) {
         if (!IsCardName(at->first)) {
@@ -234,27 +309,36 @@ PodAsk TakeCards(const std::string& file, const JsonValue* annotations,
         at = list->erase(at);
       }
     }
+    const bool some = !named.limits.empty() || !named.requests.empty();
+    if (some) one.pod.containers.push_back(std::move(named));
+    if (container.init && !container.sidecar) {
+      if (some || !one.whole.empty()) inits.push_back(std::move(one));
+      continue;
+    }
+    running.whole.insert(running.whole.end(), one.whole.begin(), one.whole.end());
+    if (some) running.pod.containers.push_back(std::move(one.pod.containers.front()));
   }
-  if (line == 0) {
-    out.asks = std::move(whole);
-    return out;
-  }
-  if (annotations != nullptr) {
+  std::map<std::string, std::string> notes;
+  if (annotations != nullptr && line != 0) {
     for (const JsonValue& note : annotations->items) {
-      if (note.Is(JsonValue::Kind::kString)) pod.annotations[note.key] = note.text;
+      if (note.Is(JsonValue::Kind::kString)) notes[note.key] = note.text;
     }
   }
-  const auto request = devices::ReadRequest(Cards(), pod);
-  if (!request) {
-    diagnostics->Add(At(file, line), request.error().ToString());
-    return out;
+  PodAsk out;
+  inits.insert(inits.begin(), std::move(running));
+  for (Together& together : inits) {
+    together.pod.annotations = notes;
+    auto ask = AskOf(std::move(together));
+    if (!ask) {
+      // The names in it are the pod's.
+      std::string message = ask.error().ToString();
+      std::ranges::replace_if(
+          message, [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; }, '?');
+      diagnostics->Add(At(file, line), std::move(message));
+      return {};
+    }
+    if (CardsIn(*ask) > CardsIn(out)) out = *std::move(ask);
   }
-  out = FromRequest(request->spec);
-  if (!whole.empty() && !out.asks.empty()) {
-    diagnostics->Add(At(file, line),
-                     "the pod asks for cards of several vendors; leave one of them");
-  }
-  if (out.asks.empty()) out.asks = std::move(whole);
   return out;
 }
 
@@ -280,81 +364,6 @@ bool CardsOfAnnotations(const std::string& file, const JsonValue* annotations, C
   if (ask->cards == 0 || ask->milli == 0) *ask = {};
   *spec = annotations->TextAt({kOpenModel});
   return true;
-}
-
-NodeCards CardsOfNode(const std::string& file, const JsonValue& node, Amounts* allocatable,
-                      Diagnostics* diagnostics) {
-  NodeCards out;
-  Amounts none;
-  const auto take = [&](std::string_view name) {
-    return Take(file, name, kMaxAmount, allocatable, &none, diagnostics);
-  };
-  std::int64_t counted = take(kOpenCount);
-  take(kOpenMilli);
-  std::string vendor;
-  for (const CapacityName& capacity : kCapacities) {
-    const std::int64_t all = take(capacity.name);
-    const std::int64_t memory = take(capacity.memory);
-    if (counted > 0 || all < capacity.per_card) continue;
-    counted = all / capacity.per_card;
-    vendor = capacity.vendor;
-    if (memory > 0 && memory <= kMaxAmount / capacity.memory_unit_mib) {
-      out.mem_mib = memory * capacity.memory_unit_mib / counted;
-    }
-  }
-  std::vector<RegisteredCard> cards;
-  const JsonValue* annotations = node.At({"metadata", "annotations"});
-  const bool registered = ReadRegisters(file, annotations, &cards, diagnostics);
-  // Names of parts say nothing beside a register, and not how many cards there are without one.
-  for (auto at = allocatable->begin(); at != allocatable->end();) {
-    if (!IsCardName(at->first)) {
-      ++at;
-      continue;
-    }
-    const bool some = at->second.text != "0";
-    if (!registered && counted <= 0 && some) {
-      out.shares.push_back(at->first);
-      ++at;  // stays for `extra`
-    } else {
-      at = allocatable->erase(at);
-    }
-  }
-  if (registered) {
-    counted = 0;
-    vendor.clear();
-    out.mem_mib = -1;
-    std::erase_if(cards, [&](const RegisteredCard& card) {
-      out.unhealthy += card.healthy ? 0 : 1;
-      return !card.healthy;
-    });
-    counted = static_cast<std::int64_t>(cards.size());
-  }
-  out.count = std::max<std::int64_t>(counted, 0);
-  for (const RegisteredCard& card : cards) {
-    if (out.model.empty()) out.model = card.model;
-    out.mixed |= card.model != out.model || card.mem_mib != cards.front().mem_mib;
-    if (card.mem_mib > 0) {
-      out.mem_mib = out.mem_mib < 0 ? card.mem_mib : std::min(out.mem_mib, card.mem_mib);
-    }
-  }
-  for (const std::string_view label : {std::string_view("nvidia.com/gpu.product"), kOpenModel}) {
-    const std::string_view model = node.TextAt({"metadata", "labels", label});
-    if (!model.empty()) {
-      out.model = CatalogModel(model);
-      break;
-    }
-  }
-  if (out.model.empty() && !vendor.empty()) {
-    out.model = vendor;
-    out.by_vendor = true;
-  }
-  const std::string_view memory = node.TextAt({"metadata", "labels", "nvidia.com/gpu.memory"});
-  std::int64_t mib = 0;
-  if (out.mem_mib < 0 && ParseWhole(memory, false, &mib) == NumberFault::kNone && mib >= 1 &&
-      mib <= kMaxAmount) {
-    out.mem_mib = mib;
-  }
-  return out;
 }
 
 std::string CardsOfPod(const JsonValue* annotations) {

@@ -1,16 +1,18 @@
-// What a pod asks of cards, and which cards a node has, by the names that device plugins give their
-// resources. Which names there are and what they mean says the catalog of card models (devices):
-// HAMi's, Volcano's, MIG profiles, names of one model and Basalt's neutral ones. Beside it
-// Alibaba's gpu-milli, gpu-count and gpu-card-model annotations (open-gpu-share), and vendors'
-// names of whole cards that the catalog does not have.
+// What a pod asks of cards, by the names that device plugins give their resources. Which names
+// there are and what they mean says the catalog of card models (devices): HAMi's, Volcano's, MIG
+// profiles, names of one model and Basalt's neutral ones. Beside it Alibaba's gpu-milli, gpu-count
+// and gpu-card-model annotations (open-gpu-share), and vendors' names of whole cards that the
+// catalog does not have.
 #pragma once
 
 #include <cstdint>
 #include <map>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
+#include "devices/catalog.h"
 #include "traces/diagnostics.h"
 #include "traces/json_records.h"
 #include "traces/trace.h"
@@ -23,6 +25,17 @@ struct Amount {
   std::uint32_t line = 0;
 };
 using Amounts = std::map<std::string, Amount, std::less<>>;
+
+inline constexpr std::string_view kOpenCount = "alibabacloud.com/gpu-count";
+inline constexpr std::string_view kOpenMilli = "alibabacloud.com/gpu-milli";
+inline constexpr std::string_view kOpenModel = "alibabacloud.com/gpu-card-model";
+
+// The embedded one.
+const devices::Catalog& CardCatalog();
+
+// The whole number under a name, taken out of both lists; -1 when it is in neither.
+std::int64_t TakeWhole(const std::string& file, std::string_view name, std::int64_t high,
+                       Amounts* limits, Amounts* requests, Diagnostics* diagnostics);
 
 // The members of a resource list such as limits; null gives none.
 Amounts AmountsOf(const JsonValue* list);
@@ -47,34 +60,23 @@ struct PodAsk {
   std::string models;         // allowed, "A100|H100"; empty: any
   std::string mig_profile;
   std::int64_t units = 0;  // compute in TFLOPS, which no column holds
+  // Annotations that choose types of cards which no model of the catalog has.
+  std::vector<std::pair<std::string, std::string>> types;
 };
 
-// The names that were understood are removed from the containers. Requests that the catalog's rules
-// do not allow are reported, at the line of the first name.
+// What the containers that run together ask, or the init container that asks for more cards. The
+// names that were understood are removed from the containers. Requests that the catalog's rules do
+// not allow are reported, at the line of the first name.
 PodAsk TakeCards(const std::string& file, const JsonValue* annotations,
                  std::vector<KubeContainer>* containers, Diagnostics* diagnostics);
 
-// Whether TakeCards understands the name.
+// Whether TakeCards understands the name. MIG profiles that no model of the catalog has are not
+// understood.
 bool IsCardName(const std::string& resource);
 
 // "1" and "500" of alibabacloud.com/gpu-count and gpu-milli. False: the annotations are not there.
 bool CardsOfAnnotations(const std::string& file, const JsonValue* annotations, CardAsk* ask,
                         std::string* spec, Diagnostics* diagnostics);
-
-// The cards of a node, from its allocatable resources, which lose the names that were understood,
-// its labels and its device plugins' annotations.
-struct NodeCards {
-  std::int64_t count = 0;
-  std::string model;  // the vendor where only a capacity is known; empty: not even that
-  std::int64_t mem_mib = -1;
-  bool mixed = false;      // cards of several models or sizes: the smallest memory, the first model
-  bool by_vendor = false;  // the model is the vendor's name
-  std::int64_t unhealthy = 0;  // registered cards that are not counted
-  // Names that offer shares of cards on a node without a register: how many cards is not known.
-  std::vector<std::string> shares;
-};
-NodeCards CardsOfNode(const std::string& file, const JsonValue& node, Amounts* allocatable,
-                      Diagnostics* diagnostics);
 
 // "GPU-a;GPU-b" from what HAMi, Volcano or open-gpu-share wrote on a pod; empty when none did.
 std::string CardsOfPod(const JsonValue* annotations);

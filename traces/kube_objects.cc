@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "traces/csv.h"
+#include "traces/kube_nodes.h"
 #include "traces/kube_registers.h"
 #include "traces/limits.h"
 #include "traces/source.h"
@@ -196,6 +197,40 @@ std::optional<Node> KubeReader::ReadNode(const JsonValue& object) {
   return node;
 }
 
+void KubeReader::PutCards(const PodAsk& pod, CardAsk ask, Task* task, JsonObject* extra) {
+  if (ask.cards == 0) return;
+  if (ask.mem_percent > 0) {
+    if (ask.milli == 0) ask.milli = ask.mem_percent * 10;
+    if (ask.milli < kWholeCard) {
+      extra->AddText("gpu_mem_percent", std::to_string(ask.mem_percent));
+      ++counts_->percent_memory;
+    }
+  }
+  if (!pod.mig_profile.empty()) {
+    extra->AddText("mig_profile", pod.mig_profile);
+    ++counts_->mig;
+  }
+  if (pod.units > 0) {
+    extra->AddText("gpu_compute_units", std::to_string(pod.units));
+    ++counts_->units;
+    ask.milli = std::max<std::int64_t>(ask.milli, 1);
+  }
+  if (ask.milli == 0) {
+    ask.milli = 1;
+    extra->AddText("gpu_compute", "unlimited");
+    ++counts_->unlimited_compute;
+  }
+  if (!pod.types.empty()) {
+    JsonObject types;
+    for (const auto& [key, text] : pod.types) types.AddText(key, text);
+    extra->AddJson("gpu_types", types.text());
+    ++counts_->unknown_types;
+  }
+  task->gpu_num = static_cast<std::int32_t>(ask.cards);
+  task->gpu_milli = static_cast<MilliGpu>(ask.milli);
+  task->gpu_mem_mib = ask.mem_mib;
+}
+
 // A pod's requests are those of its containers together, or of the largest of its init containers
 // if that is more; sidecars (init containers that always restart) run along with both; overhead
 // comes on top. A limit stands for a request that is not there.
@@ -293,30 +328,7 @@ Task KubeReader::ReadAsk(const JsonValue* metadata, const JsonValue* spec) {
                                                  std::to_string(kMaxCards) + " cards; correct it");
     ask = {};
   }
-  if (ask.cards > 0) {
-    if (ask.mem_percent > 0 && ask.mem_percent < 100) {
-      extra.AddText("gpu_mem_percent", std::to_string(ask.mem_percent));
-      ++counts_->percent_memory;
-      if (ask.milli == 0) ask.milli = ask.mem_percent * 10;
-    }
-    if (!cards.mig_profile.empty()) {
-      extra.AddText("mig_profile", cards.mig_profile);
-      ++counts_->mig;
-    }
-    if (cards.units > 0) {
-      extra.AddText("gpu_compute_units", std::to_string(cards.units));
-      ++counts_->units;
-      if (ask.milli == 0) ask.milli = 1;
-    }
-    if (ask.milli == 0) {
-      ask.milli = 1;
-      extra.AddText("gpu_compute", "unlimited");
-      ++counts_->unlimited_compute;
-    }
-    task.gpu_num = static_cast<std::int32_t>(ask.cards);
-    task.gpu_milli = static_cast<MilliGpu>(ask.milli);
-    task.gpu_mem_mib = ask.mem_mib;
-  }
+  PutCards(cards, ask, &task, &extra);
   if (!others.text().empty()) {
     extra.AddJson("resources", others.text());
     ++counts_->other_devices;
@@ -340,7 +352,7 @@ Task KubeReader::ReadAsk(const JsonValue* metadata, const JsonValue* spec) {
     }
     if (!tolerations.empty()) extra.AddJson("tolerations", tolerations + ']');
     if (task.gpu_spec.empty() && task.gpu_num > 0) {
-      task.gpu_spec = CatalogModel(spec->TextAt({"nodeSelector", "nvidia.com/gpu.product"}));
+      task.gpu_spec = CatalogModel(spec->TextAt({"nodeSelector", "nvidia.com/gpu.product"}), false);
     }
     if (bound_to_some) ++counts_->constraints;
   }
@@ -447,6 +459,9 @@ void AddKubeNotes(const KubeCounts& counts, std::vector<std::string>* notes) {
   note(counts.mig, "pod asks", "pods ask",
        " for MIG slices: their memory and compute are the profile's, which stands in "
        "extra.mig_profile");
+  note(counts.unknown_types, "pod chooses", "pods choose",
+       " types of cards that the catalog does not have: the annotations stand in extra.gpu_types "
+       "alone");
   note(counts.units, "pod asks", "pods ask",
        " for compute in units (basalt.io/gpu-compute-units), which no column holds: they stand in "
        "extra.gpu_compute_units, and without another amount gpu_milli is 1");

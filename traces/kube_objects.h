@@ -35,7 +35,7 @@ struct KubeCounts {
   std::size_t unnamed_models = 0, mixed_cards = 0, unready = 0, tainted = 0;
   std::size_t unlimited_compute = 0, percent_memory = 0, uneven_containers = 0, other_devices = 0;
   std::size_t constraints = 0, rounded = 0;
-  std::size_t mig = 0, units = 0, unhealthy = 0, shared_nodes = 0;
+  std::size_t mig = 0, units = 0, unhealthy = 0, shared_nodes = 0, unknown_types = 0;
   std::set<std::string> other_names, share_names;  // of devices without a column
 };
 
@@ -59,6 +59,9 @@ class KubeReader {
   std::optional<Pod> ReadPod(const JsonValue& object);
   // What one pod of this metadata and spec asks for: a pod's own, or a template's.
   Task ReadAsk(const JsonValue* metadata, const JsonValue* spec);
+
+  // The cards of `ask` in the task's columns, and in `extra` what they do not hold.
+  void PutCards(const PodAsk& pod, CardAsk ask, Task* task, JsonObject* extra);
 
   // "namespace/name" of an object; reports when there is no name.
   std::string Id(const JsonValue& object);

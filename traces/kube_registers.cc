@@ -51,16 +51,17 @@ Cards FromJson(const std::string& text, const Form& form, std::string_view membe
 }
 
 // "uuid,count,devmem,devcore,type,numa,health[,index,mode]:" of HAMi and
-// "uuid,count,memory,type,health[,mode]:" of Volcano.
+// "uuid,count,memory,type,health[,mode...]:" of Volcano.
 Cards FromText(std::string_view text, bool volcano) {
   const std::size_t type_at = volcano ? 3 : 4, health_at = volcano ? 4 : 6;
-  if (text.find(':') == std::string_view::npos) return std::nullopt;
   std::vector<RegisteredCard> out;
+  if (text.find_first_not_of(" \t\r\n") == std::string_view::npos) return out;  // no cards
+  if (text.find(':') == std::string_view::npos) return std::nullopt;
   for (const std::string_view device : SplitAt(text, ':')) {
     if (device.empty()) continue;
     const std::vector<std::string_view> parts = SplitAt(device, ',');
-    const bool known =
-        volcano ? parts.size() == 5 || parts.size() == 6 : parts.size() == 7 || parts.size() == 9;
+    // Volcano's reader takes longer ones, HAMi's does not.
+    const bool known = volcano ? parts.size() >= 5 : parts.size() == 7 || parts.size() == 9;
     RegisteredCard& card = out.emplace_back();
     if (!known || ParseWhole(parts[2], false, &card.mem_mib) != NumberFault::kNone ||
         card.mem_mib > kMaxAmount || (parts[health_at] != "true" && parts[health_at] != "false")) {
@@ -80,6 +81,37 @@ bool IsHami(std::string_view key) {
 
 }  // namespace
 
+std::string CatalogModel(std::string_view type, bool soft_split) {
+  const auto same = [](std::string_view a, std::string_view b) {
+    return std::ranges::equal(a, b, [](char x, char y) {
+      const auto plain = [](char c) {
+        return c == ' ' ? '-' : c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+      };
+      return plain(x) == plain(y);
+    });
+  };
+  const auto find = [&](std::string_view name) -> const devices::CardModel* {
+    for (const devices::Vendor& vendor : CardCatalog().vendors) {
+      for (const devices::CardModel& model : vendor.models) {
+        if (same(model.name, name)) return &model;
+        for (const std::string& alias : model.aliases) {
+          if (same(alias, name)) return &model;
+        }
+      }
+    }
+    return nullptr;
+  };
+  for (const std::string_view prefix : {"", "NVIDIA-", "AMD-"}) {
+    if (!type.starts_with(prefix)) continue;
+    const devices::CardModel* model = find(type.substr(prefix.size()));
+    if (model == nullptr) continue;
+    const devices::CardModel* soft =
+        soft_split ? devices::FindModel(CardCatalog(), model->name + "-soft") : nullptr;
+    return (soft == nullptr ? model : soft)->name;
+  }
+  return std::string(type);
+}
+
 bool ReadRegisters(const std::string& file, const JsonValue* annotations,
                    std::vector<RegisteredCard>* cards, Diagnostics* diagnostics) {
   if (annotations == nullptr) return false;
@@ -87,6 +119,8 @@ bool ReadRegisters(const std::string& file, const JsonValue* annotations,
   // A node is HAMi's or Volcano's; what the other left behind does not count.
   const bool hami =
       std::ranges::any_of(annotations->items, [](const JsonValue& a) { return IsHami(a.key); });
+  // The Ascend plugin's word for soft splitting.
+  const bool soft_split = annotations->TextAt({"hami-vnpu-core"}) == "true";
   for (const JsonValue& note : annotations->items) {
     const bool volcano = note.key == "volcano.sh/node-vgpu-register";
     const bool metax = note.key == "metax-tech.com/node-gpu-devices";
@@ -115,7 +149,7 @@ bool ReadRegisters(const std::string& file, const JsonValue* annotations,
       continue;
     }
     for (RegisteredCard& card : *read) {
-      card.model = CatalogModel(card.model);
+      card.model = CatalogModel(card.model, soft_split);
       cards->push_back(std::move(card));
     }
   }

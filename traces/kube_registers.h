@@ -24,8 +24,9 @@ struct RegisteredCard {
 bool ReadRegisters(const std::string& file, const JsonValue* annotations,
                    std::vector<RegisteredCard>* cards, Diagnostics* diagnostics);
 
-// "NVIDIA-Tesla V100-SXM2-32GB" as the catalog of card models calls it; itself when it does not
-// know it.
-std::string CatalogModel(std::string_view type);
+// "NVIDIA-Tesla V100-SXM2-32GB", or with hyphens for spaces as node labels write it, as the catalog
+// of card models calls it; itself when it does not know it. `soft_split`: the model with soft
+// splitting where there is one.
+std::string CatalogModel(std::string_view type, bool soft_split);
 
 }  // namespace basalt::trace

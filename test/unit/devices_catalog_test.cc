@@ -137,6 +137,12 @@ TEST(DeviceCatalog, FaultsHavePlaces) {
   EXPECT_THAT(why(head + "{model: m, help: h, memory_mib: 9, mig_layout: [{profile: 1g, start: "
                          "0}]}"),
               HasSubstr("unknown profile \"1g\""));
+  EXPECT_THAT(why(head + "{model: m, help: h, memory_mib: 9, templates: [{name: t, memory_mib: 10, "
+                         "compute_milli: 500}]}"),
+              HasSubstr("f:4:5: model m: template t has 10 MiB, more than the card's 9"));
+  EXPECT_THAT(why(head + "{model: m, help: h, memory_mib: 9, mig_slots: 1, mig: [{name: 1g, "
+                         "memory_mib: 10, compute_milli: 500, size: 1, starts: [0]}]}"),
+              HasSubstr("f:4:5: model m: MIG profile 1g has 10 MiB, more than the card's 9"));
   const std::string face = head + "{model: m, help: h, memory_mib: 9}\ninterfaces:\n  - ";
   EXPECT_THAT(why(face + "{interface: i, platform: hami}"), HasSubstr("needs a resource name"));
   EXPECT_THAT(why(face + "{interface: i, platform: hami, count: a/$word}"),
@@ -165,7 +171,7 @@ TEST(Skus, AreReadAndRefused) {
     gpus: 1
     gpu_milli: 250
     gpu_memory_mib: 10240
-    models: [NVIDIA A100-SXM4-40GB, mystery]
+    models: [NVIDIA A100-SXM4-40GB]
     cpu_milli: 8000
     memory_mib: 32768
     price_milli_per_hour: 1250
@@ -178,7 +184,7 @@ TEST(Skus, AreReadAndRefused) {
   EXPECT_EQ(quarter->currency, "USD");
   EXPECT_EQ(quarter->request.gpu_milli, 250);
   EXPECT_EQ(quarter->request.cpu_milli, 8000);
-  EXPECT_THAT(quarter->request.models, ElementsAre("A100", "mystery"));
+  EXPECT_THAT(quarter->request.models, ElementsAre("A100"));
   EXPECT_EQ(FindSku(*skus, "npu")->currency, "CNY");
   EXPECT_THAT(FindSku(*skus, "quater").error().message, HasSubstr("did you mean \"quarter\"?"));
   const auto why = [](const std::string& row) {
@@ -194,6 +200,26 @@ TEST(Skus, AreReadAndRefused) {
               HasSubstr("s.yaml:3:5: SKU \"a\" stands twice"));
   EXPECT_THAT(why("{name: a, price_milli_per_hour: 1, service_class: gold}"),
               HasSubstr("s.yaml:2:5"));
+}
+
+TEST(Skus, AreOfCardsThatThereAre) {
+  const auto why = [](const std::string& rest) {
+    const auto bad =
+        ParseSkus(Cards(), "s.yaml",
+                  "skus:\n  - {name: a, price_milli_per_hour: 1, gpus: 1, " + rest + "}\n");
+    EXPECT_FALSE(bad) << rest;
+    return bad ? "" : bad.error().ToString();
+  };
+  EXPECT_THAT(why("gpu_milli: 250, models: [MLU370-X5]"),
+              HasSubstr("s.yaml:2:5: unknown model \"MLU370-X5\"; did you mean \"MLU370-X4\"?"));
+  EXPECT_THAT(why("gpu_milli: 250, models: [A100], vendors: [amd]"),
+              HasSubstr("SKU a: every model that is allowed is also excluded, by name or by vendor "
+                        "(A100)"));
+  EXPECT_THAT(why("gpu_memory_mib: 99999, models: [A100]"),
+              HasSubstr("SKU a: 99999 MiB on a card; the largest that it allows has 40960"));
+  EXPECT_THAT(why("mig_profile: 1g.11gb, models: [A100]"),
+              HasSubstr("SKU a: unknown MIG profile \"1g.11gb\"; did you mean \"1g.10gb\"?"));
+  EXPECT_THAT(why("mig_profile: 1g.10gb, models: [T4]"), HasSubstr("has MIG profiles"));
 }
 
 }  // namespace

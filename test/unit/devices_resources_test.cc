@@ -323,6 +323,60 @@ TEST(Neutral, AnyAllowedVendor) {
               HasSubstr("true or false"));
 }
 
+TEST(Selectors, MistypedNamesHaveHints) {
+  const Amounts card = {{"basalt.io/gpu", "1"}};
+  EXPECT_THAT(Why(card, {{"basalt.io/models", "A100, MLU370-X5"}}),
+              HasSubstr("annotation basalt.io/models: unknown model \"MLU370-X5\"; did you mean "
+                        "\"MLU370-X4\"? Else add it to a catalog file"));
+  EXPECT_THAT(Why(card, {{"basalt.io/nouse-models", "T5"}}), HasSubstr("did you mean \"T4\"?"));
+  EXPECT_THAT(Why({{"nvidia.com/gpu", "1"}}, {{"nvidia.com/use-gputype", "A1000"}}),
+              HasSubstr("did you mean \"A100\"? Else add it to a catalog file"));
+  EXPECT_THAT(Why(card, {{"basalt.io/modles", "A100"}}),
+              HasSubstr("annotation basalt.io/modles: is unknown; did you mean "
+                        "\"basalt.io/models\"?"));
+  EXPECT_EQ(Ask(card, {{"basalt.io/team", "x"}, {"example.com/modles", "A100"}}), "1 x 1000m 100%")
+      << "somebody else's annotations";
+}
+
+TEST(Selectors, ThatLeaveNothingAreErrors) {
+  const Amounts card = {{"basalt.io/gpu", "1"}};
+  const auto nothing = [](const char* first) {
+    return HasSubstr("every model that is allowed is also excluded, by name or by vendor (" +
+                     std::string(first) + "); leave one");
+  };
+  EXPECT_THAT(
+      Why(card, {{"basalt.io/models", "A100,T4"}, {"basalt.io/nouse-models", "a100,Tesla T4"}}),
+      nothing("T4"));
+  EXPECT_THAT(Why(card, {{"basalt.io/vendors", "enflame"}, {"basalt.io/nouse-models", "S60"}}),
+              nothing("S60"));
+  EXPECT_THAT(Why(card, {{"basalt.io/vendors", "amd"}, {"basalt.io/models", "T4"}}), nothing("T4"));
+  EXPECT_THAT(Why(card, {{"basalt.io/use-uuids", "a,b"}, {"basalt.io/nouse-uuids", "b, a"}}),
+              HasSubstr("every card that is allowed by UUID is also excluded (a)"));
+  EXPECT_THAT(Why({{"kunlunxin.com/xpu", "1"}},
+                  {{"baidu.com/use-gpuuuid", "a"}, {"hami.io/use-xpu-uuid", "b"}}),
+              HasSubstr("annotation hami.io/use-xpu-uuid: allows no card"));
+  EXPECT_THAT(Why({{"gpu-a100", "1"}}, {{"basalt.io/models", "H100"}}),
+              HasSubstr("annotation basalt.io/models: allows no model that the pod's other names "
+                        "and annotations allow (A100, A100-80G)"));
+}
+
+TEST(Selectors, OwnAnnotationsNarrowAVendors) {
+  const RequestSpec s =
+      MustRead(One({{"gpu-a100", "1"}}, {{"basalt.io/models", "H100,A100-80G"},
+                                         {"nvidia.com/use-gpuuuid", "GPU-1,GPU-2"},
+                                         {"basalt.io/use-uuids", "GPU-2,GPU-3"}}))
+          .spec;
+  EXPECT_THAT(s.models, ElementsAre("A100-80G"));
+  EXPECT_THAT(s.use_uuids, ElementsAre("GPU-2"));
+}
+
+// As templates write it for the vendors that a pod does not want.
+TEST(Selectors, ACountOfNothingIsNoAsk) {
+  const PodRequest r = MustRead(One({{"nvidia.com/gpu", "0"}, {"amd.com/gpu", "1"}}));
+  EXPECT_EQ(r.interface, "amd/hami");
+  EXPECT_EQ(r.spec.gpus, 1);
+}
+
 TEST(Containers, EachHasItsOwnSlices) {
   PodContainer web = Limits("web", {{"cpu", "500m"}, {"memory", "1Gi"}});
   PodContainer a = Limits("a", {{"nvidia.com/gpu", "1"}, {"nvidia.com/gpumem", "3000"}});

@@ -174,7 +174,7 @@ TEST(ImportData, CapturedNode) {
   ASSERT_TRUE(t) << t.error().ToString();
   ASSERT_EQ(t->nodes.size(), 1U);
   const Node& node = t->nodes[0];
-  EXPECT_EQ(node.model, "NVIDIA-H100-80GB-HBM3");
+  EXPECT_EQ(node.model, "H100");
   EXPECT_EQ(node.gpu_count, 8);
   EXPECT_EQ(node.gpu_mem_mib, 81'920);
   EXPECT_EQ(node.cpu_milli, 64'000);

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "test/unit/traces_import_util.h"
+#include "test/unit/traces_kube_util.h"
 #include "traces/k8s.h"
 
 namespace basalt::trace {
@@ -10,25 +11,6 @@ namespace {
 
 using testing::Contains;
 using testing::HasSubstr;
-
-std::string List(const std::string& items) {
-  return "{\"apiVersion\": \"v1\", \"kind\": \"List\", \"items\": [\n" + items + "\n]}";
-}
-
-std::string NodeWith(const std::string& metadata, const std::string& allocatable,
-                     const std::string& rest = "") {
-  return R"({"apiVersion":"v1","kind":"Node","metadata":{"name":"n0")" + metadata +
-         R"(},"status":{"allocatable":{)" + allocatable + "}}" + rest + "}";
-}
-
-std::string PodWith(const std::string& name, const std::string& annotations,
-                    const std::string& resources, const std::string& spec = "",
-                    const std::string& status = R"("phase":"Pending")") {
-  return R"({"apiVersion":"v1","kind":"Pod","metadata":{"name":")" + name +
-         R"(","namespace":"a","creationTimestamp":"2026-01-01T00:00:00Z","annotations":{)" +
-         annotations + R"(}},"spec":{"containers":[{"name":"c","resources":{)" + resources + "}}]" +
-         spec + R"(},"status":{)" + status + "}}";
-}
 
 TEST(K8s, NodesAreTheirAllocatableResources) {
   const Trace t = Parsed(
@@ -66,8 +48,8 @@ TEST(K8s, CardsOfANode) {
     const Node& n = t.nodes.at(0);
     return n.model + " x " + std::to_string(n.gpu_count) + " of " + std::to_string(n.gpu_mem_mib);
   };
-  EXPECT_EQ(cards("", R"("cpu":"1","nvidia.com/gpu":"4")"), "GPU x 4 of -1");
-  EXPECT_EQ(cards("", R"("cpu":"1","amd.com/gpu":"2")"), "GPU x 2 of -1");
+  EXPECT_EQ(cards("", R"("cpu":"1","nvidia.com/gpu":"4")"), "nvidia x 4 of -1");
+  EXPECT_EQ(cards("", R"("cpu":"1","amd.com/gpu":"2")"), "amd x 2 of -1");
   EXPECT_EQ(cards("", R"("cpu":"1","nvidia.com/gpu":"0")"), " x 0 of -1");
   EXPECT_EQ(
       cards(R"(,"labels":{"alibabacloud.com/gpu-card-model":"V100M16"})",
@@ -75,17 +57,17 @@ TEST(K8s, CardsOfANode) {
       "V100M16 x 2 of -1");
   // HAMi offers a card ten times; its register says how many there are, in either format.
   EXPECT_EQ(cards(R"(,"annotations":{"hami.io/node-nvidia-register":
-                  "[{\"id\":\"GPU-a\",\"count\":10,\"devmem\":32768,\"type\":\"NVIDIA-V100\"},{\"id\":\"GPU-b\",\"count\":10,\"devmem\":32768,\"type\":\"NVIDIA-V100\"}]"})",
+                  "[{\"id\":\"GPU-a\",\"count\":10,\"devmem\":32768,\"type\":\"NVIDIA-V100\",\"health\":true},{\"id\":\"GPU-b\",\"count\":10,\"devmem\":32768,\"type\":\"NVIDIA-V100\",\"health\":true}]"})",
                   R"("cpu":"1","nvidia.com/gpu":"20")"),
-            "NVIDIA-V100 x 2 of 32768");
+            "V100M32 x 2 of 32768");
   EXPECT_EQ(cards(R"(,"annotations":{"hami.io/node-nvidia-register":
                   "GPU-a,10,32768,100,NVIDIA-V100,0,true:GPU-b,10,16384,100,NVIDIA-P100,0,true:"})",
                   R"("cpu":"1","nvidia.com/gpu":"20")"),
-            "NVIDIA-V100 x 2 of 16384");
+            "V100M32 x 2 of 16384");
   EXPECT_EQ(cards(R"(,"annotations":{"volcano.sh/node-vgpu-register":
                   "GPU-a,10,81920,NVIDIA-H100,true,hami-core:GPU-b,10,81920,NVIDIA-H100,true,x:"})",
                   R"("cpu":"1","volcano.sh/vgpu-number":"20","volcano.sh/vgpu-memory":"163840")"),
-            "NVIDIA-H100 x 2 of 81920");
+            "H100 x 2 of 81920");
 }
 
 TEST(K8s, WhatAPodAsksOfCards) {
@@ -119,9 +101,9 @@ TEST(K8s, WhatAPodAsksOfCards) {
                       "cambricon.com/mlu.smlu.vcore":"10")"),
             "1 x 100 of 1024");
   EXPECT_EQ(ask("", R"("huawei.com/Ascend910B3":"1","huawei.com/Ascend910B3-memory":"16384")"),
-            "1 x 1000 of 16384");
+            "1 x 250 of 16384 on Ascend910B3");
   EXPECT_EQ(ask("", R"("nvidia.com/mig-1g.10gb":"1")"),
-            "0 x 0 of -1 {\"resources\":{\"nvidia.com/mig-1g.10gb\":\"1\"}}");
+            "1 x 142 of 9728 {\"mig_profile\":\"1g.10gb\"}");
   EXPECT_EQ(ask(R"("alibabacloud.com/gpu-milli":"460","alibabacloud.com/gpu-count":"1",
                    "alibabacloud.com/gpu-card-model":"T4|P100")",
                 ""),
@@ -209,7 +191,7 @@ TEST(K8s, FaultsHaveTheirLine) {
             "pods:1: creationTimestamp \"2026-99-01T00:00:00Z\" is not a time; write "
             "2026-11-21T02:30:21Z");
   EXPECT_EQ(Fault(ParseK8s, {{"pods", PodWith("p", "", R"("limits":{"nvidia.com/gpu":"65"})")}}),
-            "pods:1: nvidia.com/gpu \"65\" is not a whole number; write 0..64");
+            "pods:1: container c: nvidia.com/gpu: 65 is outside 1..64");
   EXPECT_EQ(Fault(ParseK8s, {{"pods", PodWith("p", R"("alibabacloud.com/gpu-milli":"1001")", "")}}),
             "pods:1: alibabacloud.com/gpu-milli \"1001\" is not a whole number; write 0..1000");
 }

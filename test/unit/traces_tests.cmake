@@ -1,3 +1,4 @@
+find_package(nlohmann_json REQUIRED)
 find_package(ZLIB REQUIRED)
 set(traces_unit ${CMAKE_CURRENT_LIST_DIR})
 basalt_test(traces_text_test
@@ -10,7 +11,8 @@ basalt_test(traces_import_test
 basalt_test(traces_import_sources_test
   SOURCES ${traces_unit}/traces_import_text_test.cc ${traces_unit}/traces_import_alibaba_test.cc
           ${traces_unit}/traces_import_logs_test.cc ${traces_unit}/traces_import_kube_test.cc
-  LINK basalt_traces)
+          ${traces_unit}/traces_kube_cards_test.cc ${traces_unit}/traces_kube_nodes_test.cc
+  LINK basalt_traces nlohmann_json::nlohmann_json)
 basalt_test(traces_canonical_test
   SOURCES ${traces_unit}/traces_tables_test.cc ${traces_unit}/traces_canonical_test.cc ${traces_unit}/traces_check_test.cc
           ${traces_unit}/traces_generate_test.cc ${traces_unit}/traces_scale_test.cc

@@ -353,10 +353,10 @@ void AddPlan(CLI::App* app, Context* context) {
       ->type_name("FILE");
   over->add_option("--card-memory", o->card.memory_mib,
                    "with --trace: MiB of a card; 0: not looked at")
-      ->check(CLI::Range(0, 1'000'000'000))
+      ->check(WholeIn(0, 1'000'000'000))
       ->capture_default_str();
   over->add_option("--cards", o->card.cards, "with --trace: cards taken as one pool")
-      ->check(CLI::Range(1, 1'000'000))
+      ->check(WholeIn(1, 1'000'000))
       ->capture_default_str();
   over->add_option("--risk", o->risks, "accepted shares of time in overload, %")
       ->capture_default_str();
@@ -366,7 +366,7 @@ void AddPlan(CLI::App* app, Context* context) {
       ->capture_default_str();
   over->add_option("--correlation", o->correlation,
                    "beyond the curves: the share of time in which all are at one quantile, %")
-      ->check(CLI::Range(0, 100))
+      ->check(WholeIn(0, 100))
       ->capture_default_str();
   AddSeed(over, "--seed", &o->seed, "of independent days");
   AddFormat(over, &o->format);

@@ -163,6 +163,7 @@ nlohmann::json JsonOf(const sim::UsageReport& report, const MeasuredTrace& in, s
           {"rows", report.rows},
           {"rows_unattributed", report.rows_unattributed},
           {"jobs_without_times", report.jobs_without_times},
+          {"cards_by_order", in.attached.cards_by_order},
           {"left_out",
            {{"strangers", in.attached.strangers},
             {"nameless", in.attached.nameless},
@@ -243,6 +244,11 @@ Result<MeasuredTrace> LoadMeasured(const UsageInput& input) {
   for (const std::string& path : input.files) {
     auto file = trace::ReadUsageFile(path);
     if (!file) return tl::unexpected<Error>(file.error());
+    if (file->series.empty() && file->unknown.empty() && file->not_measured == 0) {
+      return Fail(path,
+                  "no samples in it; was the exporter up, and did the query match anything "
+                  "in its time range?");
+    }
     for (const auto& [name, count] : file->unknown) out.unknown[name] += count;
     out.not_measured += file->not_measured;
     files.push_back(std::move(*file));
@@ -280,6 +286,13 @@ void SayLeftOut(const MeasuredTrace& in) {
   say(in.attached.nameless, "with neither pod nor card");
   say(in.attached.doubled, "that another source measured as well");
   say(in.not_measured, "that say \"not measured\"");
+  if (in.attached.cards_by_order > 0) {
+    std::fprintf(
+        stderr,
+        "note: %zu cards have a UUID and no number; they were taken for the cards of their "
+        "node in the order of first sight\n",
+        in.attached.cards_by_order);
+  }
   std::size_t unknown = 0;
   for (const auto& [name, count] : in.unknown) unknown += count;
   if (unknown == 0) return;

@@ -67,7 +67,29 @@ std::string TemporaryName(const std::string& path) {
   return fmt::format("{}.{}.tmp", path, getpid());
 }
 
+template <class T>
+CLI::Validator In(T low, T high, const char* what) {
+  const std::string range = fmt::format("{}..{}", low, high);
+  return CLI::Validator(
+      [=](const std::string& text) {
+        T value{};
+        const char* end = text.data() + text.size();
+        const auto parsed = std::from_chars(text.data(), end, value);
+        // Written so that NaN is refused too.
+        const bool good =
+            parsed.ec == std::errc() && parsed.ptr == end && value >= low && value <= high;
+        return good ? std::string()
+                    : fmt::format("\"{}\" is not a {} in {}", text.substr(0, 80), what, range);
+      },
+      fmt::format("in {}", range));
+}
+
 }  // namespace
+
+CLI::Validator WholeIn(std::int64_t low, std::int64_t high) {
+  return In(low, high, "whole number");
+}
+CLI::Validator NumberIn(double low, double high) { return In(low, high, "number"); }
 
 void Context::BadInput(const Error& error) {
   std::fprintf(stderr, "basalt: %s\n", error.ToString().c_str());
@@ -250,7 +272,7 @@ void AddTraceInput(CLI::App* app, TraceInput* input) {
       ->type_name("FILE|labels");
   app->add_option("--target-percent", input->target_percent,
                   "typical requests: the most frequent classes that make up this share")
-      ->check(CLI::Range(1, 100))
+      ->check(WholeIn(1, 100))
       ->capture_default_str();
 }
 

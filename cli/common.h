@@ -32,6 +32,10 @@ struct Context {
   void BadInput(const Error& error);
 };
 
+// What numeric options are checked with: all of the text is a number of the range, bounds included.
+// CLI::Range lets NaN through, for it is neither below nor above.
+CLI::Validator WholeIn(std::int64_t low, std::int64_t high);
+CLI::Validator NumberIn(double low, double high);
 // A seed: any 64-bit number, without a sign.
 CLI::Option* AddSeed(CLI::App* app, const std::string& name, std::uint64_t* seed,
                      const std::string& help);

@@ -138,7 +138,7 @@ void AddExplain(CLI::App* app, Context* context) {
   app->add_option("--request", o->request,
                   "e.g. gpus=1,milli=460,cpu=6000,memory=12288,models=T4|A10 (milli-cores, MiB)")
       ->required();
-  app->add_option("--top", o->top, "how many candidates to show")->check(CLI::Range(0, 1000));
+  app->add_option("--top", o->top, "how many candidates to show")->check(WholeIn(0, 1000));
   AddFormat(app, &o->format);
   app->callback([o, context] {
     const auto spec = ParseRequest(o->request);

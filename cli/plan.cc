@@ -292,6 +292,7 @@ void Run(const Options& o, Context* context) {
                   "worst at"};
   table.right = {false, true, true, true, true, false, true, true, false};
   nlohmann::json rows = nlohmann::json::array();
+  std::int64_t stopped = 0;  // at so many services the search gave up
   constexpr const char* kDays[] = {"Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"};
   constexpr const char* kBinding[] = {"none", "compute", "memory"};
   for (const auto& [name, phasing] : phasings) {
@@ -313,12 +314,14 @@ void Run(const Options& o, Context* context) {
                                    : fmt::format("{} {:02}:{:02}", kDays[found->weekday],
                                                  found->minute / 60, found->minute % 60);
       const std::string binding = kBinding[static_cast<std::size_t>(found->binding)];
+      stopped = std::max(stopped, found->unlimited ? options.max_services : 0);
       const auto percent = [](std::int64_t capacity, std::int64_t value) {
         return capacity > 0 ? std::to_string(value) : std::string("n/a");
       };
       table.rows.push_back({name, fmt::format("{}", risk / 1e4), std::to_string(found->services),
                             percent(options.compute_milli, found->compute_percent),
-                            percent(options.memory_mib, found->memory_percent), binding,
+                            percent(options.memory_mib, found->memory_percent),
+                            found->unlimited ? "none, search limit" : binding,
                             report::Fixed(found->overload_minutes, 1),
                             report::Fixed(found->next_overload_minutes, 1), when});
       rows.push_back({{"days", name},
@@ -333,6 +336,11 @@ void Run(const Options& o, Context* context) {
                       {"worst_at", when},
                       {"worst_probability", found->binding_probability}});
     }
+  }
+  if (stopped > 0) {
+    std::fprintf(
+        stderr, "the search ends at %lld services: where nothing binds up to there, more may fit\n",
+        static_cast<long long>(stopped));
   }
   if (o.format == Format::kJson) return Print(rows);
   Print(table, o.format);
@@ -353,10 +361,10 @@ void AddPlan(CLI::App* app, Context* context) {
       ->type_name("FILE");
   over->add_option("--card-memory", o->card.memory_mib,
                    "with --trace: MiB of a card; 0: not looked at")
-      ->check(CLI::Range(0, 1'000'000'000))
+      ->check(WholeIn(0, 1'000'000'000))
       ->capture_default_str();
   over->add_option("--cards", o->card.cards, "with --trace: cards taken as one pool")
-      ->check(CLI::Range(1, 1'000'000))
+      ->check(WholeIn(1, 1'000'000))
       ->capture_default_str();
   over->add_option("--risk", o->risks, "accepted shares of time in overload, %")
       ->capture_default_str();
@@ -366,7 +374,7 @@ void AddPlan(CLI::App* app, Context* context) {
       ->capture_default_str();
   over->add_option("--correlation", o->correlation,
                    "beyond the curves: the share of time in which all are at one quantile, %")
-      ->check(CLI::Range(0, 100))
+      ->check(WholeIn(0, 100))
       ->capture_default_str();
   AddSeed(over, "--seed", &o->seed, "of independent days");
   AddFormat(over, &o->format);

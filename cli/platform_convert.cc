@@ -4,7 +4,6 @@
 #include <array>
 #include <map>
 
-#include "devices/catalog.h"
 #include "sim/demand.h"
 
 namespace basalt::cli {
@@ -59,7 +58,6 @@ class Converter {
   }
 
   void Clusters() {
-    const devices::Catalog catalog = devices::EmbeddedCatalog();
     std::int64_t cards = 0;
     for (std::size_t c = 0; c < entry_.clusters.size(); ++c) {
       const ClusterEntry& from = entry_.clusters[c];
@@ -69,7 +67,7 @@ class Converter {
       to.region = from.region;
       to.is_private = from.is_private;
       to.start_delay_us = from.start_delay_us;
-      to.queues = from.queues;
+      to.queues = WithModels(from.queues);
       if (!clusters_.emplace(from.name, c).second) {
         Wrong(at["name"], fmt::format("cluster \"{}\" stands twice", from.name));
       }
@@ -77,7 +75,7 @@ class Converter {
         sim::NodeGroupSpec group = from.groups[g];
         const YAML::Node group_at = at["groups"][g];
         cards += static_cast<std::int64_t>(group.count) * group.cards;
-        Model(catalog, group_at, &group);
+        Model(group_at, &group);
         for (const sim::NodeGroupSpec& other : to.groups) {
           if (other.name == group.name) {
             Wrong(group_at["name"], fmt::format("group \"{}\" stands twice", group.name));
@@ -94,8 +92,8 @@ class Converter {
   }
 
   // Memory and rules of the catalog, where it knows the model.
-  void Model(const devices::Catalog& catalog, const YAML::Node& at, sim::NodeGroupSpec* group) {
-    const devices::CardModel* model = devices::FindModel(catalog, group->model);
+  void Model(const YAML::Node& at, sim::NodeGroupSpec* group) {
+    const devices::CardModel* model = devices::FindModel(catalog_, group->model);
     if (model == nullptr) {
       if (group->card_memory_mib == 0) {
         Wrong(at["model"],
@@ -144,38 +142,53 @@ class Converter {
     return names;
   }
 
-  void CheckSlots(const QueueSpec& queue, const SlotQuota& slots, const YAML::Node& at) {
-    for (const ClusterEntry& cluster : entry_.clusters) {
-      for (const GroupEntry& group : cluster.groups) {
-        const bool model_ok = slots.model.empty() || group.model == slots.model;
-        if (group.cards == slots.cards && model_ok) return;
+  // Slots name models as the nodes have them, also where the file has an alias.
+  std::vector<QueueSpec> WithModels(std::vector<QueueSpec> queues) const {
+    for (QueueSpec& queue : queues) {
+      for (SlotQuota& slots : queue.slots) {
+        const devices::CardModel* model = devices::FindModel(catalog_, slots.model);
+        if (model != nullptr) slots.model = model->name;
       }
     }
-    Wrong(at, fmt::format("queue '{}': slots: no group has nodes of {} {}cards", queue.name,
-                          slots.cards, slots.model.empty() ? "" : slots.model + " "));
+    return queues;
   }
 
-  void CheckQueues(const std::vector<QueueSpec>& queues, const YAML::Node& at) {
-    QueueTree tree;
-    if (const auto added = tree.AddAll(queues); !added) Wrong(at, added.error().ToString());
+  void Leaves(const std::vector<QueueSpec>& queues) {
     for (const QueueSpec& queue : queues) {
       const bool inner = std::any_of(queues.begin(), queues.end(), [&](const QueueSpec& other) {
         return other.parent == queue.name;
       });
       if (!inner) queue_names_.push_back(queue.name);
-      for (const SlotQuota& slots : queue.slots) CheckSlots(queue, slots, at);
     }
+  }
+
+  void Queues() {
+    std::vector<const sim::ClusterSpec*> shared;
+    for (std::size_t c = 0; c < spec_.clusters.size(); ++c) {
+      const sim::ClusterSpec& cluster = spec_.clusters[c];
+      if (cluster.queues.empty()) {
+        shared.push_back(&cluster);
+      } else {
+        CheckQueues({document_.file,
+                     root_["clusters"][c]["queues"],
+                     cluster.queues,
+                     {&cluster},
+                     spec_,
+                     catalog_},
+                    errors_);
+      }
+    }
+    if (spec_.queues.empty()) return;
+    CheckQueues({document_.file, root_["queues"], spec_.queues, shared, spec_, catalog_}, errors_);
   }
 
   void Names() {
     for (const ClusterEntry& cluster : entry_.clusters) cluster_names_.push_back(cluster.name);
     tenant_names_ = NamesOf(entry_.tenants, "tenants");
     sku_names_ = NamesOf(entry_.skus, "skus");
-    spec_.queues = entry_.queues;
-    CheckQueues(entry_.queues, root_["queues"]);
-    for (std::size_t c = 0; c < entry_.clusters.size(); ++c) {
-      CheckQueues(entry_.clusters[c].queues, root_["clusters"][c]);
-    }
+    spec_.queues = WithModels(entry_.queues);
+    Leaves(entry_.queues);
+    for (const ClusterEntry& cluster : entry_.clusters) Leaves(cluster.queues);
     for (const TenantEntry& tenant : entry_.tenants) {
       Refer(tenant);
       spec_.tenants.push_back(tenant);
@@ -188,6 +201,7 @@ class Converter {
       sku.request = Request(from, root_["skus"][i]);
       spec_.skus.push_back(std::move(sku));
     }
+    Queues();
   }
 
   RequestSpec Request(const RequestSpec& from, const YAML::Node& at) {
@@ -333,6 +347,13 @@ class Converter {
     spec_.runtime = entry_.runtime;
     spec_.reclaim = entry_.reclaim;
     spec_.pools = entry_.pools;
+    if (entry_.pools.min_shared_milli + entry_.pools.min_passthrough_milli > kWholeCard) {
+      Wrong(
+          root_["pools"]["min_shared"],
+          fmt::format("min_shared and min_passthrough are {}% of the cards together: lower one, "
+                      "so that both are at most 100%",
+                      (entry_.pools.min_shared_milli + entry_.pools.min_passthrough_milli) / 10.0));
+    }
     Refer(entry_.pools);
     for (std::size_t i = 0; i < entry_.pools.groups.size(); ++i) {
       const auto& [cluster, group] = entry_.pools.groups[i];
@@ -369,6 +390,7 @@ class Converter {
   const YAML::Node root_;
   const PlatformEntry& entry_;
   config::Errors* errors_;
+  const devices::Catalog catalog_ = devices::EmbeddedCatalog();
   sim::PlatformSpec spec_;
   std::map<std::string, std::size_t> clusters_;
   std::map<std::string, bool> workloads_;

@@ -9,6 +9,7 @@
 #include "cli/platform_arms.h"
 #include "cli/platform_claims.h"
 #include "cli/platform_convert.h"
+#include "cli/platform_fit.h"
 #include "cli/platform_tables.h"
 
 namespace basalt::cli {
@@ -16,6 +17,7 @@ namespace {
 
 constexpr std::size_t kMaxArms = 64;
 constexpr std::size_t kMaxFileBytes = 16U << 20;
+constexpr double kMaxArrivals = 50e6;  // of all arms: some hours of running
 
 // Names that stand twice in a list.
 template <class List>
@@ -139,6 +141,8 @@ Result<PlatformFile> ParsePlatformFile(const std::string& path, const std::strin
 
   std::set<std::string> seen;
   std::vector<Error> faults;
+  FitCheck fit;
+  ExpectedArrivals arrivals;
   for (const ArmEntry& arm : arms) {
     auto copy = config::ParseYaml(path, text);
     config::Errors here;
@@ -148,17 +152,31 @@ Result<PlatformFile> ParsePlatformFile(const std::string& path, const std::strin
     sim::PlatformSpec spec;
     if (here.ok()) spec = ToSpec(*copy, changed, registry, &here);
     spec.name = arm.name;
+    if (here.ok()) {
+      if (Status ok = fit.Add(*copy, changed, spec, registry); !ok) {
+        here.Add(path, copy->root["clusters"], ok.error().ToString());
+      }
+      Expect(*copy, spec, &arrivals);
+    }
     AddErrors(arm, here, &seen, &faults);
     file.arms.push_back({arm, std::move(spec)});
   }
   if (!faults.empty()) {
-    config::Errors all;
     Error joined = faults.front();
     for (std::size_t i = 1; i < std::min<std::size_t>(faults.size(), 20); ++i) {
       joined.message += "\n" + faults[i].ToString();
     }
     return tl::unexpected<Error>(joined);
   }
+  if (arrivals.all > kMaxArrivals) {
+    errors.Add(path, arrivals.at,
+               fmt::format("about {:.0f} arrivals (jobs, machines, bursts of work) are expected in "
+                           "all arms together, at most {:.0f} are run; \"{}\" brings {:.0f} of "
+                           "them in one arm: lower its rate or `load`, or shorten the horizon",
+                           arrivals.all, kMaxArrivals, arrivals.name, arrivals.most));
+  }
+  fit.Finish(&errors, &file.warnings);
+  if (!errors.ok()) return tl::unexpected<Error>(errors.Joined());
   for (std::size_t i = 0; i < names.size(); ++i) {
     if (names[i] == entry.baseline) file.baseline = i;
   }

@@ -75,6 +75,8 @@ struct PlatformFile {
   PlatformHead head;
   std::vector<PlatformArm> arms;  // at least one; those of the sweep behind the others
   std::size_t baseline = 0;
+  // Lines with their place: what can never run in some arms (platform_fit.h).
+  std::vector<std::string> warnings;
 };
 
 // Errors: all faults as file:line:column; faults of an arm name it.

@@ -1,4 +1,5 @@
 // `load` of a platform scenario: all demand of a kind times a number, and the share of inference.
+// And how much demand comes in all, so that a run without end is refused before it begins.
 #include <algorithm>
 #include <cmath>
 
@@ -45,7 +46,39 @@ std::int32_t Times(std::int32_t count, double factor) {
   return static_cast<std::int32_t>(std::lround(count * factor));
 }
 
+double MeanUs(const sim::DurationSpec& d) {
+  return std::max(1.0, static_cast<double>(std::clamp(d.mean_us, d.min_us, d.max_us)));
+}
+
 }  // namespace
+
+void Expect(const config::Document& document, const sim::PlatformSpec& spec,
+            ExpectedArrivals* out) {
+  const auto horizon = static_cast<double>(spec.horizon_us);
+  const double hours = horizon / static_cast<double>(sim::kHourUs);
+  const auto add = [&](const char* section, std::size_t i, const std::string& name, double count) {
+    out->all += count;
+    if (count <= out->most) return;
+    out->most = count;
+    out->at.reset(document.root[section][i]["name"]);
+    out->name = name;
+  };
+  for (std::size_t i = 0; i < spec.training.size(); ++i) {
+    const sim::TrainingSpec& t = spec.training[i];
+    add("training", i, t.name, t.jobs_per_hour * hours * (t.steps_min + t.steps_max) / 2);
+  }
+  for (std::size_t i = 0; i < spec.vms.size(); ++i) {
+    const sim::VmSpec& v = spec.vms[i];
+    const double bursts = std::min(MeanUs(v.hold), horizon) * v.used_milli / 1000 / MeanUs(v.burst);
+    add("vms", i, v.name, (v.at_start + v.vms_per_hour * hours) * (1 + bursts));
+  }
+  for (std::size_t i = 0; i < spec.sandboxes.size(); ++i) {
+    const sim::SandboxSpec& s = spec.sandboxes[i];
+    const double days = std::ceil(hours / 24) * s.working_days / 7 * s.come_milli / 1000;
+    const double bursts = MeanUs(s.session) / (MeanUs(s.burst) + MeanUs(s.think));
+    add("sandboxes", i, s.name, s.users * days * (1 + bursts));
+  }
+}
 
 bool ApplyLoad(const LoadEntry& load, sim::PlatformSpec* spec) {
   double services = load.services, training = load.training;

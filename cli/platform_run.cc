@@ -118,6 +118,9 @@ void RunPlatformScenario(Context* context, const std::string& path, const std::s
                          Format format) {
   const auto file = ReadPlatformFile(path, context->registry);
   if (!file) return context->BadInput(file.error());
+  for (const std::string& warning : file->warnings) {
+    std::fprintf(stderr, "basalt: warning: %s\n", warning.c_str());
+  }
   auto arms = RunArms(*file, context->registry);
   if (!arms) return context->BadInput(Error{path, arms.error().ToString()});
 

@@ -101,20 +101,32 @@ void ReadSizes(const std::string& file, const YAML::Node& node, const config::Op
     return;
   }
   out->gang_sizes.clear();
+  std::int64_t sum = 0;
+  bool all_read = true;
   for (const auto& entry : node) {
     std::int64_t pods = 0;
     config::OptionInfo size = option;
     size.low = 1;
     size.high = 1024;
-    if (!config::ReadInteger(file, entry.first, size, &pods, errors)) continue;
+    if (!config::ReadInteger(file, entry.first, size, &pods, errors)) {
+      all_read = false;
+      continue;
+    }
     const auto share =
         entry.second.IsScalar() ? ParseShareMilli(entry.second.Scalar()) : std::nullopt;
     if (!share || *share == 0) {
       errors->Add(file, entry.second, "must be a percentage above 0");
+      all_read = false;
       continue;
     }
+    sum += *share;
     out->gang_sizes.emplace_back(static_cast<std::int32_t>(pods),
                                  static_cast<double>(*share) / 1000);
+  }
+  if (all_read && sum != 1000) {
+    errors->Add(file, node,
+                fmt::format("the shares of {} add up to {}%; they must be 100% together",
+                            option.name, static_cast<double>(sum) / 10));
   }
 }
 
@@ -301,7 +313,7 @@ const Keys<TrainingEntry>& TrainingTable() {
                  .default_value = "even"},
                 ReadHours)
         .Custom({.name = "gang_sizes",
-                 .help = "pods of a job and how often: `{1: 80%, 4: 20%}`",
+                 .help = "pods of a job and how often, 100% in all: `{1: 80%, 4: 20%}`",
                  .type = "map of shares",
                  .default_value = "{1: 100%}"},
                 ReadSizes)

@@ -163,6 +163,7 @@ nlohmann::json JsonOf(const sim::UsageReport& report, const MeasuredTrace& in, s
           {"rows", report.rows},
           {"rows_unattributed", report.rows_unattributed},
           {"jobs_without_times", report.jobs_without_times},
+          {"cards_by_order", in.attached.cards_by_order},
           {"left_out",
            {{"strangers", in.attached.strangers},
             {"nameless", in.attached.nameless},
@@ -243,6 +244,11 @@ Result<MeasuredTrace> LoadMeasured(const UsageInput& input) {
   for (const std::string& path : input.files) {
     auto file = trace::ReadUsageFile(path);
     if (!file) return tl::unexpected<Error>(file.error());
+    if (file->series.empty() && file->unknown.empty() && file->not_measured == 0) {
+      return Fail(path,
+                  "no samples in it; was the exporter up, and did the query match anything "
+                  "in its time range?");
+    }
     for (const auto& [name, count] : file->unknown) out.unknown[name] += count;
     out.not_measured += file->not_measured;
     files.push_back(std::move(*file));
@@ -280,6 +286,13 @@ void SayLeftOut(const MeasuredTrace& in) {
   say(in.attached.nameless, "with neither pod nor card");
   say(in.attached.doubled, "that another source measured as well");
   say(in.not_measured, "that say \"not measured\"");
+  if (in.attached.cards_by_order > 0) {
+    std::fprintf(
+        stderr,
+        "note: %zu cards have a UUID and no number; they were taken for the cards of their "
+        "node in the order of first sight\n",
+        in.attached.cards_by_order);
+  }
   std::size_t unknown = 0;
   for (const auto& [name, count] : in.unknown) unknown += count;
   if (unknown == 0) return;
@@ -299,26 +312,28 @@ void AddReportUsage(CLI::App* app, Context* context) {
   app->add_option("--by", o->by, "tenant, department, sku, card, or job (those that wasted most)")
       ->check(CLI::IsMember({"tenant", "department", "sku", "card", "job"}))
       ->capture_default_str();
-  const auto seconds = CLI::Range(-1e12, 1e12);
+  const auto seconds = NumberIn(-1e12, 1e12);
   app->add_option("--from", o->from_s, "start of the window, seconds on the trace's clock")
       ->check(seconds);
   app->add_option("--to", o->to_s, "its end")->check(seconds);
   app->add_option("--idle-below", o->idle_below,
                   "idle: used less than so much of the allocation, %")
-      ->check(CLI::Range(1, 100))
+      ->check(WholeIn(1, 100))
       ->capture_default_str();
   app->add_option("--idle-for", o->idle_hours, "for so many hours")
-      ->check(CLI::Range(0.0, 1e6))
+      ->check(NumberIn(0.0, 1e6))
       ->capture_default_str();
   app->add_option("--hold", o->hold_s,
                   "a measurement stands for at most so many seconds; 0: 1.5 times the median step "
                   "of its series, at least 300")
-      ->check(CLI::Range(0.0, 1e9))
+      ->check(NumberIn(0.0, 1e9))
       ->capture_default_str();
   app->add_option("--metric", o->metric, "what is use of a card: gpu_util_pct or sm_active_pct")
       ->check(CLI::IsMember({std::string(trace::kGpuUtilPct), std::string(trace::kSmActivePct)}))
       ->capture_default_str();
-  app->add_option("--top", o->top, "jobs to list; 0: all")->capture_default_str();
+  app->add_option("--top", o->top, "jobs to list; 0: all")
+      ->check(WholeIn(0, 1'000'000'000))
+      ->capture_default_str();
   AddFormat(app, &o->format);
   app->callback([o, context] { Run(*o, context); });
 }

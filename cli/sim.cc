@@ -206,7 +206,7 @@ void AddSim(CLI::App* app, Context* context) {
   app->add_option("--orders", o->orders, "folder of arrival orders TRACE_SEED.txt[.gz]")
       ->type_name("DIR");
   app->add_option("--inflate", o->inflate, "saturation: demand as % of GPU capacity")
-      ->check(CLI::Range(1, 1000))
+      ->check(WholeIn(1, 1000))
       ->capture_default_str();
   app->add_option(
          "--queue", o->queue,
@@ -216,12 +216,12 @@ void AddSim(CLI::App* app, Context* context) {
       ->capture_default_str();
   app->add_option("--backfill-depth", o->backfill_depth,
                   "replay, easy: jobs behind the head that are looked at, each time")
-      ->check(CLI::Range(1, 1'000'000))
+      ->check(WholeIn(1, 1'000'000))
       ->capture_default_str();
   app->add_option("--wait-for-bandwidth", o->wait_for_bandwidth,
                   "replay: pods of several cards wait for so many percent of the best bandwidth "
                   "that their size can have")
-      ->check(CLI::Range(0, 100))
+      ->check(WholeIn(0, 100))
       ->capture_default_str();
   app->add_option("--tier-bandwidth", o->tier_bandwidth,
                   "replay: what a job over that tier gets of its nodes' bandwidth, in percent")
@@ -232,7 +232,7 @@ void AddSim(CLI::App* app, Context* context) {
                   "write a self-contained HTML page (or its data: FILE.json)")
       ->type_name("FILE");
   app->add_option("--threads", o->threads, "0: as many as there are")
-      ->check(CLI::Range(0, 1024))
+      ->check(WholeIn(0, 1024))
       ->capture_default_str();
   app->add_flag("--failures", o->failures, "print failed requests by shape, with reasons");
   app->add_flag("--scan", o->scan, "look at every node for each decision (slow; same decisions)");

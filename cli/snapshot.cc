@@ -74,7 +74,7 @@ void AddStateInput(CLI::App* app, StateInput* input, bool with_snapshot) {
   app->add_option("--policy", input->policy, "")->capture_default_str();
   AddSeed(app, "--seed", &input->seed, "of the arrival order");
   app->add_option("--at", input->at_percent, "fill until so much GPU demand has arrived, %")
-      ->check(CLI::Range(1, 1000))
+      ->check(WholeIn(1, 1000))
       ->capture_default_str();
 }
 

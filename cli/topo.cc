@@ -198,7 +198,6 @@ Status Show(const ShowOptions& o) {
   Result<CardSet> free = CardSet(n == 64 ? ~std::uint64_t{0} : (std::uint64_t{1} << n) - 1);
   if (!o.free.empty()) free = ParseCards(o.free, n);
   if (!free) return tl::unexpected<Error>(free.error());
-  if (std::isnan(o.min_bandwidth)) return Fail("--min-bandwidth", "is not a number");
   if (o.min_bandwidth > 0 && o.cards == 0) {
     return Fail("--min-bandwidth", "needs --cards: how many cards together?");
   }
@@ -275,10 +274,10 @@ void AddTopo(CLI::App* app, Context* context) {
   CLI::App* sub = app->add_subcommand("show", "draw a machine; its best sets of cards");
   AddMachineInput(sub, &show->input);
   sub->add_option("--free", show->free, "only these cards are free: 0,2,4-7")->type_name("CARDS");
-  sub->add_option("--cards", show->cards, "ask for so many cards")->check(CLI::Range(1, 64));
+  sub->add_option("--cards", show->cards, "ask for so many cards")->check(WholeIn(1, 64));
   sub->add_option("--min-bandwidth", show->min_bandwidth,
                   "any set with so many GB/s: the one that leaves the best rest")
-      ->check(CLI::Range(0.001, 2'000'000.0));
+      ->check(NumberIn(0.001, 2'000'000.0));
   sub->add_option("--svg", show->svg, "write a drawing")->type_name("FILE");
   AddFormat(sub, &show->format);
   sub->callback([show, context] { Report(context, Show(*show)); });

@@ -79,9 +79,6 @@ void Run(const Options& o, Context* context) {
   if (!seeds) return context->BadInput(seeds.error());
   const auto policies = ParsePolicies(context->registry, o.policies);
   if (!policies) return context->BadInput(policies.error());
-  if (!(o.load > 0) || !(o.comm >= 0)) {
-    return context->BadInput(Error{"--load, --comm-share", "are numbers"});
-  }
   const auto graph = topology::ParseGraph(*machine);
   const int largest = *std::max_element(sizes->begin(), sizes->end());
   if (!graph || largest > graph->cards()) {
@@ -170,25 +167,25 @@ void AddTopoCompare(CLI::App* topo, Context* context) {
   app->add_option("--machine", o->machine, "a catalog name, a file or a description")
       ->capture_default_str();
   app->add_option("--nodes", o->nodes, "how many of them")
-      ->check(CLI::Range(1, 10'000))
+      ->check(WholeIn(1, 10'000))
       ->capture_default_str();
   app->add_option("--jobs", o->jobs, "jobs of each seed")
-      ->check(CLI::Range(1, 1'000'000))
+      ->check(WholeIn(1, 1'000'000))
       ->capture_default_str();
   app->add_option("--sizes", o->sizes, "cards of a job, each as likely: 1-8 or 1,2,4,8")
       ->capture_default_str();
   app->add_option("--load", o->load, "cards asked for / cards there, over time")
-      ->check(CLI::Range(0.01, 10.0))
+      ->check(NumberIn(0.01, 10.0))
       ->capture_default_str();
   app->add_option("--comm-share", o->comm, "share of a job's time that is communication")
-      ->check(CLI::Range(0.0, 1.0))
+      ->check(NumberIn(0.0, 1.0))
       ->capture_default_str();
   app->add_option("--policy", o->policies,
                   "policies, comma separated; waits are compared with the first")
       ->capture_default_str();
   app->add_option("--seeds", o->seeds, "42-45 or 42,44")->capture_default_str();
   app->add_option("--threads", o->threads, "0: as many as there are")
-      ->check(CLI::Range(0, 1024))
+      ->check(WholeIn(0, 1024))
       ->capture_default_str();
   AddFormat(app, &o->format);
   app->callback([o, context] { Run(*o, context); });

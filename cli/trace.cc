@@ -135,13 +135,17 @@ void AddTrace(CLI::App* app, Context* context) {
       ->capture_default_str();
   generate->add_option("--pods", g->options.pods, "")->capture_default_str();
   generate->add_option("--load", g->options.load, "offered GPU load, as a part of capacity")
+      ->check(NumberIn(0, 100))
       ->capture_default_str();
   generate->add_option("--mean-duration", g->options.mean_duration_s, "seconds")
+      ->check(NumberIn(1e-3, 1e9))
       ->capture_default_str();
   generate->add_option("--duration", g->shape, "exponential or lognormal")
       ->check(CLI::IsMember({"exponential", "lognormal"}))
       ->capture_default_str();
-  generate->add_option("--sigma", g->options.sigma, "of the lognormal")->capture_default_str();
+  generate->add_option("--sigma", g->options.sigma, "of the lognormal")
+      ->check(NumberIn(0, 5))
+      ->capture_default_str();
   AddTarget(generate, &g->target);
   generate->callback([g, context] {
     g->options.duration = g->shape == "exponential" ? trace::DurationShape::kExponential

@@ -405,7 +405,7 @@ void AddVerify(CLI::App* app, Context* context) {
       ->type_name("DIR");
   atc->add_option("--traces", o->traces, "only these traces, comma separated");
   atc->add_option("--seeds", o->seeds, "only these seeds");
-  atc->add_option("--threads", o->threads, "0: as many as there are")->check(CLI::Range(0, 1024));
+  atc->add_option("--threads", o->threads, "0: as many as there are")->check(WholeIn(0, 1024));
   atc->add_flag("-q,--quiet", o->quiet, "no progress bar");
   AddFormat(atc, &o->format);
   atc->callback([o, context] { Run(*o, context); });

@@ -8,17 +8,14 @@
 #include <unordered_map>
 #include <utility>
 
+#include "traces/usage_cards.h"
 #include "traces/usage_names.h"
 #include "traces/wall_clock.h"
 
 namespace basalt::trace {
 namespace {
 
-struct Owner {
-  std::int64_t job = -1;   // index, -1 none
-  std::int64_t task = -1;  // index, -1 any
-  std::int32_t replica = -1;
-};
+using Owner = UsageOwner;
 
 class PodFinder {
  public:
@@ -84,16 +81,13 @@ struct Point {
 
 Result<AttachedUsage> AttachUsage(const std::vector<UsageFile>& files, const Trace& trace) {
   AttachedUsage out;
+  const PodFinder finder(trace);
+  std::vector<OwnedSeries> all;
   bool timed = false;
-  // Some exporters name only the card: where another one says which node it is in, that holds.
-  std::map<std::string_view, std::pair<std::string_view, std::string_view>> cards;
   for (const UsageFile& file : files) {
     for (const UsageSeries& s : file.series) {
       for (const UsagePoint& p : s.points) timed |= p.time_us != kUnknownTime;
-      if (s.uuid.empty()) continue;
-      auto& [node, index] = cards[s.uuid];
-      if (node.empty()) node = s.node;
-      if (index.empty()) index = s.index;
+      all.push_back({&s, s.pod.empty() ? Owner() : finder.Find(s.name_space, s.pod)});
     }
   }
   std::int64_t zero_us = 0;
@@ -102,54 +96,42 @@ Result<AttachedUsage> AttachUsage(const std::vector<UsageFile>& files, const Tra
                 "is unknown, so that measurements with a time of the calendar cannot be put beside "
                 "the jobs; set it to the instant at which the trace's clock is 0");
   }
-  std::set<std::pair<std::string_view, std::string_view>> known;  // (node, card) of placements
-  for (const Placement& p : trace.placements) {
-    std::string_view rest = p.gpu_ids;
-    while (!rest.empty()) {
-      const std::size_t end = std::min(rest.find(';'), rest.size());
-      known.emplace(p.node_id, rest.substr(0, end));
-      rest.remove_prefix(std::min(end + 1, rest.size()));
-    }
-  }
+  const CardNames names = NameCards(all, trace);
+  out.cards_by_order = names.guessed;
 
-  const PodFinder finder(trace);
   std::vector<Placed> placed;
   // From the first to the last time at which a pod has a card, as one exporter sees it.
   using Span = std::pair<std::int64_t, std::int64_t>;
   std::map<std::tuple<std::int32_t, std::string, std::string>,
            std::map<std::pair<std::string_view, std::string_view>, Span>>
       holders;
-  for (const UsageFile& file : files) {
-    for (const UsageSeries& s : file.series) {
-      Placed p{&s, {}, s.node, s.uuid.empty() ? s.index : s.uuid};
-      std::string_view index = s.index;
-      if (const auto card = cards.find(s.uuid); card != cards.end()) {
-        if (p.node.empty()) p.node = card->second.first;
-        if (index.empty()) index = card->second.second;
-      }
-      if (!known.contains({p.node, p.card}) && known.contains({p.node, index})) p.card = index;
-      if (!s.pod.empty()) p.owner = finder.Find(s.name_space, s.pod);
-      const bool slice = UsageNames()[static_cast<std::size_t>(s.name)].scope == UsageScope::kSlice;
-      if (slice && p.owner.job < 0) {
-        out.strangers += s.points.size();
-        continue;
-      }
-      if (p.owner.job < 0 && (p.node.empty() || p.card.empty())) {
-        out.nameless += s.points.size();
-        continue;
-      }
-      if (!slice && p.owner.job >= 0) {
-        Span& span = holders[{s.name, p.node, p.card}]
-                         .try_emplace({s.name_space, s.pod}, s.points.front().time_us,
-                                      s.points.front().time_us)
-                         .first->second;
-        for (const UsagePoint& point : s.points) {
-          span.first = std::min(span.first, point.time_us);
-          span.second = std::max(span.second, point.time_us);
-        }
-      }
-      placed.push_back(std::move(p));
+  for (const OwnedSeries& seen : all) {
+    const UsageSeries& s = *seen.series;
+    Placed p{&s, seen.owner, s.node, s.index};
+    if (const auto card = names.by_uuid.find(s.uuid); card != names.by_uuid.end()) {
+      if (p.node.empty()) p.node = card->second.node;
+      p.card = card->second.card;
     }
+    const bool slice = UsageNames()[static_cast<std::size_t>(s.name)].scope == UsageScope::kSlice;
+    if (slice && p.owner.job < 0) {
+      out.strangers += s.points.size();
+      continue;
+    }
+    if (p.owner.job < 0 && (p.node.empty() || p.card.empty())) {
+      out.nameless += s.points.size();
+      continue;
+    }
+    if (!slice && p.owner.job >= 0) {
+      Span& span = holders[{s.name, p.node, p.card}]
+                       .try_emplace({s.name_space, s.pod}, s.points.front().time_us,
+                                    s.points.front().time_us)
+                       .first->second;
+      for (const UsagePoint& point : s.points) {
+        span.first = std::min(span.first, point.time_us);
+        span.second = std::max(span.second, point.time_us);
+      }
+    }
+    placed.push_back(std::move(p));
   }
   // A card that two pods have at one time: its figure is of neither.
   std::set<std::tuple<std::int32_t, std::string, std::string>> shared;

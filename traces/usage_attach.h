@@ -19,6 +19,9 @@ struct AttachedUsage {
   // Points left out: of slices whose pod the trace does not have; with neither pod nor card;
   // doubled by an exporter that comes earlier in the table.
   std::size_t strangers = 0, nameless = 0, doubled = 0;
+  // Cards named by UUID alone that were taken for the trace's in the order of first sight
+  // (usage_cards.h).
+  std::size_t cards_by_order = 0;
 };
 
 // A pod is of the job whose id is NAMESPACE/POD or POD; else, as Volcano names them, of the job JOB

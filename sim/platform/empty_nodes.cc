@@ -27,7 +27,7 @@ Result<EmptyNodes> EmptyNodes::Create(const PlatformSpec& spec, const Registry& 
   const Result<ConfiguredPolicy> policy = registry.Configure(spec.scheduling.policy);
   if (!policy) return tl::unexpected<Error>(policy.error());
   EmptyNodes out;
-  out.moves_ = spec.pools.dynamic;
+  out.pools_ = &spec.pools;
   for (const ClusterSpec& from : spec.clusters) {
     Cluster cluster;
     cluster.spec = &from;
@@ -50,6 +50,13 @@ Result<EmptyNodes> EmptyNodes::Create(const PlatformSpec& spec, const Registry& 
   return out;
 }
 
+bool EmptyNodes::Moves(const Cluster& cluster, const NodeGroupSpec& group) const {
+  if (!pools_->dynamic) return false;
+  const auto& moving = pools_->groups;
+  return moving.empty() || std::find(moving.begin(), moving.end(),
+                                     std::pair(cluster.spec->name, group.name)) != moving.end();
+}
+
 std::string EmptyNodes::WhyNever(const RequestSpec& request, MiB working_set_mib,
                                  const std::vector<PlaceSpec>& places) {
   std::string why;
@@ -67,15 +74,19 @@ std::string EmptyNodes::WhyNever(const RequestSpec& request, MiB working_set_mib
       if (!state.FitsEmpty(*id, node)) continue;
       const Shape& shape = state.shape(*id);
       if (request.gpus == 0) return {};
-      if (!moves_ && request.passthrough != (group->mode == CardMode::kPassthrough)) {
+      if (!Moves(cluster, *group) &&
+          request.passthrough != (group->mode == CardMode::kPassthrough)) {
         other_pool = true;
         continue;
       }
       fits = true;
       const MiB has = SliceMemory(state, shape, node, *group);
-      if (working_set_mib <= has || has == 0) return {};
-      say(fmt::format("its working set of {} MiB is more than the {} MiB that it has on {}",
-                      working_set_mib, has, group->model));
+      // A whole card of a model with rules is handed out whatever memory was asked of it.
+      const bool asked = request.gpu_memory_mib > has;
+      if ((working_set_mib <= has && !asked) || has == 0) return {};
+      say(fmt::format("its {} of {} MiB is more than the {} MiB that it has on {}",
+                      asked ? "memory" : "working set",
+                      asked ? request.gpu_memory_mib : working_set_mib, has, group->model));
     }
     if (fits) continue;
     if (other_pool) {

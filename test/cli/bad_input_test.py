@@ -268,6 +268,28 @@ class Options(Case):
                 with self.subTest(option=option, value=value):
                     self.bad("sim", *SMALL, option, value, memory_limit=4 << 30)
 
+    def test_nan_is_no_number_anywhere(self):
+        # Read before any file is.
+        usage = ["report", "usage", "--trace", self.dir]
+        compare = ["topo", "compare"]
+        plan = ["plan", "oversubscription", "x.yaml"]
+        for command, options in [
+            (usage, ["--from", "--to", "--idle-below", "--idle-for", "--hold", "--top"]),
+            (compare, ["--load", "--comm-share", "--nodes", "--jobs", "--threads"]),
+            (plan, ["--correlation", "--cards", "--card-memory", "--risk", "--phasing"]),
+            (["topo", "show", "dgx-1-v100"], ["--cards", "--min-bandwidth"]),
+            (["sim", *SMALL], ["--inflate", "--threads", "--backfill-depth",
+                               "--wait-for-bandwidth", "--generate-load", "--generate-nodes"]),
+            (["explain", *SMALL, "--request", "gpus=1"], ["--top", "--at"]),
+            (["trace", "generate", "--out", self.dir / "o"],
+             ["--load", "--mean-duration", "--sigma", "--racks"]),
+        ]:
+            for option in options:
+                for value in ["nan", "-nan", "NaN", "inf", "-inf", "", "1x"] + (
+                        ["-1"] if option not in ["--from", "--to"] else []):
+                    with self.subTest(option=option, value=value):
+                        self.bad(*command, f"{option}={value}", says=option)
+
     def test_generator_sizes(self):
         for option in ["--generate-nodes", "--generate-pods"]:
             for value in ["0", "-1", "99999999", "4294967296", "4294967297",

@@ -113,7 +113,7 @@ class Gangs(Case):
         for args, says in [(["--machine", "dgx-1-v10"], 'did you mean "dgx-1-v100"?'),
                            (["--sizes", "0"], "--sizes"), (["--load", "0"], "--load"),
                            (["--policy", "node-topology-aware(bandwith=1)"], "bandwidth"),
-                           (["--sizes", "9-8"], "--sizes"), (["--load", "nan"], "are numbers"),
+                           (["--sizes", "9-8"], "--sizes"), (["--load", "nan"], "not a number in 0.01..10"),
                            (["--sizes", "9-16"], "more than a machine of 8 has")]:
             self.bad("topo", "compare", *args, says=says)
 

@@ -212,6 +212,23 @@ class Wrong(Case):
                   'did you mean "jobs_per_hour"?')
         self.swap("key: training.jobs.jobs_per_hour, ", "", "needs either a key or a value")
 
+    def test_what_cannot_be(self):
+        self.swap("memory: 12GiB", "memory: 48GiB", 's.yaml:14:11: "chat" can never run: offer 1 '
+                  "(sku third): ", 's.yaml:21:11: "jobs" can never run', "make an offer smaller")
+        self.swap("jobs_per_hour: 2", "jobs_per_hour: 1e6\n    steps_max: 2", '"jobs" brings')
+        self.swap("tenants:\n", "queues: [{name: q, guarantee: {cads: 1}}]\ntenants:\n",
+                  's.yaml:9:32: queue \'q\': guarantee: unknown resource "cads"',
+                  'did you mean "cards"?')
+        self.swap("tenants:\n", "queues: [{name: q, guarantee: {gpu: 9}}]\ntenants:\n",
+                  "guarantees of gpu add up to 9", 'cluster "lab"', "has 8")
+        # On passthrough cards that do not move only machines run, so nothing does in the other arm.
+        path = self.file("s.yaml", SMALL.replace("model: A100", "model: A100, mode: passthrough")
+                         .replace("{name: whole, set: {skus.*.compute: 100%}}",
+                                  "{name: whole, set: {skus.*.compute: 100%, "
+                                  "skus.*.passthrough: true}}"))
+        said = self.ok("sim", "--scenario", path, "-o", "csv", timeout=120)
+        self.assertEqual(said.err.count('can never run in arm "slices"'), 2, said)
+
     def test_all_at_once(self):
         answer = self.swap("use: 33%\n    replicas_max: 6",
                            "use: 33\n    replicas_max: x\n    priority: y", "s.yaml:17:10",

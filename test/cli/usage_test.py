@@ -101,6 +101,24 @@ class Usage(Case):
         self.assertIn("(0.0 %)", none.err)
         self.assertIn("n/a", none.out)
 
+    def test_uuids_without_numbers(self):
+        busy = lambda uuid, value: (f'hami_host_gpu_utilization_ratio{{node="n0",'
+                                    f'device_uuid="{uuid}"}} {value}\n')
+        scrape = self.file("one.prom", busy("GPU-b", 40) + busy("GPU-a", 60))
+        said = self.ok("report", "usage", "--trace", self.trace, "--usage", scrape, "--by", "card",
+                       "-o", "csv")
+        self.assertEqual([row.split(",")[:2] + row.split(",")[5:6] for row in
+                          said.out.splitlines()[1:]], [["n0", "0", "40.0"], ["n0", "1", "60.0"]])
+        self.assertIn("note: 2 cards have a UUID and no number", said.err)
+
+    def test_nothing_measured(self):
+        usage = ["report", "usage", "--trace", self.trace]
+        for name, text in {"empty.prom": "", "blank.prom": "\n# EOF\n", "none.json": answer()}.items():
+            self.bad(*usage, "--usage", self.file(name, text), says=[name, "no samples in"])
+        # Samples of no use are told as such, not refused.
+        other = self.ok(*usage, "--usage", self.file("other.prom", "up 1\n"))
+        self.assertIn("left out: 1 samples", other.err)
+
     def test_refusals(self):
         usage = ["report", "usage", "--trace", self.trace]
         bad = self.file("bad.prom", "up 1\nDCGM_FI_DEV_GPU_UTIL{gpu=0} 1\n")
@@ -153,6 +171,17 @@ class Plan(Case):
         for fmt in ("table", "csv", "markdown"):
             self.assertIn("staggered", self.ok("plan", "oversubscription", self.EXAMPLE,
                                                "--phasing", "staggered", "-o", fmt).out)
+
+    def test_the_limit_of_the_search_is_told(self):
+        plan = self.file("p.yaml", "services:\n- {name: s, shape: flat, compute_milli: 0, "
+                                   "memory_mib: 1}\n")
+        said = self.ok("plan", "oversubscription", plan, "--risk", "1")
+        self.assertIn("none, search limit", said.out)
+        self.assertIn("the search ends at 1000 services", said.err)
+        row = json.loads(self.ok("plan", "oversubscription", plan, "--risk", "1",
+                                 "-o", "json").out)[0]
+        self.assertEqual((row["services"], row["unlimited"]), (1000, True))
+        self.assertNotIn("search", self.ok("plan", "oversubscription", self.EXAMPLE).err)
 
     def test_binomial(self):
         plan = self.file("p.yaml", "services:\n- {name: s, day: [" + "100, " * 23 + "100], "

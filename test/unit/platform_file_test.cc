@@ -165,6 +165,143 @@ TEST(PlatformFile, SlotsAndSharesThatCannotBeAreTold) {
             std::string::npos);
 }
 
+// The error of a file with a piece replaced; empty when it is read.
+std::string Wrong(std::string text, const std::string& from, const std::string& to) {
+  const std::size_t at = text.find(from);
+  if (at == std::string::npos) return "the file does not have " + from;
+  text.replace(at, from.size(), to);
+  const auto file = ParsePlatformFile("s.yaml", text, AllPolicies());
+  return file ? std::string() : file.error().ToString();
+}
+#define EXPECT_SAYS(text, part) \
+  EXPECT_NE((text).find(part), std::string::npos) << "says: " << (text) << "\nnot: " << (part)
+
+TEST(PlatformFile, NamesOfResourcesThatCountNothingAreTold) {
+  const auto wrong = [](const std::string& amounts) {
+    return Wrong(kQueues, "    slots: [{nodes: 4, cards: 8, model: A100}]", "    " + amounts);
+  };
+  EXPECT_EQ(wrong("guarantee: {cpu: 8, memory: 64GiB, gpu: 8, gpu/A100: 8, cards: 4, "
+                  "gpu-memory/A100: 40GiB}"),
+            "");
+  EXPECT_EQ(wrong("capacity: {gpu/H20: 8, slices: 4}"), "");  // a model of the catalog, elsewhere
+  const std::string card = wrong("capacity: {gpu: 1, cads: 4}");
+  EXPECT_SAYS(card, "s.yaml:7:24: queue 'q': capacity: unknown resource \"cads\"");
+  EXPECT_SAYS(card, "did you mean \"cards\"?");
+  EXPECT_SAYS(wrong("guarantee: {gpu-a100x: 4}"), "did you mean \"gpu/A100\"?");
+  EXPECT_SAYS(wrong("deserved: {gpu/a100: 4}"), "did you mean \"gpu/A100\"?");
+  EXPECT_SAYS(wrong("deserved: {licences: 4}"), "known: cpu, memory, gpu, cards, slices");
+  EXPECT_SAYS(wrong("deserved: {sku/thrid: 4}"), "unknown resource \"sku/thrid\"");
+}
+
+TEST(PlatformFile, PromisesBeyondTheLargestClusterAreTold) {
+  const std::string slots = "    slots: [{nodes: 4, cards: 8, model: A100}]";
+  // 4 nodes of 8 cards of 40 GiB.
+  EXPECT_EQ(Wrong(kQueues, slots, "    guarantee: {gpu: 32, gpu-memory: 1280GiB}"), "");
+  EXPECT_SAYS(
+      Wrong(kQueues, slots, "    guarantee: {gpu: 20}\n  - {name: r, guarantee: {gpu: 13}}"),
+      "s.yaml:7:17: guarantees of gpu add up to 33, and cluster \"a\", which has most, has "
+      "32: lower them");
+  EXPECT_SAYS(Wrong(kQueues, slots, "    guarantee: {gpu-memory: 1281GiB}"),
+              "guarantees of gpu-memory add up to 1311744 MiB");
+  EXPECT_SAYS(Wrong(kQueues, slots, "    guarantee: {gpu/H20: 1}"), "has 0: lower them");
+  EXPECT_EQ(Wrong(kQueues, slots, "    guarantee: {slices: 1000}"), "");  // no hardware limits it
+  EXPECT_SAYS(Wrong(kQueues, slots, "    slots: [{nodes: 5, cards: 8, model: A100}]"),
+              "s.yaml:7:13: queue 'q': slots: 5 nodes of 8 A100 cards in all, and no cluster has "
+              "more than 4");
+  // A second cluster that is larger can keep it.
+  EXPECT_EQ(
+      Wrong(kQueues, "clusters: [",
+            "clusters: [{name: b, groups: [{name: g, nodes: 9, cards: 8, model: A100, cpu: 8, "
+            "memory: 64GiB}]}, "),
+      "");
+  // An arm may take away what a guarantee needs; the message names it.
+  EXPECT_SAYS(
+      Wrong(kQueues, "{name: as it is}", "{name: small, set: {clusters.a.groups.g.nodes: 1}}"),
+      "arm \"small\": queue 'q': slots: 4 nodes");
+}
+
+TEST(PlatformFile, SharesThatContradictEachOtherAreTold) {
+  EXPECT_SAYS(Wrong(kFile, "{1: 50%, 3: 50%}", "{1: 50%, 3: 40%}"),
+              "the shares of gang_sizes add up to 90%; they must be 100% together");
+  EXPECT_SAYS(Wrong(kFile, "{1: 50%, 3: 50%}", "{1: 50%, 3: 60%}"), "add up to 110%");
+  EXPECT_EQ(Wrong(kFile, "{1: 50%, 3: 50%}", "{1: 33.3%, 2: 33.3%, 3: 33.4%}"), "");
+  const std::string pools = Wrong(kFile, "arms:\n",
+                                  "pools: {dynamic: true, min_shared: 60%, min_passthrough: 50%}\n"
+                                  "arms:\n");
+  EXPECT_SAYS(pools, "s.yaml:13:36: min_shared and min_passthrough are 110% of the cards together");
+  EXPECT_EQ(Wrong(kFile, "arms:\n",
+                  "pools: {dynamic: true, min_shared: 50%, min_passthrough: 50%}\narms:\n"),
+            "");
+}
+
+TEST(PlatformFile, MoreArrivalsThanCanRunAreRefusedFirst) {
+  // A day in one arm; the others set a rate of their own.
+  const std::string many = Wrong(kFile, "jobs_per_hour: 1,", "jobs_per_hour: 1e6, steps_max: 4,");
+  EXPECT_SAYS(many, "s.yaml:12:12: about ");
+  EXPECT_SAYS(many, "at most 50000000 are run; \"jobs\" brings 60000000 of them in one arm");
+  EXPECT_EQ(Wrong(kFile, "jobs_per_hour: 1,", "jobs_per_hour: 1e5,"), "");
+  EXPECT_SAYS(Wrong(kFile, "arms:\n",
+                    "sandboxes: [{name: people, tenant: t, users: 100000, offers: [{}], "
+                    "burst: 1ms, think: 0}]\narms:\n"),
+              "\"people\" brings");
+}
+
+TEST(PlatformFile, WhatCanRunNowhereIsAnError) {
+  EXPECT_SAYS(Wrong(kFile, "offers: [{cards: 2}]", "offers: [{cards: 8}]"),
+              "s.yaml:12:12: \"jobs\" can never run: offer 1: cluster a, one node of each group, "
+              "empty: ");
+  EXPECT_SAYS(Wrong(kFile, "offers: [{cards: 2}]", "offers: [{models: [H20]}]"), "can never run");
+  EXPECT_SAYS(Wrong(kFile, "offers: [{cards: 2}]", "offers: [{cpu: 9}]"), "make an offer smaller");
+  EXPECT_SAYS(Wrong(kFile, "offers: [{cards: 2}]", "offers: [{memory: 81GiB}, {cards: 5}]"),
+              "offer 1: its memory of 82944 MiB is more than the 40960 MiB that it has on A100; "
+              "offer 2: cluster a");
+  // A working set of 25 % of 40 GiB would not fit its slice.
+  EXPECT_SAYS(Wrong(kFile, "replicas_max: 2,", "replicas_max: 2, working_set: 11GiB,"),
+              "s.yaml:9:12: \"chat\" can never run: offer 1: its working set of 11264 MiB is more "
+              "than the 10240 MiB that it has on A100");
+  // Only cluster a has the memory.
+  EXPECT_EQ(
+      Wrong(kFile, "offers: [{cards: 2}]", "offers: [{memory: 20GiB}], places: [{cluster: a}]"),
+      "");
+  EXPECT_SAYS(
+      Wrong(kFile, "offers: [{cards: 2}]", "offers: [{memory: 20GiB}], places: [{cluster: b}]"),
+      "\"jobs\" can never run: offer 1: cluster b");
+  // What asks for nothing need not fit.
+  EXPECT_EQ(
+      Wrong(kFile, "arms:\n", "vms: [{name: none, tenant: t, offers: [{cards: 8}]}]\narms:\n"), "");
+  const std::string fixed = Wrong(kFile, "offers: [{cards: 2}]", "offers: [{passthrough: true}]");
+  EXPECT_SAYS(fixed, "cluster a has no passthrough cards that would do, and its pools do not move");
+}
+
+TEST(PlatformFile, WhatCannotRunInSomeArmsIsAWarning) {
+  const auto plain = ParsePlatformFile("s.yaml", kFile, AllPolicies());
+  ASSERT_TRUE(plain) << plain.error().ToString();
+  EXPECT_TRUE(plain->warnings.empty());
+  // One of two alternatives, in all three arms.
+  std::string two = kFile;
+  const std::string one = "offers: [{cards: 2}]";
+  two.replace(two.find(one), one.size(), "offers: [{cards: 8}, {cards: 2}]");
+  const auto either = ParsePlatformFile("s.yaml", two, AllPolicies());
+  ASSERT_TRUE(either) << either.error().ToString();
+  ASSERT_EQ(either->warnings.size(), 1U);
+  EXPECT_SAYS(either->warnings[0],
+              "s.yaml:12:12: offer 1 of \"jobs\" can never be taken in arms \"x\", \"y\", \"y, "
+              "inference 25%\": cluster a");
+  // Pools that move in one arm only.
+  std::string moving = kFile;
+  for (const auto& [from, to] :
+       {std::pair("offers: [{cards: 2}]", "offers: [{passthrough: true}]"),
+        std::pair("- {name: x}", "- {name: x, set: {pools.dynamic: true}}")}) {
+    moving.replace(moving.find(from), std::string(from).size(), to);
+  }
+  const auto file = ParsePlatformFile("s.yaml", moving, AllPolicies());
+  ASSERT_TRUE(file) << file.error().ToString();
+  ASSERT_EQ(file->warnings.size(), 1U);
+  EXPECT_SAYS(file->warnings[0],
+              "s.yaml:12:12: \"jobs\" can never run in arms \"y\", \"y, inference 25%\": offer 1: "
+              "cluster a has no passthrough cards");
+}
+
 ArmOutcome Outcome(const std::string& name, const sim::PlatformResult& result) {
   return {name, &result, 12, 50};
 }

@@ -255,5 +255,49 @@ TEST(AttachUsage, VolcanosPodNames) {
   EXPECT_EQ(attached->rows[0].time_us, trace::kUnknownTime);
 }
 
+std::vector<std::string> Cards(const trace::AttachedUsage& attached) {
+  std::vector<std::string> out;
+  for (const trace::Usage& u : attached.rows) {
+    out.push_back(u.job_id + " " + u.node_id + " " + u.gpu_id + " " +
+                  std::to_string(u.value_micro / 1'000'000));
+  }
+  return out;
+}
+
+TEST(AttachUsage, CardsThatHaveAUuidAndNoNumber) {
+  // The pods on it say which card GPU-x is, although its node is not told; that leaves card 1 of n1
+  // for GPU-z. Of n0 nothing says which card is which: in the order of first sight.
+  const auto file = Parse(R"(
+hami_host_gpu_utilization_ratio{node="n0",device_uuid="GPU-q"} 30
+hami_host_gpu_utilization_ratio{node="n0",device_uuid="GPU-p"} 31
+hami_host_gpu_utilization_ratio{node="n1",device_uuid="GPU-z"} 32
+hami_container_device_utilization_ratio{namespace="ns",pod="c",container="m",device_uuid="GPU-x"} 5
+hami_container_device_utilization_ratio{namespace="ns",pod="b",container="m",device_uuid="GPU-x"} 20
+)");
+  const auto attached = trace::AttachUsage({file}, Small());
+  ASSERT_TRUE(attached.has_value());
+  EXPECT_EQ(Cards(*attached), (std::vector<std::string>{" n0 0 30", " n0 1 31", " n1 1 32",
+                                                        "ns/b n1 0 20", "ns/c n1 0 5"}));
+  EXPECT_EQ(attached->cards_by_order, 2U);  // those of n0
+  trace::Trace t = Small();
+  t.usage = attached->rows;
+  UsageOptions options;
+  EXPECT_NEAR(Report(t, options).total.measured_hours, 20 + 5 + 2.5, 1e-9);
+
+  // A trace that names cards by UUID keeps its names; what it does not name stays what it is.
+  trace::Trace named = Small();
+  named.placements[0].gpu_ids = "GPU-p;GPU-r";
+  const auto own = trace::AttachUsage({file}, named);
+  ASSERT_TRUE(own.has_value());
+  EXPECT_EQ(Cards(*own)[0], " n0 GPU-p 31");
+  EXPECT_EQ(Cards(*own)[1], " n0 GPU-q 30");
+  EXPECT_EQ(own->cards_by_order, 0U);
+
+  // Nothing known of the cards, nothing to map to.
+  trace::Trace bare = Small();
+  for (trace::Placement& p : bare.placements) p.gpu_ids.clear();
+  EXPECT_EQ(Cards(*trace::AttachUsage({file}, bare))[0], " n0 GPU-p 31");
+}
+
 }  // namespace
 }  // namespace basalt::sim

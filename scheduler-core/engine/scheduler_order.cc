@@ -53,8 +53,9 @@ std::vector<std::size_t> JobScheduler::Impl::LanesInTurn() {
     ++in_queues;
     for (QueueId at = *leaf; at != QueueTree::kRoot; at = tree.parent(at)) blocked[at] = 0;
   }
+  const DecayedUsage* past = engine.PastUsage();
   while (lanes.size() < in_queues) {
-    const std::optional<QueueId> leaf = turns.Next(tree, blocked);
+    const std::optional<QueueId> leaf = turns.Next(tree, blocked, past);
     if (!leaf) break;
     blocked[*leaf] = 1;
     lanes.push_back(queue.LaneOf(tree.name(*leaf)));

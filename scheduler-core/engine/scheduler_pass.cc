@@ -127,7 +127,7 @@ std::optional<std::size_t> JobScheduler::Impl::NextLane() {
     }
   }
   if (!any) return outside;
-  const std::optional<QueueId> leaf = turns.Next(tree, no_turn);
+  const std::optional<QueueId> leaf = turns.Next(tree, no_turn, engine.PastUsage());
   if (!leaf) return outside;
   return queue.LaneOf(tree.name(*leaf));
 }

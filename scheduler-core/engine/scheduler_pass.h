@@ -25,7 +25,7 @@ struct JobScheduler::Impl {
         options(std::move(the_options)),
         queue(options.order, options.starvation_us),
         plan(the_engine),
-        turns(OrderOptions{}) {}
+        turns(OrderOptions{.usage_factor_milli = options.division.usage_factor_milli}) {}
 
   ~Impl();
   Impl(const Impl&) = delete;

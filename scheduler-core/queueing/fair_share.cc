@@ -206,15 +206,18 @@ void FairShares::DivideByDominance(const QueueTree& tree) {
   }
 }
 
-DominantShare DominantShareOf(const QueueTree& tree, QueueId queue) {
+DominantShare DominantShareOf(const QueueTree& tree, QueueId queue, const DecayedUsage* past,
+                              std::int32_t factor_milli) {
   const std::int64_t weight = queue == QueueTree::kRoot ? 1 : tree.spec(queue).weight;
   const Amounts& held = tree.allocated(queue);
   DominantShare best{0, weight, ResourceId()};
-  for (std::size_t i = 0; i < held.size(); ++i) {
+  for (std::size_t i = 0; i < tree.resources().size(); ++i) {
     const ResourceId r(i);
     const std::int64_t total = tree.total()[r];
-    if (held[r] <= 0 || total == Limits::kNone || total <= 0) continue;
-    const DominantShare share{held[r], total * weight, r};
+    std::int64_t amount = held[r];
+    if (past != nullptr) amount += past->usage(queue, r) * factor_milli / 1000;
+    if (amount <= 0 || total == Limits::kNone || total <= 0) continue;
+    const DominantShare share{amount, total * weight, r};
     if (!best.resource.valid() || best < share) best = share;
   }
   return best;
@@ -225,14 +228,18 @@ bool operator<(const DominantShare& a, const DominantShare& b) {
   return static_cast<Wide>(a.amount) * b.of < static_cast<Wide>(b.amount) * a.of;
 }
 
-const QueueOrder::Key& QueueOrder::KeyOf(const QueueTree& tree, QueueId queue) {
+const QueueOrder::Key& QueueOrder::KeyOf(const QueueTree& tree, const DecayedUsage* past,
+                                         QueueId queue) {
   Key& key = keys_[queue];
-  if (key.known && key.version == tree.version(queue) &&
+  // What was held in the past moves with time, of which versions know nothing.
+  if (past == nullptr && key.known && key.version == tree.version(queue) &&
       key.total_version == tree.total_version()) {
     return key;
   }
-  key = Key{tree.version(queue),       tree.total_version(),        true, false,
-            tree.spec(queue).priority, DominantShareOf(tree, queue)};
+  key = Key{
+      tree.version(queue),       tree.total_version(),
+      past == nullptr,           false,
+      tree.spec(queue).priority, DominantShareOf(tree, queue, past, options_.usage_factor_milli)};
   if (options_.deserved_first) {
     bool deserves = false;
     bool reached = false;
@@ -248,21 +255,23 @@ const QueueOrder::Key& QueueOrder::KeyOf(const QueueTree& tree, QueueId queue) {
 }
 
 std::optional<QueueId> QueueOrder::Next(const QueueTree& tree,
-                                        const IdVector<QueueId, char>& blocked) {
+                                        const IdVector<QueueId, char>& blocked,
+                                        const DecayedUsage* past) {
+  if (options_.usage_factor_milli == 0) past = nullptr;
   if (keys_.size() < tree.slots()) keys_.resize(tree.slots());
-  return NextBelow(tree, blocked, QueueTree::kRoot);
+  return NextBelow(tree, blocked, past, QueueTree::kRoot);
 }
 
 std::optional<QueueId> QueueOrder::NextBelow(const QueueTree& tree,
                                              const IdVector<QueueId, char>& blocked,
-                                             QueueId queue) {
+                                             const DecayedUsage* past, QueueId queue) {
   const auto open = [&](QueueId child) {
     if (tree.pending_jobs(child) == 0) return false;
     return !blocked.contains(child) || blocked[child] == 0;
   };
   const auto before = [&](QueueId a, QueueId b) {
-    const Key& x = KeyOf(tree, a);
-    const Key& y = KeyOf(tree, b);
+    const Key& x = KeyOf(tree, past, a);
+    const Key& y = KeyOf(tree, past, b);
     if (x.borrows != y.borrows) return y.borrows;
     if (x.priority != y.priority) return x.priority > y.priority;
     return x.share < y.share;
@@ -272,7 +281,7 @@ std::optional<QueueId> QueueOrder::NextBelow(const QueueTree& tree,
   for (const QueueId child : tree.children(queue)) {
     if (!open(child) || (best && !before(child, *best))) continue;
     // An inner queue counts if a leaf below it can be served.
-    const auto below = tree.IsLeaf(child) ? child : NextBelow(tree, blocked, child);
+    const auto below = tree.IsLeaf(child) ? child : NextBelow(tree, blocked, past, child);
     if (!below) continue;
     best = child;
     leaf = below;

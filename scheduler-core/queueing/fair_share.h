@@ -73,13 +73,17 @@ struct DominantShare {
   std::int64_t of = 1;  // total x weight; 0: larger than everything
   ResourceId resource;  // invalid: holds nothing that is limited
 };
-DominantShare DominantShareOf(const QueueTree& tree, QueueId queue);
+// With `past`, what was held in the past counts beside it: allocated + factor x usage.
+DominantShare DominantShareOf(const QueueTree& tree, QueueId queue,
+                              const DecayedUsage* past = nullptr, std::int32_t factor_milli = 0);
 bool operator<(const DominantShare& a, const DominantShare& b);
 
 struct OrderOptions {
   // Queues that hold less than they deserve, of each resource that they have pending jobs for and
   // deserve some of, go before those that deserve none of these or would borrow.
   bool deserved_first = true;
+  // Of DivisionOptions: how much of past usage counts in the shares that are compared. 0: none.
+  std::int32_t usage_factor_milli = 0;
 };
 
 // Which queue is served next: from the root down, among the children with pending jobs, by
@@ -91,8 +95,10 @@ class QueueOrder {
  public:
   explicit QueueOrder(OrderOptions options) : options_(options) {}
   // The leaf to serve, of those that are not blocked; none: no value. Blocked counts for leaves
-  // and inner queues; shorter than the tree: the rest is open.
-  std::optional<QueueId> Next(const QueueTree& tree, const IdVector<QueueId, char>& blocked);
+  // and inner queues; shorter than the tree: the rest is open. Without `past` (advanced to now)
+  // only what is held counts.
+  std::optional<QueueId> Next(const QueueTree& tree, const IdVector<QueueId, char>& blocked,
+                              const DecayedUsage* past = nullptr);
 
  private:
   struct Key {
@@ -102,9 +108,9 @@ class QueueOrder {
     std::int32_t priority = 0;
     DominantShare share;
   };
-  const Key& KeyOf(const QueueTree& tree, QueueId queue);
+  const Key& KeyOf(const QueueTree& tree, const DecayedUsage* past, QueueId queue);
   std::optional<QueueId> NextBelow(const QueueTree& tree, const IdVector<QueueId, char>& blocked,
-                                   QueueId queue);
+                                   const DecayedUsage* past, QueueId queue);
 
   OrderOptions options_;
   IdVector<QueueId, Key> keys_;

@@ -400,5 +400,20 @@ TEST(PlatformQueues, PastUseLowersAShare) {
   EXPECT_GT(Of(RunOk(spec), "b").evictions, 2);
 }
 
+TEST(PlatformQueues, WhoUsedLessInThePastIsNext) {
+  PlatformSpec spec = Platform(Nodes("g", 1, 1), 10);
+  spec.queues = {Queue("a"), Queue("b")};
+  spec.scheduling.options.order = JobOrder::kFairShare;
+  // One card, 2 hours of a; then a's second job and b's are there, a's first in stored order.
+  spec.jobs = {InQueue("a", Jobs({{0, 7200, 1}, {600, 3600, 1}}), true),
+               InQueue("b", Jobs({{600, 3600, 1}}), true)};
+  const double held_only = Of(RunOk(spec), "b").wait_seconds.max;
+  spec.scheduling.usage_half_life_us = kHourUs;
+  spec.scheduling.options.division.usage_factor_milli = 1000;
+  const double with_past = Of(RunOk(spec), "b").wait_seconds.max;
+  EXPECT_DOUBLE_EQ(held_only, 7200 - 600 + 3600);
+  EXPECT_DOUBLE_EQ(with_past, 7200 - 600);
+}
+
 }  // namespace
 }  // namespace basalt::sim

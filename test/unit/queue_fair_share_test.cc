@@ -284,5 +284,35 @@ TEST(QueueOrder, DeservedThenPriorityThenWeightedShareThenStoredOrder) {
   EXPECT_FALSE(DominantShareOf(tree, idle) < DominantShareOf(tree, poor));
 }
 
+TEST(QueueOrder, PastUsageCountsBesideWhatIsHeld) {
+  QueueTree tree;
+  const QueueId before = Add(tree, "before");
+  const QueueId now = Add(tree, "now");
+  const QueueId never = Add(tree, "never");
+  tree.SetTotal(tree.resources().Intern("cards"), 40);
+  const auto some = [&](std::int64_t n) { return tree.resources().Make({{"cards", n}}); };
+  constexpr std::int64_t kHour = 3'600'000'000;
+  DecayedUsage past(kHour, SimTime{0});
+  tree.Charge(before, some(40), true);
+  past.AdvanceAll(tree, SimTime{kHour});  // used 20
+  tree.Uncharge(before, some(40), true);
+  tree.Charge(now, some(12), true);
+  for (const QueueId leaf : {before, now, never}) tree.AddPending(leaf, some(1));
+  IdVector<QueueId, char> blocked(tree.slots(), 0);
+  blocked[never] = 1;
+  QueueOrder held_only{OrderOptions{}};
+  EXPECT_EQ(held_only.Next(tree, blocked, &past), before);
+  QueueOrder order{OrderOptions{.usage_factor_milli = 1000}};
+  EXPECT_EQ(order.Next(tree, blocked), before);
+  EXPECT_EQ(order.Next(tree, blocked, &past), now);  // 12 against 20
+  past.AdvanceAll(tree, SimTime{2 * kHour});         // 12 + 6 against 10: no version has changed
+  EXPECT_EQ(order.Next(tree, blocked, &past), before);
+  blocked[never] = 0;
+  EXPECT_EQ(order.Next(tree, blocked, &past), never);
+  QueueOrder half{OrderOptions{.usage_factor_milli = 500}};
+  blocked[never] = 1;
+  EXPECT_EQ(half.Next(tree, blocked, &past), before);  // 12 + 3 against 5
+}
+
 }  // namespace
 }  // namespace basalt

@@ -207,7 +207,7 @@ CardDemand DemandOn(const CardAsk& ask, const CardRules* rules, std::int32_t phy
                          .milli = static_cast<std::int16_t>(total_milli),
                          .memory = total_memory};
   BASALT_DCHECK(total_milli >= 0 && total_milli <= kMaxMilli);
-  if (ask.whole) return whole;
+  if (ask.whole) return ask.memory > total_memory ? CardDemand{} : whole;
   std::int64_t milli = ask.milli;
   if (ask.units > 0) {
     if (rules == nullptr || rules->compute_units == 0) return {};

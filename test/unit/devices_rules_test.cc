@@ -52,6 +52,8 @@ TEST(CardRules, PercentIsOfPhysicalMemoryAndTheLargerHolds) {
 
 TEST(CardRules, AWholeCardIsAllThatIsSchedulable) {
   const CardDemand d = DemandOn({.memory = 5, .whole = true}, nullptr, 24576, 49152, 2000);
+  // A card that has less memory than was asked beside all of its compute is none.
+  EXPECT_FALSE(DemandOn({.memory = 49153, .whole = true}, nullptr, 24576, 49152, 2000).possible);
   EXPECT_TRUE(d.possible && d.whole);
   EXPECT_EQ(d.milli, 2000);
   EXPECT_EQ(d.memory, 49152);

@@ -250,6 +250,7 @@ Status CheckSelection(const Catalog& catalog, const RequestSpec& spec, const std
   std::string first;
   for (const Vendor& vendor : catalog.vendors) {
     const bool allowed = spec.vendors.empty() || excluded(spec.vendors, vendor.name);
+    if (!allowed && spec.models.empty()) continue;
     for (const CardModel& model : vendor.models) {
       if (!spec.models.empty() && !excluded(spec.models, model.name)) continue;
       if (allowed && !excluded(spec.nouse_models, model.name)) return {};

@@ -59,7 +59,7 @@ NodeCards CardsOfNode(const std::string& file, const JsonValue& node, Amounts* a
   }
   std::vector<RegisteredCard> cards;
   const JsonValue* annotations = node.At({"metadata", "annotations"});
-  const bool registered = ReadRegisters(file, annotations, &cards, diagnostics);
+  const Registers registered = ReadRegisters(file, annotations, &cards, diagnostics);
   // Names of parts say nothing beside a register, and not how many cards there are without one.
   for (auto at = allocatable->begin(); at != allocatable->end();) {
     if (!IsCardName(at->first)) {
@@ -67,22 +67,22 @@ NodeCards CardsOfNode(const std::string& file, const JsonValue& node, Amounts* a
       continue;
     }
     const bool some = at->second.text != "0";
-    if (!registered && counted <= 0 && some) {
+    if (registered == Registers::kNone && counted <= 0 && some) {
       out.shares.push_back(at->first);
       ++at;  // stays for `extra`
     } else {
       at = allocatable->erase(at);
     }
   }
-  if (registered) {
-    counted = 0;
+  if (registered != Registers::kNone) {
+    if (registered == Registers::kOthers) counted = 0;
     capacity_model.clear();
     out.mem_mib = -1;
     std::erase_if(cards, [&](const RegisteredCard& card) {
       out.unhealthy += card.healthy ? 0 : 1;
       return !card.healthy;
     });
-    counted = static_cast<std::int64_t>(cards.size());
+    counted = std::max(counted, static_cast<std::int64_t>(cards.size()));
   }
   out.count = std::max<std::int64_t>(counted, 0);
   for (const RegisteredCard& card : cards) {

@@ -112,10 +112,10 @@ std::string CatalogModel(std::string_view type, bool soft_split) {
   return std::string(type);
 }
 
-bool ReadRegisters(const std::string& file, const JsonValue* annotations,
-                   std::vector<RegisteredCard>* cards, Diagnostics* diagnostics) {
-  if (annotations == nullptr) return false;
-  bool any = false;
+Registers ReadRegisters(const std::string& file, const JsonValue* annotations,
+                        std::vector<RegisteredCard>* cards, Diagnostics* diagnostics) {
+  if (annotations == nullptr) return Registers::kNone;
+  auto kind = Registers::kNone;
   // A node is HAMi's or Volcano's; what the other left behind does not count.
   const bool hami =
       std::ranges::any_of(annotations->items, [](const JsonValue& a) { return IsHami(a.key); });
@@ -126,7 +126,11 @@ bool ReadRegisters(const std::string& file, const JsonValue* annotations,
     const bool metax = note.key == "metax-tech.com/node-gpu-devices";
     const bool enflame = note.key == "enflame.com/gcu-drs-capacity";
     if (!IsHami(note.key) && !metax && !enflame && (!volcano || hami)) continue;
-    any = true;
+    if (!volcano) {
+      kind = Registers::kOthers;
+    } else if (kind == Registers::kNone) {
+      kind = Registers::kVolcano;
+    }
     const std::size_t begin = note.text.find_first_not_of(" \t\r\n");
     const char first = begin == std::string::npos ? ' ' : note.text[begin];
     Cards read;
@@ -153,7 +157,7 @@ bool ReadRegisters(const std::string& file, const JsonValue* annotations,
       cards->push_back(std::move(card));
     }
   }
-  return any;
+  return kind;
 }
 
 }  // namespace basalt::trace

@@ -18,11 +18,14 @@ struct RegisteredCard {
   bool healthy = false;
 };
 
-// The cards of all registers among a node's annotations. Returns whether there is a register at
-// all: then its cards are all that the node has, whatever its capacity says. Registers that cannot
-// be read are reported.
-bool ReadRegisters(const std::string& file, const JsonValue* annotations,
-                   std::vector<RegisteredCard>* cards, Diagnostics* diagnostics);
+// Volcano's plugin has resource names of its own, so beside its register alone nvidia.com/gpu
+// counts cards; under HAMi's it counts shares, and the register has all that there is.
+enum class Registers { kNone, kVolcano, kOthers };
+
+// The cards of all registers among a node's annotations. Registers that cannot be read are
+// reported.
+Registers ReadRegisters(const std::string& file, const JsonValue* annotations,
+                        std::vector<RegisteredCard>* cards, Diagnostics* diagnostics);
 
 // "NVIDIA-Tesla V100-SXM2-32GB", or with hyphens for spaces as node labels write it, as the catalog
 // of card models calls it; itself when it does not know it. `soft_split`: the model with soft

@@ -81,12 +81,9 @@ std::string EmptyNodes::WhyNever(const RequestSpec& request, MiB working_set_mib
       }
       fits = true;
       const MiB has = SliceMemory(state, shape, node, *group);
-      // A whole card of a model with rules is handed out whatever memory was asked of it.
-      const bool asked = request.gpu_memory_mib > has;
-      if ((working_set_mib <= has && !asked) || has == 0) return {};
-      say(fmt::format("its {} of {} MiB is more than the {} MiB that it has on {}",
-                      asked ? "memory" : "working set",
-                      asked ? request.gpu_memory_mib : working_set_mib, has, group->model));
+      if (working_set_mib <= has || has == 0) return {};
+      say(fmt::format("its working set of {} MiB is more than the {} MiB that it has on {}",
+                      working_set_mib, has, group->model));
     }
     if (fits) continue;
     if (other_pool) {

@@ -405,8 +405,8 @@ TEST(PlatformQueues, WhoUsedLessInThePastIsNext) {
   spec.queues = {Queue("a"), Queue("b")};
   spec.scheduling.options.order = JobOrder::kFairShare;
   // One card, 2 hours of a; then a's second job and b's are there, a's first in stored order.
-  spec.jobs = {InQueue("a", Jobs({{0, 7200, 1}, {600, 3600, 1}}), true),
-               InQueue("b", Jobs({{600, 3600, 1}}), true)};
+  const Workload of_a = Jobs({{0, 7200, 1}, {600, 3600, 1}}), of_b = Jobs({{600, 3600, 1}});
+  spec.jobs = {InQueue("a", of_a, true), InQueue("b", of_b, true)};
   const double held_only = Of(RunOk(spec), "b").wait_seconds.max;
   spec.scheduling.usage_half_life_us = kHourUs;
   spec.scheduling.options.division.usage_factor_milli = 1000;

@@ -252,9 +252,10 @@ TEST(PlatformFile, WhatCanRunNowhereIsAnError) {
               "empty: ");
   EXPECT_SAYS(Wrong(kFile, "offers: [{cards: 2}]", "offers: [{models: [H20]}]"), "can never run");
   EXPECT_SAYS(Wrong(kFile, "offers: [{cards: 2}]", "offers: [{cpu: 9}]"), "make an offer smaller");
-  EXPECT_SAYS(Wrong(kFile, "offers: [{cards: 2}]", "offers: [{memory: 81GiB}, {cards: 5}]"),
-              "offer 1: its memory of 82944 MiB is more than the 40960 MiB that it has on A100; "
-              "offer 2: cluster a");
+  EXPECT_SAYS(
+      Wrong(kFile, "offers: [{cards: 2}]", "offers: [{memory: 81GiB}, {cards: 5}]"),
+      "offer 1: cluster a, one node of each group, empty: 1 node: no card whose model, UUID "
+      "or slices the request may have; offer 2: cluster a");
   // A working set of 25 % of 40 GiB would not fit its slice.
   EXPECT_SAYS(Wrong(kFile, "replicas_max: 2,", "replicas_max: 2, working_set: 11GiB,"),
               "s.yaml:9:12: \"chat\" can never run: offer 1: its working set of 11264 MiB is more "

@@ -6,7 +6,7 @@ export BASALT_SHARED
 BIN := build/$(PRESET)/bin
 
 .PHONY: help deps web-deps build demo test verify bench bench-accept fuzz format format-check tidy \
-        sanitize web clean
+        sanitize web e2e e2e-smoke go-test clean
 
 help:
 	@sed -n 's/^## //p' Makefile
@@ -61,6 +61,15 @@ sanitize: deps
 	ctest --preset asan --no-tests=error -j $(JOBS)
 	cmake --preset tsan >/dev/null && cmake --build --preset tsan -j $(JOBS) --target threads_tests
 	ctest --preset tsan --no-tests=error -j $(JOBS)
+
+## make e2e       schedulers against a real control plane on loopback; make e2e-smoke: one case an adapter
+e2e: build
+	scripts/e2e.sh all
+e2e-smoke: build
+	scripts/e2e.sh smoke
+## make go-test   vet and unit tests of the Go modules
+go-test:
+	scripts/e2e.sh unit
 
 ## make format    clang-format over our C++; make tidy: clang-tidy over it
 format: deps

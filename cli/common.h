@@ -111,6 +111,7 @@ void AddReportUsage(CLI::App* report, Context* context);
 void AddPlan(CLI::App* app, Context* context);
 void AddTopo(CLI::App* app, Context* context);
 void AddDevices(CLI::App* app, Context* context);
+void AddServe(CLI::App* app, Context* context);
 void AddTopoCompare(CLI::App* topo, Context* context);
 void AddTopoNetwork(CLI::App* topo, Context* context);
 

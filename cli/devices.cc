@@ -1,4 +1,5 @@
-// basalt devices: the catalog of card models, and what a pod's request becomes on each of them.
+// basalt devices: the catalog of card models, what a pod's request becomes on each of them, and
+// what cards a node has.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -7,6 +8,8 @@
 #include "cli/common.h"
 #include "devices/assignment.h"
 #include "devices/catalog.h"
+#include "devices/node_file.h"
+#include "devices/node_resources.h"
 #include "devices/pod_file.h"
 #include "devices/resources.h"
 #include "report/table.h"
@@ -424,6 +427,82 @@ Status Request(const std::vector<std::string>& files, const std::string& file, b
   return {};
 }
 
+const char* ModeName(CardMode mode) {
+  switch (mode) {
+    case CardMode::kShared:
+      return "shared";
+    case CardMode::kExclusive:
+      return "exclusive";
+    case CardMode::kMig:
+      return "MIG";
+    case CardMode::kPassthrough:
+      return "passthrough";
+  }
+  return "shared";
+}
+
+// What the live server makes of a node.
+Status Node(const std::vector<std::string>& files, const std::string& file, Format format) {
+  const auto catalog = LoadCatalog(files);
+  if (!catalog) return tl::unexpected<Error>(catalog.error());
+  const auto text = ReadFile(file, kMaxDevicesBytes);
+  if (!text) return tl::unexpected<Error>(text.error());
+  const auto node = devices::ReadNodeFile(file, *text);
+  if (!node) return tl::unexpected<Error>(node.error());
+  const auto read = devices::ReadNode(*catalog, *node);
+  if (!read) return Fail(file + ": " + read.error().where, read.error().message);
+  nlohmann::json cards = nlohmann::json::array();
+  report::Table table;
+  table.header = {"card",  "model", "MiB",  "of",     "milli",
+                  "slots", "NUMA",  "mode", "plugin", "state"};
+  table.right = {false, false, true, true, true, true, true};
+  for (std::size_t i = 0; i < read->spec.cards.size(); ++i) {
+    const CardSpec& card = read->spec.cards[i];
+    const MiB memory = card.memory_mib * card.memory_ratio_percent / 100;
+    const auto [healthy, cordoned] = read->conditions[i];
+    const char* state = !healthy ? "ill" : cordoned ? "cordoned" : "ready";
+    cards.push_back({{"uuid", card.uuid},
+                     {"model", card.model},
+                     {"memory_mib", memory},
+                     {"physical_memory_mib", card.memory_mib},
+                     {"compute_milli", card.compute_milli},
+                     {"slots", card.slots},
+                     {"numa", card.numa},
+                     {"group", card.group},
+                     {"mode", ModeName(card.mode)},
+                     {"plugin", read->facts.platforms[i]},
+                     {"state", state}});
+    table.rows.push_back({card.uuid, card.model, std::to_string(memory),
+                          std::to_string(card.memory_mib), std::to_string(card.compute_milli),
+                          card.slots == 0 ? "any" : std::to_string(card.slots),
+                          card.numa < 0 ? "?" : std::to_string(card.numa), ModeName(card.mode),
+                          read->facts.platforms[i], state});
+  }
+  if (format == Format::kJson) {
+    Print(nlohmann::json{{"schema", "basalt.devices.node/1"},
+                         {"node", read->spec.name},
+                         {"cpu_milli", read->spec.cpu_milli},
+                         {"memory_mib", read->spec.memory_mib},
+                         {"cordoned", read->cordoned},
+                         {"machine", read->spec.machine},
+                         {"machine_source", read->machine_source},
+                         {"notes", read->notes},
+                         {"cards", std::move(cards)}});
+    return {};
+  }
+  if (format == Format::kTable) {
+    std::printf("%s: %zu cards%s\n", read->spec.name.c_str(), read->spec.cards.size(),
+                read->cordoned ? ", cordoned or not ready" : "");
+    if (!read->spec.machine.empty()) {
+      std::printf("wired (%s): %s\n", read->machine_source.c_str(), read->spec.machine.c_str());
+    }
+    for (const std::string& note : read->notes) std::printf("note: %s\n", note.c_str());
+    if (table.rows.empty()) return {};
+  }
+  Print(table, format);
+  return {};
+}
+
 }  // namespace
 
 void AddDevices(CLI::App* app, Context* context) {
@@ -455,6 +534,9 @@ void AddDevices(CLI::App* app, Context* context) {
   sub->add_option("FILE", o->name, "a pod as kubectl writes it, YAML or JSON")->required();
   sub->add_flag("--all", o->all, "also the models that cannot serve it, with the reason");
   sub->callback([o, report] { report(Request(o->catalog, o->name, o->all, o->format)); });
+  sub = add("node", "what the live server makes of a node: its cards, how they are wired, notes");
+  sub->add_option("FILE", o->name, "a node as kubectl writes it, YAML or JSON")->required();
+  sub->callback([o, report] { report(Node(o->catalog, o->name, o->format)); });
 }
 
 }  // namespace basalt::cli

@@ -13,7 +13,7 @@
 namespace {
 
 // Names that later versions fill in; saying so beats "unknown command".
-constexpr std::string_view kReserved[] = {"bound", "what-if", "defrag", "sweep", "serve"};
+constexpr std::string_view kReserved[] = {"bound", "what-if", "defrag", "sweep"};
 
 }  // namespace
 
@@ -45,6 +45,7 @@ int main(int argc, char** argv) {
   AddReport(app.add_subcommand("report", "an HTML report from saved runs; measured use"), &context);
   AddPlan(app.add_subcommand("plan", "how far one may oversubscribe"), &context);
   AddTopo(app.add_subcommand("topo", "machines: drawing, bandwidth, card choice"), &context);
+  AddServe(app.add_subcommand("serve", "decide for live clusters over gRPC and HTTP"), &context);
   AddDevices(app.add_subcommand("devices", "card models; what a pod becomes on each"), &context);
 
   if (argc > 1 && argv[1][0] != '-') {

@@ -11,11 +11,11 @@
 namespace basalt::devices {
 namespace {
 
-constexpr std::array<std::string_view, 19> kFormNames = {
+constexpr std::array<std::string_view, 20> kFormNames = {
     "uuid",      "index",    "type",        "memory",          "memory_units", "cores",
     "template",  "slots",    "profile_id",  "container",       "slices",       "mig_profile",
     "mig_start", "mig_size", "slice_index", "container_index", "node",         "time",
-    "time_ns"};
+    "time_ns",   "minor"};
 
 std::int64_t CeilDiv(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
@@ -76,6 +76,7 @@ struct Slice {
 struct Context {
   const Interface* interface = nullptr;
   const PodRequest* request = nullptr;
+  bool init_slots = true;                             // also for init containers without cards
   std::vector<std::vector<Slice>> by_container = {};  // of the RequestSpec
   Values pod = {};
 };
@@ -107,11 +108,12 @@ Values SliceValues(const Interface& interface, const Slice& slice, const Assignm
   const CardModel& model = *slice.model;
   const NodeCard& card = input.cards[static_cast<std::size_t>(take.card)];
   Values v{{"uuid", card.uuid},
-           {"index", std::to_string(take.card)},
+           {"index", card.index.empty() ? std::to_string(take.card) : card.index},
            {"type", card.type.empty() ? card.model : card.type},
            {"memory", std::to_string(take.memory)},
            {"memory_units", std::to_string(CeilDiv(take.memory, interface.memory_unit_mib))},
            {"cores", std::to_string(CoresOf(interface, take, model))}};
+  v["minor"] = card.minor.empty() ? v["index"] : card.minor;
   if (const int t = TemplateOf(take, model); t >= 0) {
     const auto at = static_cast<std::size_t>(t);
     v["template"] = model.rules.templates[at].name;
@@ -136,6 +138,7 @@ bool Write(const AnnotationForm& form, const Context& context, std::string* out)
   for (std::size_t i = 0; i < context.request->slots.size(); ++i) {
     const ContainerSlot& slot = context.request->slots[i];
     if (slot.init && !context.interface->init_slots) continue;
+    if (slot.init && slot.container < 0 && !context.init_slots) continue;
     Values own{{"container", slot.name}, {"container_index", std::to_string(i)}};
     std::string slices;
     bool used = false;
@@ -292,7 +295,7 @@ Result<Assignment> Assign(const Catalog& catalog, const PodRequest& request,
       return Fail(input.node, fmt::format("card {}: {} has no MIG profile {}", take.card,
                                           model->name, take.mig_profile));
     }
-    for (const std::string* text : {&card.uuid, &card.type}) {
+    for (const std::string* text : {&card.uuid, &card.index, &card.minor, &card.type}) {
       // Types may hold spaces ("NVIDIA A30").
       std::string plain = *text;
       if (text == &card.type) std::erase(plain, ' ');
@@ -309,6 +312,14 @@ Result<Assignment> Assign(const Catalog& catalog, const PodRequest& request,
   const auto interface = ChooseInterface(*vendor, request, input, models);
   if (!interface) return fail(interface.error());
   context.interface = &*interface;
+  const bool before_v2_10 =
+      input.version == HamiVersion::kV2_7 || input.version == HamiVersion::kV2_8;
+  const bool mig = std::ranges::any_of(input.slices,
+                                       [](const SliceTake& take) { return take.mig_profile >= 0; });
+  if (before_v2_10 && mig && interface->platform == "hami") {
+    return Fail(input.node, "its HAMi is older than v2.10 and cuts MIG cards by its own tables");
+  }
+  context.init_slots = input.version != HamiVersion::kV2_7;
   for (std::vector<Slice>& slices : context.by_container) {
     std::ranges::stable_sort(slices, {}, [](const Slice& s) { return s.take->card; });
     for (Slice& slice : slices) slice.values = SliceValues(*interface, slice, input);

@@ -4,7 +4,7 @@
 // neutral request can be written out for any vendor.
 //
 // Names that annotation forms may hold, as $name or ${name}:
-//   of a slice      uuid index type memory (MiB) memory_units cores template slots profile_id
+//   of a slice      uuid index minor type memory (MiB) memory_units cores template slots profile_id
 //                   mig_profile mig_start mig_size slice_index (in its container)
 //   of a container  container (its name) container_index slices
 //   of the pod      node time (seconds) time_ns containers
@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "devices/catalog.h"
+#include "devices/registration.h"
 #include "devices/resources.h"
 #include "scheduler-core/base/result.h"
 #include "scheduler-core/cluster/inventory.h"
@@ -29,6 +30,8 @@ struct NodeCard {
   std::string uuid = {};
   std::string model = {};  // CardSpec::model
   std::string type = {};   // as the plugin registered it; empty: the model
+  std::string index = {};  // by which the plugin counts it; empty: its place in the list
+  std::string minor = {};  // empty: the index
 };
 
 struct AssignmentInput {
@@ -38,6 +41,8 @@ struct AssignmentInput {
   std::vector<SliceTake> slices = {};  // of the pod, in any order
   // Whose names to use where the pod asked neutrally: "hami", "volcano" or "plugin".
   std::string platform = "hami";
+  // Of the node's NVIDIA plugin. Before v2.9 init containers without cards have no slot.
+  HamiVersion version = HamiVersion::kUnknown;
   std::map<std::string, std::string> profile_ids = {};  // Enflame: template -> the node's id of it
 };
 
@@ -51,7 +56,8 @@ struct Assignment {
 };
 
 // Errors: cards of several vendors or interfaces; a vendor or model that the catalog does not know;
-// no interface that can say it; a name or UUID with a character that the forms cannot hold.
+// no interface that can say it; a name or UUID with a character that the forms cannot hold; MIG
+// slices for HAMi before v2.10, which names them by tables of its own configuration.
 Result<Assignment> Assign(const Catalog& catalog, const PodRequest& request,
                           const AssignmentInput& input);
 

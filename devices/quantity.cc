@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 #include <cctype>
 #include <charconv>
@@ -38,7 +39,9 @@ constexpr std::array<Suffix, 14> kSuffixes = {{{"", k},
 
 Result<Quantity> ParseQuantity(std::string_view text, const std::string& where) {
   const auto bad = [&](std::string_view what) {
-    return Fail(where, fmt::format("\"{}\" {}", text.substr(0, 80), what));
+    std::string shown(text.substr(0, 80));
+    std::ranges::replace_if(shown, [](char c) { return (c >= 0 && c < ' ') || c == 0x7f; }, '?');
+    return Fail(where, fmt::format("\"{}\" {}", shown, what));
   };
   constexpr std::string_view kForm = "is no quantity; write 2, 500m or 4096Mi";
   if (!text.empty() && text.front() == '-') return bad("is negative");

@@ -207,7 +207,8 @@ Result<PodRequest> ReadRequest(const Catalog& catalog, const PodResources& pod) 
       out.spec.mig_profile = cards->mig_profile;
     }
     asks[i] = {std::move(*cards), *cpu, *memory};
-    out.slots.push_back({.name = container.name, .init = container.init});
+    out.slots.push_back(
+        {.name = container.name, .init = container.init, .sidecar = container.sidecar});
   }
   FillSpec(pod, asks, &out);
   if (out.spec.gpus > 0) {

@@ -52,6 +52,7 @@ struct ContainerSlot {
   // The container of the RequestSpec (SliceTake::container) whose cards it has; -1: no cards. An
   // init container has those of the first container that asks for the same.
   int container = -1;
+  bool sidecar = false;  // an init container that stays
 };
 
 struct PodRequest {

@@ -6,6 +6,8 @@ packages=(
   build-essential cmake ninja-build git python3
   libgtest-dev libgmock-dev libbenchmark-dev
   libcli11-dev nlohmann-json3-dev libfmt-dev libexpected-dev libpcg-cpp-dev robin-map-dev
+  protobuf-compiler libprotobuf-dev protobuf-compiler-grpc libgrpc++-dev
+  libsimdjson-dev libcpp-httplib-dev libssl-dev libbrotli-dev pkg-config
   libyaml-cpp-dev libpugixml-dev libtbb-dev libeigen3-dev zlib1g-dev
   clang-19 clang-format-19 clang-tidy-19 libclang-rt-19-dev libfuzzer-19-dev
   valgrind chromium

@@ -26,6 +26,17 @@ std::string SamePlaces(const Engine& engine, const GangReservedRecord& was,
   return {};
 }
 
+Result<TargetWorkload> TargetOf(const PolicyRecord& record) {
+  std::vector<TargetWorkload::Counted> kept;
+  for (const PolicyRecord::Class& c : record.target) {
+    if (Status ok = ValidateRequest(c.spec, "journal: target class"); !ok || c.count <= 0) {
+      return Fail("journal", "a target class is not valid");
+    }
+    kept.push_back({c.spec, c.count});
+  }
+  return TargetWorkload::FromKept(kept, record.target_count);
+}
+
 }  // namespace
 
 Result<JournalReplay> ReplayJournal(const JournalContents& journal, const Registry& registry,
@@ -35,16 +46,11 @@ Result<JournalReplay> ReplayJournal(const JournalContents& journal, const Regist
   if (head == nullptr) return Fail("journal", "does not begin with its policy");
   auto configured = registry.Configure(policy.empty() ? head->expression : policy);
   if (!configured) return tl::unexpected<Error>(configured.error());
+  Result<TargetWorkload> target = TargetOf(*head);
+  if (!target) return tl::unexpected<Error>(target.error());
   EngineOptions options;
   options.seed = head->seed;
-  std::vector<TargetWorkload::Counted> kept;
-  for (const PolicyRecord::Class& c : head->target) {
-    if (Status ok = ValidateRequest(c.spec, "journal: target class"); !ok || c.count <= 0) {
-      return Fail("journal", "a target class is not valid");
-    }
-    kept.push_back({c.spec, c.count});
-  }
-  options.target = TargetWorkload::FromKept(kept, head->target_count);
+  options.target = std::move(*target);
   auto made = Engine::Create(std::move(*configured), std::move(options));
   if (!made) return tl::unexpected<Error>(made.error());
   Engine& engine = **made;
@@ -52,14 +58,24 @@ Result<JournalReplay> ReplayJournal(const JournalContents& journal, const Regist
   JournalReplay out;
   std::vector<ShapeId> shapes;
   const auto decide = [&](const PodUid& uid, std::uint32_t attempt, std::uint32_t shape,
-                          std::uint64_t job, const Standing& standing,
+                          std::uint64_t job, const Standing& standing, const NodeNames& nodes,
                           SimTime now) -> Result<Outcome> {
     if (shape >= shapes.size()) return Fail("journal", "a decision has an unknown shape");
     ++out.decisions;
-    return engine.Propose(Request{uid, attempt, shapes[shape], job, standing}, now);
+    return engine.Propose(
+        Request{uid, attempt, shapes[shape], job, standing, ChoiceOf(engine.state(), nodes)}, now);
   };
   const auto decide_gang = [&](const GangSpecRecord& gang, SimTime now) -> Result<GangOutcome> {
-    GangRequest request{gang.uid, gang.attempt, gang.spec, gang.pods, gang.job, gang.standing};
+    GangRequest request{gang.uid,
+                        gang.attempt,
+                        gang.spec,
+                        gang.pods,
+                        gang.job,
+                        gang.standing,
+                        ChoiceOf(engine.state(), gang.nodes)};
+    for (const NodeNames& names : gang.task_nodes) {
+      request.task_nodes.push_back(ChoiceOf(engine.state(), names));
+    }
     for (GangTask& task : request.spec.tasks) {
       if (task.shape.index() >= shapes.size()) {
         return Fail("journal", "a gang has an unknown shape");
@@ -74,13 +90,24 @@ Result<JournalReplay> ReplayJournal(const JournalContents& journal, const Regist
   };
   for (std::size_t i = 0; i < journal.records.size(); ++i) {
     const JournalRecord& record = journal.records[i];
-    if (const auto* shape = std::get_if<ShapeRecord>(&record.body)) {
+    const auto* changed = i > 0 ? std::get_if<PolicyRecord>(&record.body) : nullptr;
+    if (changed != nullptr) {
+      shapes.clear();
+      auto next = registry.Configure(policy.empty() ? changed->expression : policy);
+      if (!next) return tl::unexpected<Error>(next.error());
+      Result<TargetWorkload> next_target = TargetOf(*changed);
+      if (!next_target) return tl::unexpected<Error>(next_target.error());
+      if (Status ok = engine.SetPolicy(std::move(*next), std::move(*next_target), record.now);
+          !ok) {
+        return tl::unexpected<Error>(ok.error());
+      }
+    } else if (const auto* shape = std::get_if<ShapeRecord>(&record.body)) {
       const auto id = engine.InternShape(shape->spec);
       if (!id) return tl::unexpected<Error>(id.error());
       shapes.push_back(*id);
     } else if (const auto* reserved = std::get_if<ReservedRecord>(&record.body)) {
       const auto again = decide(reserved->uid, reserved->attempt, reserved->shape, reserved->job,
-                                reserved->standing, record.now);
+                                reserved->standing, reserved->nodes, record.now);
       if (!again) return tl::unexpected<Error>(again.error());
       if (!again->placed()) {
         differs(i, fmt::format("was placed on {}, now {}", reserved->node,
@@ -94,7 +121,7 @@ Result<JournalReplay> ReplayJournal(const JournalContents& journal, const Regist
       }
     } else if (const auto* decision = std::get_if<DecisionRecord>(&record.body)) {
       const auto again = decide(decision->uid, decision->attempt, decision->shape, decision->job,
-                                decision->standing, record.now);
+                                decision->standing, decision->nodes, record.now);
       if (!again) return tl::unexpected<Error>(again.error());
       if (again->kind != decision->kind) {
         differs(i, fmt::format("was {}, now {}", OutcomeKindName(decision->kind),

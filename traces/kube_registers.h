@@ -1,5 +1,5 @@
-// What device plugins register on nodes: their cards with model, memory and health, in the forms of
-// all vendors of HAMi v2.4 .. v2.10 (hami.io/node-...-register), MetaX's, Enflame's and Volcano's.
+// What device plugins register on nodes, as a trace has it: their cards with model, memory and
+// health. The forms are devices/registration.h's.
 #pragma once
 
 #include <cstdint>

@@ -212,7 +212,33 @@ void CandidateIndex::CatchUp(Entry& entry, const PlacementPolicy& policy,
   for (std::size_t i = 0; i < feasible; ++i) Put(entry, state, feasible_[i], scores_[i]);
 }
 
+BestNode CandidateIndex::BestOfOnly(const PlacementPolicy& policy,
+                                    const PlacementContext& context) {
+  const ClusterState& state = context.state;
+  state.order();  // positions are of now
+  std::vector<NodeId> excluded = context.nodes->excluded;
+  std::sort(excluded.begin(), excluded.end());
+  feasible_.clear();
+  for (const NodeId node : context.nodes->only) {
+    const bool there = node.index() < state.node_slots() && state.exists(node) &&
+                       !std::binary_search(excluded.begin(), excluded.end(), node);
+    if (there && state.Fits(context.shape_id, node)) feasible_.push_back(node);
+  }
+  context.work.nodes_checked += context.nodes->only.size();
+  std::sort(feasible_.begin(), feasible_.end(),
+            [&state](NodeId a, NodeId b) { return state.position(a) < state.position(b); });
+  feasible_.erase(std::unique(feasible_.begin(), feasible_.end()), feasible_.end());
+  ScoreInto(policy, context);
+  BestNode best;
+  for (std::size_t i = 0; i < feasible_.size(); ++i) {
+    const Score score = TotalScore(policy, context, feasible_[i], scores_[i]);
+    if (score > best.score) best = BestNode{feasible_[i], score};
+  }
+  return best;
+}
+
 BestNode CandidateIndex::Best(const PlacementPolicy& policy, const PlacementContext& context) {
+  if (context.nodes != nullptr && !context.nodes->only.empty()) return BestOfOnly(policy, context);
   const ClusterState& state = context.state;
   if (entries_.size() <= context.shape_id.index()) entries_.resize(state.shape_count());
   if (entries_[context.shape_id] == nullptr) {
@@ -231,13 +257,23 @@ BestNode CandidateIndex::Best(const PlacementPolicy& policy, const PlacementCont
     CatchUp(entry, policy, context);
   }
 
-  // Lay the job term over the nodes that run the job, and take it off again below.
+  // Lay what is of this decision alone over the trees, and take it off again below: nodes that it
+  // must not use, and the job term over those that run the job.
   std::vector<std::pair<NodeId, Score>> overlaid;
   const auto leaf = [&](NodeId node) {
     return entry.by_class
                ? entry.trees[state.node_class(node).index()].Get(entry.local[node.index()])
                : entry.trees[0].Get(state.position(node));
   };
+  if (context.nodes != nullptr) {
+    for (const NodeId node : context.nodes->excluded) {
+      if (node.index() >= state.node_slots() || !state.exists(node)) continue;
+      const Score local = leaf(node);
+      if (local == kNoScore) continue;
+      overlaid.emplace_back(node, local);
+      Put(entry, state, node, kNoScore);
+    }
+  }
   if (policy.traits().job_term && context.job != nullptr) {
     for (const auto& [node, tasks] : context.job->nodes) {
       const Score local = leaf(node);

@@ -6,7 +6,8 @@
 // nodes it is scored afresh in one pass.
 //
 // Policies with a class term get one tree a node class, so that the term can be added per class;
-// a job term is laid over the few nodes that run the job, for one decision.
+// a job term is laid over the few nodes that run the job, for one decision. So are nodes that the
+// decision must not use; where it may use only some, those alone are scored, without the trees.
 //
 // The number of shapes kept is capped; dropping one never changes a decision, only its cost.
 #pragma once
@@ -81,6 +82,8 @@ class CandidateIndex {
       fits[node.index() / 64] &= ~(std::uint64_t{1} << (node.index() % 64));
     }
   };
+  // Among the nodes of the context's choice, which names the only ones.
+  BestNode BestOfOnly(const PlacementPolicy& policy, const PlacementContext& context);
   void Build(Entry& entry, const PlacementPolicy& policy, const PlacementContext& context);
   void CatchUp(Entry& entry, const PlacementPolicy& policy, const PlacementContext& context);
   void ScoreInto(const PlacementPolicy& policy, const PlacementContext& context);

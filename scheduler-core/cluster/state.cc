@@ -28,17 +28,8 @@ Result<NodeId> ClusterState::AddNode(const NodeSpec& spec) {
   if (by_name_.contains(spec.name)) {
     return Fail("node " + spec.name, "a node of this name is already in the cluster");
   }
-  std::uint16_t machine = kNoMachine;
-  if (!spec.machine.empty()) {
-    const Result<std::uint16_t> known = InternMachine(spec.machine, "node " + spec.name);
-    if (!known) return tl::unexpected<Error>(known.error());
-    machine = *known;
-    const int wired = machines_[machine].type->cards();
-    if (static_cast<std::size_t>(wired) != spec.cards.size()) {
-      return Fail("node " + spec.name,
-                  fmt::format("has {} cards, but its machine has {}", spec.cards.size(), wired));
-    }
-  }
+  const Result<std::uint16_t> machine = MachineOf(spec);
+  if (!machine) return tl::unexpected<Error>(machine.error());
   NodeId node;
   const auto lowest = std::min_element(free_slots_.begin(), free_slots_.end());
   if (lowest != free_slots_.end()) {
@@ -53,10 +44,55 @@ Result<NodeId> ClusterState::AddNode(const NodeSpec& spec) {
     machine_of_.push_back(kNoMachine);
     numa_of_.push_back(kNoNuma);
   }
+  by_name_.insert({spec.name, node});
+  SetUp(node, spec, *machine);
+  hot_[node].schedulable = true;
+  ContributeTotals(node, +1);
+  RefreshNode(node);
+  order_stale_ = true;
+  ++structure_version_;
+  if (change_ring_.size() < hot_.size()) {
+    // Every change so far is void with the structure; a larger ring may start empty.
+    change_ring_.assign(std::bit_ceil(hot_.size() * 2), NodeId());
+    change_count_ += change_ring_.size() + 1;
+  }
+  return node;
+}
+
+Status ClusterState::CheckNode(const NodeSpec& spec) {
+  if (Status ok = ValidateNode(spec, "node " + spec.name); !ok) return ok;
+  const Result<std::uint16_t> machine = MachineOf(spec);
+  return machine ? Status{} : Status{tl::unexpected<Error>(machine.error())};
+}
+
+Result<std::uint16_t> ClusterState::MachineOf(const NodeSpec& spec) {
+  if (spec.machine.empty()) return kNoMachine;
+  const Result<std::uint16_t> known = InternMachine(spec.machine, "node " + spec.name);
+  if (!known) return known;
+  const int wired = machines_[*known].type->cards();
+  if (static_cast<std::size_t>(wired) != spec.cards.size()) {
+    return Fail("node " + spec.name,
+                fmt::format("has {} cards, but its machine has {}", spec.cards.size(), wired));
+  }
+  return known;
+}
+
+void ClusterState::SetUp(NodeId node, const NodeSpec& spec, std::uint16_t machine) {
   machine_of_[node] = machine;
   NodeCold& cold = cold_[node];
   const std::uint32_t generation = cold.generation + 1;
+  // Rows are the slot's for good, so that nodes that come and go, or lose cards and get them back,
+  // take no more. Only where they are too few it gets others, at the end.
+  std::uint32_t first_card = hot_[node].first_card;
+  std::uint32_t card_rows = cold.card_rows;
+  if (card_rows < spec.cards.size()) {
+    first_card = static_cast<std::uint32_t>(cards_.size());
+    card_rows = static_cast<std::uint32_t>(spec.cards.size());
+    cards_.resize(cards_.size() + card_rows);
+    card_free_.resize(cards_.size());
+  }
   cold = NodeCold{};
+  cold.card_rows = card_rows;
   cold.name = spec.name;
   cold.name_digest = DigestOf(spec.name);
   cold.generation = generation;
@@ -89,9 +125,7 @@ Result<NodeId> ClusterState::AddNode(const NodeSpec& spec) {
   hot.cpu_free = capacity.cpu;
   hot.memory_free = capacity.memory;
   hot.pods_free = capacity.pods;
-  // A reused slot gets fresh card rows at the end; the old rows stay unused. Nodes come and go
-  // rarely, and stable rows keep every other node's ids as they are.
-  hot.first_card = static_cast<std::uint32_t>(cards_.size());
+  hot.first_card = first_card;
   hot.cards = static_cast<std::int16_t>(spec.cards.size());
   for (std::size_t i = 0; i < spec.cards.size(); ++i) {
     const CardSpec& card_spec = spec.cards[i];
@@ -115,8 +149,7 @@ Result<NodeId> ClusterState::AddNode(const NodeSpec& spec) {
     if (card.group < 0 && rules != nullptr && rules->group_size > 0) {
       card.group = static_cast<std::int8_t>(static_cast<int>(i) / rules->group_size);
     }
-    cards_.push_back(card);
-    card_free_.push_back(0);
+    cards_[first_card + i] = card;
     capacity.gpu_milli += card_spec.compute_milli;
     if (!card_spec.uuid.empty()) {
       cold.uuids.emplace_back(static_cast<std::int16_t>(i), card_spec.uuid);
@@ -128,19 +161,56 @@ Result<NodeId> ClusterState::AddNode(const NodeSpec& spec) {
         ((std::uint64_t{1000} << NodeCapacity::kPerMilleShift) + total - 1) / total;
   }
   AddNuma(node, spec);
-  by_name_.insert({spec.name, node});
   hot.node_class = InternClass(node).value();
-  hot.schedulable = true;
+}
+
+void ClusterState::DropNuma(NodeId node) {
+  if (numa_of_[node] == kNoNuma) return;
+  aligned_nodes_ -= numa(node)->policy != topology::NumaPolicy::kNone ? 1 : 0;
+  free_numa_.push_back(std::exchange(numa_of_[node], kNoNuma));
+}
+
+void ClusterState::ChangeNode(NodeId node, const NodeSpec& spec, std::span<const int> from) {
+  BASALT_CHECK(cold_[node].exists && pods_[node].pods == 0 && cold_[node].name == spec.name);
+  BASALT_CHECK(from.size() == spec.cards.size());
+  const Result<std::uint16_t> machine = MachineOf(spec);
+  BASALT_CHECK(machine.has_value());  // CheckNode has seen it
+  ContributeTotals(node, -1);
+  DropNuma(node);
+  const NodeHot was = hot_[node];
+  const bool cordoned = cold_[node].cordoned;
+  NodeSpec ranked = spec;
+  if (ranked.rank < 0) ranked.rank = cold_[node].rank;
+  const std::vector<CardState> cards(cards_.begin() + was.first_card,
+                                     cards_.begin() + was.first_card + was.cards);
+  SetUp(node, ranked, *machine);
+  NodeHot& hot = hot_[node];
+  for (std::size_t i = 0; i < from.size(); ++i) {
+    if (from[i] < 0) continue;
+    const CardState& old = cards[static_cast<std::size_t>(from[i])];
+    cards_[hot.first_card + i].healthy = old.healthy;
+    cards_[hot.first_card + i].cordoned = old.cordoned;
+  }
+  cold_[node].cordoned = cordoned;
+  hot.schedulable = !cordoned;
   ContributeTotals(node, +1);
   RefreshNode(node);
   order_stale_ = true;
   ++structure_version_;
-  if (change_ring_.size() < hot_.size()) {
-    // Every change so far is void with the structure; a larger ring may start empty.
-    change_ring_.assign(std::bit_ceil(hot_.size() * 2), NodeId());
-    change_count_ += change_ring_.size() + 1;
-  }
-  return node;
+}
+
+void ClusterState::Relabel(NodeId node, std::vector<LabelRequirement> labels,
+                           std::vector<std::string> taints) {
+  NodeCold& cold = cold_[node];
+  cold.labels = std::move(labels);
+  std::sort(cold.labels.begin(), cold.labels.end());
+  cold.taints = std::move(taints);
+  std::sort(cold.taints.begin(), cold.taints.end());
+  const std::uint32_t node_class = InternClass(node).value();
+  if (hot_[node].node_class == node_class) return;  // labels that nobody asks for
+  hot_[node].node_class = node_class;
+  RefreshNode(node);
+  ++structure_version_;
 }
 
 void ClusterState::RemoveNode(NodeId node) {
@@ -150,10 +220,7 @@ void ClusterState::RemoveNode(NodeId node) {
   by_name_.erase(cold.name);
   cold.exists = false;
   hot_[node].schedulable = false;
-  if (numa_of_[node] != kNoNuma) {
-    aligned_nodes_ -= numa(node)->policy != topology::NumaPolicy::kNone ? 1 : 0;
-    free_numa_.push_back(std::exchange(numa_of_[node], kNoNuma));
-  }
+  DropNuma(node);
   machine_of_[node] = kNoMachine;
   RefreshNode(node);
   free_slots_.push_back(node);

@@ -180,6 +180,14 @@ class ClusterState {
   // --- inventory (observations; each is an event of the Engine) ---
   Result<NodeId> AddNode(const NodeSpec& spec);
   void RemoveNode(NodeId node);  // its allocations must be gone
+  // Whether a node may be described so, whatever its name; the machine is known from then on.
+  Status CheckNode(const NodeSpec& spec);
+  // The node is described anew, under its name and in its slot, as a new generation. What it had
+  // was given back, and CheckNode has passed. `from`: for each card the one that it was, or -1: its
+  // health and its cordon stay. So do the node's cordon, and its rank where the spec has none.
+  void ChangeNode(NodeId node, const NodeSpec& spec, std::span<const int> from);
+  // Other labels and taints, and all else as it is, pods too.
+  void Relabel(NodeId node, std::vector<LabelRequirement> labels, std::vector<std::string> taints);
   void SetCordoned(NodeId node, bool cordoned);
   void SetCardHealth(NodeId node, int card, bool healthy);
   // A change of the node like any other for who follows changes. Not part of the digest: it follows
@@ -404,6 +412,7 @@ class ClusterState {
     std::vector<std::string> taints;                          // sorted
     std::vector<std::pair<std::int16_t, std::string>> uuids;  // the cards that were given one
     std::uint32_t generation = 0;
+    std::uint32_t card_rows = 0;  // from first_card on, those that are not used too
     std::int32_t numa_nodes = 1;
     topology::NetworkPath network;
     std::vector<topology::NumaAmounts> numa_spec;
@@ -421,6 +430,10 @@ class ClusterState {
   // Take/Give and their exact inverses; Transaction is the only caller.
   void Apply(NodeId node, const Shape& shape, CardSet cards, int sign, const NumaTake* numa);
   Result<std::uint16_t> InternMachine(const std::string& text, const std::string& where);
+  Result<std::uint16_t> MachineOf(const NodeSpec& spec);  // kNoMachine: it names none
+  // All columns of a node but for its totals and what follows from them.
+  void SetUp(NodeId node, const NodeSpec& spec, std::uint16_t machine);
+  void DropNuma(NodeId node);
   void AddNuma(NodeId node, const NodeSpec& spec);
   void RefreshNode(NodeId node);  // derived columns, totals, change log
   void ContributeTotals(NodeId node, int sign);

@@ -179,6 +179,15 @@ class Writer {
     U32(static_cast<std::uint32_t>(r.pods.size()));
     for (const PodUid& uid : r.pods) Uid(uid);
     StandingOf(r.standing);
+    Names(r.nodes);
+    U32(static_cast<std::uint32_t>(r.task_nodes.size()));
+    for (const NodeNames& names : r.task_nodes) Names(names);
+  }
+  void Names(const NodeNames& names) {
+    U8(names.empty() ? 0 : 1);
+    if (names.empty()) return;
+    Strings(names.excluded);
+    Strings(names.only);
   }
   void StandingOf(const Standing& s) {
     Text(s.queue);
@@ -471,7 +480,18 @@ class Reader {
     ok_ = ok_ && ValidateGang(r.spec, "journal").has_value() &&
           std::cmp_equal(r.pods.size(), r.spec.max_members());
     r.standing = StandingOf();
+    if (version_ < 5) return r;
+    r.nodes = Names();
+    for (std::uint32_t k = Count(); k > 0 && ok_; --k) r.task_nodes.push_back(Names());
+    ok_ = ok_ && (r.task_nodes.empty() || r.task_nodes.size() == r.spec.tasks.size());
     return r;
+  }
+  NodeNames Names() {
+    NodeNames names;
+    if (version_ < 5 || U8() == 0) return names;
+    names.excluded = Strings();
+    names.only = Strings();
+    return names;
   }
   // Of an older version: none.
   Standing StandingOf() {

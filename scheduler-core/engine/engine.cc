@@ -22,11 +22,18 @@ static_assert(
 
 }  // namespace
 
-Result<std::unique_ptr<Engine>> Engine::Create(ConfiguredPolicy policy, EngineOptions options) {
+Status Engine::CheckPolicy(const ConfiguredPolicy& policy, const TargetWorkload& target) {
   BASALT_CHECK(policy.policy != nullptr);
-  if (policy.policy->traits().needs_target_workload && options.target.empty()) {
+  if (policy.policy->traits().needs_target_workload && target.empty()) {
     return Fail("policy " + policy.expression,
                 "needs a target workload (the typical requests), and none is set");
+  }
+  return {};
+}
+
+Result<std::unique_ptr<Engine>> Engine::Create(ConfiguredPolicy policy, EngineOptions options) {
+  if (Status ok = CheckPolicy(policy, options.target); !ok) {
+    return tl::unexpected<Error>(ok.error());
   }
   return std::unique_ptr<Engine>(new Engine(std::move(policy), std::move(options)));
 }
@@ -35,14 +42,37 @@ Engine::Engine(ConfiguredPolicy policy, EngineOptions options)
     : policy_(std::move(policy)), options_(std::move(options)), index_(options_.shape_cap) {
   if (!options_.target.empty()) fragmentation_.emplace(state_, options_.target);
   for (const auto& [tier, name] : options_.tier_names) domains_.SetTierName(tier, name);
-  JournalPolicy();
+  JournalPolicy(SimTime{});
 }
 
-void Engine::JournalPolicy() {
+void Engine::JournalPolicy(SimTime now) {
+  // A journal, or a part of one that begins with another policy, numbers its shapes from 0.
+  journal_shapes_.clear();
+  journal_shape_count_ = 0;
   if (options_.journal == nullptr) return;
-  PolicyRecord record{policy_.expression, options_.seed, {}, options_.target.all_count()};
+  PolicyRecord record{
+      policy_.expression, options_.seed, {}, options_.target.all_count(), options_.lease_ttl_us};
   for (const TargetClass& c : options_.target.classes()) record.target.push_back({c.spec, c.count});
-  Journal(JournalRecord{SimTime{}, std::move(record)});
+  Journal(JournalRecord{now, std::move(record)});
+}
+
+void Engine::RestartJournal(JournalSink* sink) {
+  options_.journal = sink;
+  JournalPolicy(SimTime{});
+}
+
+Status Engine::SetPolicy(ConfiguredPolicy policy, TargetWorkload target, SimTime now) {
+  now = Forward(now);
+  if (Status ok = CheckPolicy(policy, target); !ok) return ok;
+  policy_ = std::move(policy);
+  fragmentation_.reset();
+  options_.target = std::move(target);
+  if (!options_.target.empty()) fragmentation_.emplace(state_, options_.target);
+  index_.Clear();
+  jobs_.clear();
+  ForEachAllocation([this](const Allocation& a) { CountJob(a); });
+  JournalPolicy(now);
+  return {};
 }
 
 Engine::~Engine() = default;
@@ -155,6 +185,11 @@ Status Engine::Apply(const Event& event, SimTime now) {
                   "needs a name and one of min_available and max_unavailable");
     }
     quotas_.SetBudget(*budget);
+  } else if (const auto* described = std::get_if<NodeChanged>(&event)) {
+    const Result<bool> differs = ChangeNode(described->spec);
+    if (!differs) return tl::unexpected<Error>(differs.error());
+    if (!*differs) return {};
+    std::get<NodeChanged>(recorded).spec = state_.SpecOf(state_.FindNode(described->spec.name));
   }
   Journal(JournalRecord{now, EventRecord{std::move(recorded)}});
   return {};
@@ -239,11 +274,16 @@ PlacementContext Engine::MakeContext(const Request& request, ShapeId shape) {
                           job,
                           needs_domains ? &domains_ : nullptr,
                           seed,
-                          work_};
+                          work_,
+                          request.nodes.get()};
 }
 
 BestNode Engine::ScanEveryNode(const PlacementContext& context) {
   state_.CollectFeasible(context.shape_id, &feasible_);
+  if (context.nodes != nullptr) {
+    const NodeMask mask(*context.nodes, state_.node_slots());
+    std::erase_if(feasible_, [&mask](NodeId node) { return !mask.Allows(node); });
+  }
   work_.nodes_checked += state_.order().size();
   work_.nodes_scored += feasible_.size();
   scores_.resize(feasible_.size());
@@ -251,17 +291,8 @@ BestNode Engine::ScanEveryNode(const PlacementContext& context) {
   if (!feasible_.empty()) policy.ScoreNodes(context, feasible_, scores_);
   BestNode best;
   for (std::size_t i = 0; i < feasible_.size(); ++i) {
-    Score score = scores_[i];
-    if (policy.traits().class_term) {
-      score += policy.ClassTerm(context, state_.node_class(feasible_[i]));
-    }
-    if (context.job != nullptr) {
-      for (const auto& [node, tasks] : context.job->nodes) {
-        if (node == feasible_[i]) score += policy.JobTerm(context, node, tasks);
-      }
-    }
-    scores_[i] = score;
-    if (score > best.score) best = BestNode{feasible_[i], score};
+    scores_[i] = TotalScore(policy, context, feasible_[i], scores_[i]);
+    if (scores_[i] > best.score) best = BestNode{feasible_[i], scores_[i]};
   }
   return best;
 }
@@ -297,8 +328,9 @@ void Engine::RecordDecision(const Request& request, const Outcome& outcome, SimT
     decisions_.Add(outcome.placement.score);
   } else if (options_.journal != nullptr) {
     const std::uint32_t shape = JournalShape(request.shape);
-    Journal(JournalRecord{now, DecisionRecord{request.uid, request.attempt, shape, request.job,
-                                              outcome.kind, request.standing}});
+    Journal(JournalRecord{
+        now, DecisionRecord{request.uid, request.attempt, shape, request.job, outcome.kind,
+                            request.standing, NamesOf(state_, request.nodes)}});
   }
 }
 
@@ -439,9 +471,12 @@ Outcome Engine::Propose(const Request& request, SimTime now) {
   return outcome;
 }
 
-Result<Lease> Engine::Reserve(const Request& request, const Placement& placement, SimTime now) {
+Result<Lease> Engine::Reserve(const Request& request, const Placement& placement, SimTime now,
+                              std::int64_t ttl_us) {
   now = Forward(now);
   Expire(now);
+  const Result<std::int64_t> ttl = TtlOf(ttl_us, request.uid);
+  if (!ttl) return tl::unexpected<Error>(ttl.error());
   if (const auto it = by_uid_.find(request.uid); it != by_uid_.end()) {
     const Allocation& held = allocations_[it->second];
     if (held.attempt != request.attempt) {
@@ -457,21 +492,23 @@ Result<Lease> Engine::Reserve(const Request& request, const Placement& placement
     return Fail("pod " + UidText(request.uid),
                 "what was proposed is no longer free; propose again");
   }
+  if (Status ok = InChoice(request, placement.node); !ok) return tl::unexpected<Error>(ok.error());
   if (Status ok = MayHold(request, placement); !ok) return tl::unexpected<Error>(ok.error());
   const NodeId node = placement.node;
   Transaction tx(state_);
   tx.Take(node, request.shape, placement.cards, placement.numa);
   tx.Commit();
-  const std::uint32_t slot = Insert(
-      Allocation{request.uid, request.attempt, request.shape, node, placement.cards, request.job,
-                 next_epoch_++, now.Plus(options_.lease_ttl_us), false, placement.numa, PodUid{},
-                 -1, quotas_.Intern(request.standing), QueueId(), now, now});
+  const std::uint32_t slot =
+      Insert(Allocation{request.uid, request.attempt, request.shape, node, placement.cards,
+                        request.job, next_epoch_++, now.Plus(*ttl), false, placement.numa, PodUid{},
+                        -1, quotas_.Intern(request.standing), QueueId(), now, now});
   AddExpiry(slot);
   const Allocation& a = allocations_[slot];
   if (options_.journal != nullptr) {
     const std::uint32_t number = JournalShape(request.shape);
-    Journal(JournalRecord{now, ReservedRecord{a.uid, a.attempt, number, a.job, state_.name(node),
-                                              a.cards, a.epoch, a.expires, a.numa, *a.standing}});
+    Journal(JournalRecord{
+        now, ReservedRecord{a.uid, a.attempt, number, a.job, state_.name(node), a.cards, a.epoch,
+                            a.expires, a.numa, *a.standing, NamesOf(state_, request.nodes)}});
   }
   const Lease lease{a.uid, a.epoch, a.expires};
   AfterCommit(node);
@@ -517,11 +554,12 @@ Status Engine::Confirm(const Lease& lease, SimTime now) {
 }
 
 void Engine::TrimExpiries() {
-  // Confirmed leases stay in the heap until met; rebuild it when most of it is such.
+  // Entries of leases that were confirmed or renewed stay in the heap until met; it is made anew
+  // when most of it is such.
   if (expiries_.size() > by_uid_.size() + 64) {
     std::erase_if(expiries_, [this](const Expiry& e) {
       const Allocation& held = allocations_[e.slot];
-      return held.epoch != e.epoch || held.confirmed;
+      return held.epoch != e.epoch || held.confirmed || held.expires != e.at;
     });
     std::make_heap(expiries_.begin(), expiries_.end(), Expiry::Later);
   }
@@ -544,7 +582,7 @@ std::size_t Engine::Expire(SimTime now) {
     std::pop_heap(expiries_.begin(), expiries_.end(), Expiry::Later);
     expiries_.pop_back();
     const Allocation& a = allocations_[due.slot];
-    if (a.epoch != due.epoch || a.confirmed) continue;
+    if (a.epoch != due.epoch || a.confirmed || a.expires != due.at) continue;
     const PodUid uid = a.uid;
     if (a.member >= 0) {
       ExpireMembers(a.gang, a.epoch);
@@ -571,6 +609,15 @@ Outcome Engine::Place(const Request& request, SimTime now) {
 const Allocation* Engine::Find(const PodUid& uid) const {
   const auto it = by_uid_.find(uid);
   return it == by_uid_.end() ? nullptr : &allocations_[it->second];
+}
+
+void Engine::ForEachAllocation(const std::function<void(const Allocation&)>& fn) const {
+  std::vector<const Allocation*> all;
+  all.reserve(by_uid_.size());
+  for (const auto& [uid, slot] : by_uid_) all.push_back(&allocations_[slot]);
+  std::sort(all.begin(), all.end(),
+            [](const Allocation* a, const Allocation* b) { return a->uid < b->uid; });
+  for (const Allocation* a : all) fn(*a);
 }
 
 void Engine::ForEachOn(NodeId node, const std::function<void(const Allocation&)>& fn) const {
@@ -600,17 +647,20 @@ std::uint32_t Engine::Insert(Allocation allocation) {
   by_uid_.insert({allocation.uid, slot});
   if (!allocation.is_leaving()) Charge(allocations_[slot]);
   MarkNode(allocation.node);
-  if (allocation.job != 0 && policy_.policy->traits().job_term) {
-    auto& nodes = jobs_[allocation.job].nodes;
-    const auto it = std::find_if(nodes.begin(), nodes.end(),
-                                 [&](const auto& n) { return n.first == allocation.node; });
-    if (it != nodes.end()) {
-      ++it->second;
-    } else {
-      nodes.emplace_back(allocation.node, 1);
-    }
-  }
+  CountJob(allocation);
   return slot;
+}
+
+void Engine::CountJob(const Allocation& allocation) {
+  if (allocation.job == 0 || !policy_.policy->traits().job_term) return;
+  auto& nodes = jobs_[allocation.job].nodes;
+  const auto it = std::find_if(nodes.begin(), nodes.end(),
+                               [&](const auto& n) { return n.first == allocation.node; });
+  if (it != nodes.end()) {
+    ++it->second;
+  } else {
+    nodes.emplace_back(allocation.node, 1);
+  }
 }
 
 void Engine::Erase(std::uint32_t slot) {

@@ -32,6 +32,7 @@
 #include <memory>
 #include <optional>
 #include <set>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -146,11 +147,24 @@ class Engine {
   // Interns what a request asks; the id is good for this engine's lifetime.
   Result<ShapeId> InternShape(const RequestSpec& spec);
 
+  // Another policy decides from now on; what is held stays. Refused, with nothing changed, as in
+  // Create. Journaled: a replay changes its policy there, too.
+  Status SetPolicy(ConfiguredPolicy policy, TargetWorkload target, SimTime now);
+
   // --- decisions ---
   Outcome Propose(const Request& request, SimTime now);
-  Result<Lease> Reserve(const Request& request, const Placement& placement, SimTime now);
+  // The lease ends ttl_us from now; 0: EngineOptions::lease_ttl_us. Said again it is the same lease
+  // with the same end.
+  Result<Lease> Reserve(const Request& request, const Placement& placement, SimTime now,
+                        std::int64_t ttl_us = 0);
   Status Confirm(const Lease& lease, SimTime now);
+  // The lease ends no earlier than ttl_us from now (0 as in Reserve), and never earlier than it
+  // would have. Refused like a confirm; but one that is confirmed, or whose room is not free yet,
+  // is answered as it is.
+  Result<Lease> Renew(const Lease& lease, std::int64_t ttl_us, SimTime now);
   Status Release(const PodUid& uid, SimTime now);
+  // The next lease has at least this epoch: above all that may have been given and forgotten.
+  void RaiseEpoch(std::uint64_t least);
   // Ends the unconfirmed leases whose time is up; returns how many. A gang's ends as a whole.
   std::size_t Expire(SimTime now);
   Outcome Place(const Request& request, SimTime now);
@@ -163,8 +177,10 @@ class Engine {
   // One lease for the new members; its uid is the gang's. While it is not confirmed, nothing more
   // is proposed or reserved for the gang: if it expired, a part would be left. Said again with the
   // same proposal it is the same lease. An observed binding of one member confirms it.
-  Result<Lease> ReserveGang(const GangRequest& request, const GangOutcome& proposed, SimTime now);
+  Result<Lease> ReserveGang(const GangRequest& request, const GangOutcome& proposed, SimTime now,
+                            std::int64_t ttl_us = 0);
   Status ConfirmGang(const Lease& lease, SimTime now);
+  Result<Lease> RenewGang(const Lease& lease, std::int64_t ttl_us, SimTime now);
   Status ReleaseGang(const PodUid& uid, SimTime now);
   Result<GangOutcome> PlaceGang(const GangRequest& request, SimTime now);
   const Gang* FindGang(const PodUid& uid) const;
@@ -224,9 +240,13 @@ class Engine {
 
   // --- reading ---
   const ClusterState& state() const { return state_; }
+  // The latest time it was told; the least there is before the first.
+  SimTime now() const { return now_; }
   const ConfiguredPolicy& policy() const { return policy_; }
   const Allocation* Find(const PodUid& uid) const;
   std::size_t allocation_count() const { return by_uid_.size(); }
+  // All allocations, by uid. The engine must not be changed meanwhile.
+  void ForEachAllocation(const std::function<void(const Allocation&)>& fn) const;
   // Allocations on the node, in no particular order.
   void ForEachOn(NodeId node, const std::function<void(const Allocation&)>& fn) const;
   // Caught up with the state. Null without a target workload.
@@ -235,6 +255,18 @@ class Engine {
   // Counts every node by the first reason that stops it. A dry run: nothing changes. When `top` is
   // not 0, also the best candidates, by looking at every node.
   Explanation Explain(const Request& request, std::size_t top = 0);
+
+  // Whether the request fits each of these nodes now, and how well; with the models and the slots
+  // that its queue leaves it. How much its queue may hold is not asked. On the node that it holds
+  // already it fits as it is. A node that is gone is said to be cordoned. A dry run.
+  std::vector<NodeVerdict> Judge(const Request& request, std::span<const NodeId> nodes);
+  NodeVerdict Judge(const Request& request, NodeId node) {
+    return Judge(request, std::span(&node, 1)).front();
+  }
+  // Up to k places on other nodes for what was proposed, the best first; none unless it was placed
+  // just now. A dry run.
+  std::vector<Placement> Alternatives(const Request& request, const Outcome& proposed,
+                                      std::size_t k);
 
   Digest128 DecisionDigest() const { return decisions_.value(); }
   // Of the inventory, what is taken, and by whom; not of the epoch or the work done.
@@ -247,6 +279,9 @@ class Engine {
   // A fresh engine with the snapshot's state. The policy need not be the one that wrote it.
   static Result<std::unique_ptr<Engine>> Restore(std::string_view snapshot, ConfiguredPolicy policy,
                                                  EngineOptions options);
+  // What is journaled goes there from now on (not owned; null: nowhere). A snapshot taken now and
+  // that journal are the state.
+  void RestartJournal(JournalSink* sink);
   // Applies one journal record's effect, without deciding anything and without journaling it again.
   Status ApplyRecord(const JournalRecord& record);
 
@@ -261,6 +296,9 @@ class Engine {
   BestNode ScanEveryNode(const PlacementContext& context);
   bool PossibleWhenEmpty(ShapeId shape);
   Status Observe(const PodObserved& observed, SimTime now);
+  Result<bool> ChangeNode(const NodeSpec& spec);  // false: it is the same
+  // The node as it will be is alone in another state, empty.
+  void RebuildNode(NodeId node, const NodeSpec& now, ClusterState* alone, NodeId there);
   bool Checkpointed(const PodUid& uid, SimTime now);  // of a pod or gang; false: not here
   // The shape, but only on cards of these models.
   ShapeId OnModels(ShapeId shape, const std::vector<ModelId>& models);
@@ -274,6 +312,8 @@ class Engine {
   // queue allows, and not on nodes that are kept for others' slots. Only what decides uses it; what
   // is held keeps the shape that was asked.
   ShapeId InQueue(ShapeId shape, const Standing& standing, SlotView view = SlotView::kForOne);
+  // The shape that a proposal decides by: on the models that the queue allows, and in it.
+  ShapeId DecidedShape(const Request& request);
   // Why no eviction makes the queue take at least this: what is not preemptible fills it already.
   // Empty: some might.
   std::string FirmlyRefused(const Amounts& least, const Standing& standing);
@@ -292,6 +332,7 @@ class Engine {
   DecayedUsage* Past();
   // Of the gang's task: members that have finished, or hold confirmed places and need not leave.
   std::int32_t StayingMembers(const Gang& gang, std::size_t task) const;
+  Status InChoice(const Request& request, NodeId node) const;  // of nodes that it may be on
   Status MayHold(const Request& request, const Placement& placement);
   Status MayHold(const GangRequest& request, const std::vector<GangOutcome::Member>& members);
   // Takes away from `extra` what the queue does not allow beyond `need`.
@@ -323,12 +364,18 @@ class Engine {
   void ChargeVictims(const std::vector<PodUid>& victims);
   // Reserves what was proposed: `victims` leave first, as far as fitting and quotas go.
   Result<Lease> TakeGang(const GangRequest& request, const GangOutcome& proposed,
-                         const std::vector<PodUid>& victims, SimTime now);
+                         const std::vector<PodUid>& victims, SimTime now, std::int64_t ttl_us);
+  Result<std::int64_t> TtlOf(std::int64_t ttl_us, const PodUid& of) const;
+  void Extend(std::uint32_t slot, SimTime expires);
+  void ExtendMembers(const PodUid& uid, std::uint64_t epoch, SimTime expires);
+  Status ApplyRenewed(const RenewedRecord& record);
   // The room is free: the lease's time begins.
   void BeginLease(const PodUid& nominee, bool gang, std::uint64_t epoch);
+  Status ApplyBody(const JournalRecord& record);
   Status ApplyReserved(const ReservedRecord& record);
   Status ApplyNominated(const NominatedRecord& record);
   std::uint32_t Insert(Allocation allocation);
+  void CountJob(const Allocation& allocation);  // for policies with a job term
   void Erase(std::uint32_t slot);
   void End(std::uint32_t slot, Ending ending);  // gives back and erases
   void AddExpiry(std::uint32_t slot);
@@ -340,6 +387,8 @@ class Engine {
   Result<Placement> PlaceWithinQuota(const Request& request, const PlacementContext& context,
                                      const BestNode& best);
   std::uint64_t SeedOf(const PodUid& uid, std::uint32_t attempt) const;
+  // By task; empty: every node.
+  std::vector<std::shared_ptr<const NodeMask>> MasksOf(const GangRequest& request) const;
   GangProblem MakeProblem(const GangRequest& request, const Gang* held);
   Status CheckGang(const GangRequest& request, const Gang* held) const;
   Status CheckLevels(const GangRequest& request, const Gang* held,
@@ -364,7 +413,8 @@ class Engine {
   Status ApplyGangReserved(const GangReservedRecord& record);
   void RecordDecision(const Request& request, const Outcome& outcome, SimTime now);
   void Journal(const JournalRecord& record);
-  void JournalPolicy();
+  void JournalPolicy(SimTime now);
+  static Status CheckPolicy(const ConfiguredPolicy& policy, const TargetWorkload& target);
   // The engine's time never goes back: an earlier `now` counts as the latest one seen.
   SimTime Forward(SimTime now) { return now_ = std::max(now_, now); }
   // The journal's number of a shape; writes the shape first if the journal has not seen it.
@@ -405,7 +455,9 @@ class Engine {
       return a.at != b.at ? a.at > b.at : a.epoch > b.epoch;
     }
   };
-  std::vector<Expiry> expiries_;  // min-heap by (at, epoch); confirmed ones are skipped when met
+  // Min-heap by (at, epoch). Those of leases that were confirmed, renewed or ended are skipped when
+  // met.
+  std::vector<Expiry> expiries_;
   std::uint64_t next_epoch_ = 1;
   SimTime now_{std::numeric_limits<std::int64_t>::min()};
 
@@ -417,6 +469,7 @@ class Engine {
   IdVector<ShapeId, std::uint32_t> journal_shapes_;
   std::uint32_t journal_shape_count_ = 0;  // shapes written to our journal
   std::vector<ShapeId> record_shapes_;     // shapes read by ApplyRecord, by their number there
+  std::int64_t record_ttl_us_ = 0;         // of the engine that wrote what it reads; 0: unknown
   std::vector<NodeId> feasible_;
   std::vector<Score> scores_;
   Digest decisions_;

@@ -46,6 +46,16 @@ struct CardModeChanged {
 struct CardRulesSet {
   CardRules rules;
 };
+// A node of this name is described anew; what it is called stays. Its pods, their leases and gangs
+// stay, its cordon too, and the health and cordon of its cards. Cards are known by their UUID;
+// where one description gives none, by place and model. Pods on a card that is gone, or whose
+// slices the node can no longer have, are lost, as on a node that is removed. What was pinned on
+// NUMA nodes or NICs that are gone is pinned no more. A rank of -1 is the rank it has. What differs
+// in labels and taints alone changes nothing else: proposals that were made stay good. The mode of
+// each card is as given here, CardModeChanged or not.
+struct NodeChanged {
+  NodeSpec spec;
+};
 // A pod that somebody else bound: taken as it is, fitting or not.
 struct PodObserved {
   PodUid uid;
@@ -88,6 +98,6 @@ struct DisruptionBudgetSet {
 
 using Event = std::variant<NodeAdded, NodeRemoved, NodeCordoned, CardHealthChanged, PodObserved,
                            PodGone, CardCordoned, CardModeChanged, CardRulesSet, PodCheckpointed,
-                           QueueSet, QueueRemoved, DisruptionBudgetSet>;
+                           QueueSet, QueueRemoved, DisruptionBudgetSet, NodeChanged>;
 
 }  // namespace basalt

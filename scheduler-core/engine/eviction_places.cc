@@ -51,7 +51,8 @@ std::int32_t EvictionSearch::CopiesOn(ShapeId id, NodeId node, std::int32_t most
   return draft.Copies(entry.shape, most);
 }
 
-bool EvictionSearch::MayPlaceOn(ShapeId shape, NodeId node) const {
+bool EvictionSearch::MayPlaceOn(std::size_t task, ShapeId shape, NodeId node) const {
+  if (!nodes_.empty() && nodes_[task] != nullptr && !nodes_[task]->Allows(node)) return false;
   return state_.Admits(state_.shape_entry(shape), node) && state_.FitsEmpty(shape, node);
 }
 
@@ -168,7 +169,7 @@ bool EvictionSearch::PlaceOne(ShapeId shape, std::span<const NodeId> nodes) {
   };
   std::vector<Bounded> order;
   for (const NodeId node : nodes) {
-    if (MayPlaceOn(shape, node)) order.push_back({Bound(shape, node), node});
+    if (MayPlaceOn(0, shape, node)) order.push_back({Bound(shape, node), node});
   }
   std::stable_sort(order.begin(), order.end(),
                    [](const Bounded& a, const Bounded& b) { return a.bound.lost < b.bound.lost; });
@@ -218,7 +219,7 @@ bool EvictionSearch::PlaceMany(std::size_t task, ShapeId shape, std::int32_t nee
   std::priority_queue<Entry, std::vector<Entry>, decltype(later)> heap(later);
   std::vector<std::int32_t> order_of(state_.node_slots(), -1);
   for (std::uint32_t i = 0; i < nodes.size(); ++i) {
-    if (!state_.hot(nodes[i]).schedulable || !MayPlaceOn(shape, nodes[i])) continue;
+    if (!state_.hot(nodes[i]).schedulable || !MayPlaceOn(task, shape, nodes[i])) continue;
     order_of[nodes[i].index()] = static_cast<std::int32_t>(i);
     heap.push({Bound(shape, nodes[i]), 1, i});
   }

@@ -443,6 +443,9 @@ std::string EvictionSearch::WhyNot(const std::vector<Ask>& asks) {
 
 EvictionPlan EvictionSearch::ForPod(const Request& request) {
   seed_ = engine_.SeedOf(request.uid, request.attempt);
+  if (request.nodes != nullptr) {
+    nodes_ = {std::make_shared<const NodeMask>(*request.nodes, state_.node_slots())};
+  }
   Collect(request.uid);
   GangSpec spec;
   spec.tasks.push_back({"", request.shape, 1, 1, -1});
@@ -486,6 +489,7 @@ Result<EvictionPlan> EvictionSearch::ForGang(const GangRequest& request) {
   const GangContext context(state_, engine_.domains_, slots, problem);
   problem_ = &problem;
   context_ = &context;
+  nodes_ = problem.nodes;
   Collect(request.uid);
   const std::vector<Ask> asks = Asks(request.spec, problem.need);
   if (!candidates_.empty()) {

@@ -151,13 +151,13 @@ class EvictionSearch {
   // --- places ---
   bool FindPlaces(const Ask& ask);
   bool PlaceMany(std::size_t task, ShapeId shape, std::int32_t need, std::span<const NodeId> nodes);
-  bool PlaceOne(ShapeId shape, std::span<const NodeId> nodes);
+  bool PlaceOne(ShapeId shape, std::span<const NodeId> nodes);  // of a single pod
   bool PlaceGroups(const Ask& ask, const std::vector<NodeId>& nodes, const Region& region);
   EvictionCost Bound(ShapeId shape, NodeId node) const;
   std::optional<Offer> Evaluate(ShapeId shape, NodeId node, std::int32_t most);
   void Exact(ShapeId shape, NodeId node, const std::vector<std::uint32_t>& candidates,
              std::size_t next, const Mark& start, std::optional<Offer>* best);
-  bool MayPlaceOn(ShapeId shape, NodeId node) const;  // if its pods were gone
+  bool MayPlaceOn(std::size_t task, ShapeId shape, NodeId node) const;  // if its pods were gone
   std::int32_t CopiesOn(ShapeId shape, NodeId node, std::int32_t most) const;
   bool TakePlaces(std::size_t task, ShapeId shape, NodeId node, std::int32_t count);
 
@@ -210,6 +210,8 @@ class EvictionSearch {
   Engine::SlotView view_ = Engine::SlotView::kForOne;
   std::uint64_t exact_steps_ = 0;
 
+  // By task, as in GangProblem.
+  std::vector<std::shared_ptr<const NodeMask>> nodes_;
   // The gang; null for a pod.
   const GangRequest* gang_ = nullptr;
   const GangProblem* problem_ = nullptr;

@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <array>
 #include <limits>
+#include <optional>
+#include <span>
 #include <utility>
 
 #include "scheduler-core/cluster/draft.h"
@@ -86,7 +88,7 @@ Reason JudgeCards(const ClusterState& state, const Shape& shape, NodeId node, bo
 }
 
 // `empty`: judge the node as if nothing ran on it.
-Verdict Judge(const ClusterState& state, ShapeId id, NodeId node, bool empty) {
+Verdict JudgeNode(const ClusterState& state, ShapeId id, NodeId node, bool empty) {
   const Shape& shape = state.shape(id);
   const NodeHot& hot = state.hot(node);
   const NodeCapacity& cap = state.capacity(node);
@@ -178,6 +180,8 @@ std::string Text(const ReasonCount& count, const Shape& shape) {
                                  static_cast<double>(shape.spec.min_bandwidth_mbps) / 1000);
     case Reason::kKeptForSlots:
       return nodes + "kept for the slots of ";
+    case Reason::kExcluded:
+      return nodes + "it would fit, but whoever asks has ruled it out";
   }
   return nodes;
 }
@@ -206,8 +210,70 @@ std::string_view ReasonKey(Reason reason) {
                                                                    "nic_short",
                                                                    "bandwidth_short",
                                                                    "slices_apart",
-                                                                   "kept_for_slots"};
+                                                                   "kept_for_slots",
+                                                                   "excluded"};
   return kKeys[static_cast<std::size_t>(reason)];
+}
+
+ShapeId Engine::DecidedShape(const Request& request) {
+  ShapeId shape = request.shape;
+  if (!request.standing.queue.empty()) {
+    const Quotas::Check quota = quotas_.MayAsk(state_, {{shape}}, request.standing);
+    if (quota.answer == Quotas::Check::Answer::kSome) shape = OnModels(shape, quota.models);
+  }
+  return InQueue(shape, request.standing);
+}
+
+std::vector<NodeVerdict> Engine::Judge(const Request& request, std::span<const NodeId> nodes) {
+  const WorkCounters work_before = work_;
+  const ShapeId asked = DecidedShape(request);
+  const PlacementContext context = MakeContext(request, asked);
+  const ShapeEntry& entry = state_.shape_entry(asked);
+  std::optional<NodeMask> mask;
+  if (context.nodes != nullptr) mask.emplace(*context.nodes, state_.node_slots());
+  const Allocation* held = Find(request.uid);
+  std::vector<NodeVerdict> out(nodes.size());
+  std::vector<std::size_t> fitting;
+  for (std::size_t i = 0; i < nodes.size(); ++i) {
+    const NodeId node = nodes[i];
+    NodeVerdict& verdict = out[i];
+    if (node.index() >= state_.node_slots() || !state_.exists(node)) {
+      verdict.reason = Reason::kCordoned;
+    } else if (held != nullptr && held->attempt == request.attempt && held->node == node) {
+      verdict.score = 0;
+      verdict.cards = held->cards;
+    } else if (!state_.Fits(entry, node)) {
+      verdict.reason = JudgeNode(state_, asked, node, false).reason;
+      if (verdict.reason == Reason::kFits) verdict.reason = Reason::kKeptForSlots;
+    } else if (mask && !mask->Allows(node)) {
+      verdict.reason = Reason::kExcluded;
+    } else {
+      fitting.push_back(i);
+    }
+  }
+  const PlacementPolicy& policy = *policy_.policy;
+  if (!fitting.empty() && policy.traits().whole_set) {
+    ScanEveryNode(context);  // a score depends on all that fit
+    for (const std::size_t i : fitting) {
+      const auto at = std::lower_bound(
+          feasible_.begin(), feasible_.end(), nodes[i],
+          [this](NodeId a, NodeId b) { return state_.position(a) < state_.position(b); });
+      out[i].score = scores_[static_cast<std::size_t>(at - feasible_.begin())];
+    }
+  } else if (!fitting.empty()) {
+    std::vector<NodeId> those;
+    for (const std::size_t i : fitting) those.push_back(nodes[i]);
+    scores_.resize(those.size());
+    policy.ScoreNodes(context, those, scores_);
+    for (std::size_t k = 0; k < those.size(); ++k) {
+      out[fitting[k]].score = TotalScore(policy, context, those[k], scores_[k]);
+    }
+  }
+  for (const std::size_t i : fitting) {
+    out[i].cards = MakePlacement(context, BestNode{nodes[i], out[i].score}).cards;
+  }
+  work_ = work_before;
+  return out;
 }
 
 Explanation Engine::Explain(const Request& request, std::size_t top) {
@@ -245,11 +311,16 @@ Explanation Engine::Explain(const Request& request, std::size_t top) {
   }
   std::array<ReasonCount, kReasons> counts;
   for (std::size_t r = 0; r < kReasons; ++r) counts[r].reason = static_cast<Reason>(r);
+  std::optional<NodeMask> mask;
+  if (context.nodes != nullptr) mask.emplace(*context.nodes, state_.node_slots());
   for (const NodeId node : state_.order()) {
     const bool empty = out.kind == OutcomeKind::kInfeasible && !possible;
-    Verdict v = Judge(state_, asked, node, empty);
+    Verdict v = JudgeNode(state_, asked, node, empty);
     if (v.reason == Reason::kFits && !empty && !state_.Admits(state_.shape_entry(asked), node)) {
       v.reason = Reason::kKeptForSlots;
+    }
+    if (v.reason == Reason::kFits && !empty && mask && !mask->Allows(node)) {
+      v.reason = Reason::kExcluded;
     }
     ReasonCount& count = counts[static_cast<std::size_t>(v.reason)];
     count.least_short = count.nodes == 0 ? v.short_by : std::min(count.least_short, v.short_by);

@@ -13,11 +13,13 @@ GangContext::GangContext(const ClusterState& the_state, const DomainTree& the_tr
   group_tasks.resize(spec.groups.size());
   for (std::size_t t = 0; t < spec.tasks.size(); ++t) {
     const GangTask& task = spec.tasks[t];
-    const auto at = std::find(shapes.begin(), shapes.end(), task.shape);
-    const auto s = static_cast<std::size_t>(at - shapes.begin());
-    if (at == shapes.end()) {
+    const NodeMask* mask = problem.nodes.empty() ? nullptr : problem.nodes[t].get();
+    std::size_t s = 0;
+    while (s < shapes.size() && (shapes[s] != task.shape || masks[s] != mask)) ++s;
+    if (s == shapes.size()) {
       shapes.push_back(task.shape);
-      slots.push_back(task_slots[t]);
+      masks.push_back(mask);
+      slots.push_back(mask == nullptr ? task_slots[t] : Masked(*task_slots[t], *mask));
       need.push_back(0);
       planned = planned || state.any_aligned() || state.shape(task.shape).planned;
     }
@@ -46,6 +48,16 @@ GangContext::GangContext(const ClusterState& the_state, const DomainTree& the_tr
     Anchor& a = anchors_[static_cast<std::size_t>(group + 1)];
     if (a.held) a.homes = join(a.homes, home.domain);
   }
+}
+
+const SlotIndex::Slots* GangContext::Masked(const SlotIndex::Slots& all, const NodeMask& mask) {
+  auto some = std::make_shared<SlotIndex::Slots>(all);
+  for (std::uint32_t leaf = 0; leaf < tree.leaves(); ++leaf) {
+    if (!mask.Allows(tree.node(leaf))) some->copies[leaf] = 0;
+  }
+  some->SumUp(tree);
+  masked_.push_back(std::move(some));
+  return masked_.back().get();
 }
 
 LevelWish GangContext::LevelOf(std::int32_t group) const {

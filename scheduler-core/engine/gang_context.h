@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -31,9 +32,11 @@ class GangContext {
   const DomainTree& tree;
   const GangProblem& problem;
   const GangSpec& spec;
+  // Tasks of one shape that may use the same nodes are one in these.
   std::vector<ShapeId> shapes;                        // distinct
+  std::vector<const NodeMask*> masks;                 // by distinct shape; null: every node
   std::vector<std::size_t> shape_of;                  // by task
-  std::vector<const SlotIndex::Slots*> slots;         // by distinct shape
+  std::vector<const SlotIndex::Slots*> slots;         // by distinct shape; 0 where masked
   std::vector<std::int64_t> need;                     // of all tasks, by distinct shape
   std::vector<std::vector<std::size_t>> group_tasks;  // by sub-group
   bool planned = false;  // some counts were found by trying, so they prove nothing
@@ -65,8 +68,10 @@ class GangContext {
   const Anchor& anchor(std::int32_t group) const {
     return anchors_[static_cast<std::size_t>(group + 1)];
   }
+  const SlotIndex::Slots* Masked(const SlotIndex::Slots& all, const NodeMask& mask);
   void AddWidest(DomainId at, int required, std::vector<Region>* out) const;
   std::vector<Anchor> anchors_;  // of the gang, then by sub-group
+  std::vector<std::shared_ptr<const SlotIndex::Slots>> masked_;
 };
 
 template <class Fn>

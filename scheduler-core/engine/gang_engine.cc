@@ -93,6 +93,10 @@ Status Engine::CheckGang(const GangRequest& request, const Gang* held) const {
     return Fail(where, fmt::format("{} pod UIDs for at most {} members", request.members.size(),
                                    request.spec.max_members()));
   }
+  if (!request.task_nodes.empty() && request.task_nodes.size() != request.spec.tasks.size()) {
+    return Fail(where, fmt::format("choices of nodes for {} tasks, but it has {}",
+                                   request.task_nodes.size(), request.spec.tasks.size()));
+  }
   if (held != nullptr) {
     if (held->attempt != request.attempt) return {};  // an outcome, not an error
     if (held->spec != request.spec || (!request.members.empty() && held->pods != request.members)) {
@@ -176,6 +180,27 @@ Status Engine::CheckLevels(const GangRequest& request, const Gang* held,
   return {};
 }
 
+// A task's mask is shared by all tasks that were given the same choices.
+std::vector<std::shared_ptr<const NodeMask>> Engine::MasksOf(const GangRequest& request) const {
+  std::vector<std::shared_ptr<const NodeMask>> masks;
+  const bool by_task = std::any_of(request.task_nodes.begin(), request.task_nodes.end(),
+                                   [](const auto& choice) { return choice != nullptr; });
+  if (request.nodes == nullptr && !by_task) return masks;
+  std::map<const NodeChoice*, std::shared_ptr<const NodeMask>> made;
+  for (std::size_t t = 0; t < request.spec.tasks.size(); ++t) {
+    const NodeChoice* own = by_task ? request.task_nodes[t].get() : nullptr;
+    const auto [it, is_new] = made.try_emplace(own, nullptr);
+    if (is_new && (own != nullptr || request.nodes != nullptr)) {
+      NodeMask mask(state_.node_slots());
+      if (request.nodes != nullptr) mask.Restrict(*request.nodes);
+      if (own != nullptr) mask.Restrict(*own);
+      it->second = std::make_shared<const NodeMask>(std::move(mask));
+    }
+    masks.push_back(it->second);
+  }
+  return masks;
+}
+
 GangProblem Engine::MakeProblem(const GangRequest& request, const Gang* held) {
   GangProblem problem;
   problem.spec = &request.spec;
@@ -185,6 +210,7 @@ GangProblem Engine::MakeProblem(const GangRequest& request, const Gang* held) {
     problem.layout = policy_.policy->traits().spreads ? GangLayout::kSpread : GangLayout::kPacked;
   }
   problem.seed = SeedOf(request.uid, request.attempt);
+  problem.nodes = MasksOf(request);
   for (std::size_t t = 0; t < request.spec.tasks.size(); ++t) {
     const GangTask& task = request.spec.tasks[t];
     std::int32_t there = 0;
@@ -430,7 +456,12 @@ GangSpecRecord Engine::SpecRecord(const GangRequest& request) {
                         request.job,
                         request.spec,
                         same ? held->pods : PodsOf(request),
-                        same ? held->standing : request.standing};
+                        same ? held->standing : request.standing,
+                        NamesOf(state_, request.nodes),
+                        {}};
+  for (const auto& choice : request.task_nodes) {
+    record.task_nodes.push_back(NamesOf(state_, choice));
+  }
   for (GangTask& task : record.spec.tasks) task.shape = ShapeId(JournalShape(task.shape));
   return record;
 }
@@ -450,15 +481,18 @@ Gang& Engine::GangFor(const GangRequest& request) {
 }
 
 Result<Lease> Engine::ReserveGang(const GangRequest& request, const GangOutcome& proposed,
-                                  SimTime now) {
-  return TakeGang(request, proposed, {}, now);
+                                  SimTime now, std::int64_t ttl_us) {
+  return TakeGang(request, proposed, {}, now, ttl_us);
 }
 
 Result<Lease> Engine::TakeGang(const GangRequest& request, const GangOutcome& proposed,
-                               const std::vector<PodUid>& victims, SimTime now) {
+                               const std::vector<PodUid>& victims, SimTime now,
+                               std::int64_t ttl_us) {
   now = Forward(now);
   Expire(now);
   const std::string where = "gang " + UidText(request.uid);
+  const Result<std::int64_t> ttl = TtlOf(ttl_us, request.uid);
+  if (!ttl) return tl::unexpected<Error>(ttl.error());
   const Gang* held = FindGang(request.uid);
   if (Status ok = CheckGang(request, held); !ok) return tl::unexpected<Error>(ok.error());
   if (held != nullptr && held->attempt != request.attempt) {
@@ -482,6 +516,7 @@ Result<Lease> Engine::TakeGang(const GangRequest& request, const GangOutcome& pr
   const Standing& standing = held != nullptr ? held->standing : request.standing;
   Transaction tx(state_);
   GiveVictims(victims, &tx);
+  const std::vector<std::shared_ptr<const NodeMask>> masks = MasksOf(request);
   TaskWalk walk(request.spec);
   std::int32_t before = -1;
   for (const GangOutcome::Member& m : proposed.members) {
@@ -497,7 +532,12 @@ Result<Lease> Engine::TakeGang(const GangRequest& request, const GangOutcome& pr
     if (by_uid_.contains(pods[index])) {
       return tl::unexpected<Error>(Elsewhere(where, pods[index]));
     }
-    ++there[walk.TaskOf(m.member)];
+    const std::size_t task = walk.TaskOf(m.member);
+    if (!masks.empty() && masks[task] != nullptr && !masks[task]->Allows(m.placement.node)) {
+      return Fail(where,
+                  fmt::format("member {} is not to be on that node; propose again", m.member));
+    }
+    ++there[task];
   }
   // Those that ask for memory on a card and for no compute go first: beside one that takes all of
   // the compute they do not fit any more, and both together do.
@@ -537,7 +577,7 @@ Result<Lease> Engine::TakeGang(const GangRequest& request, const GangOutcome& pr
   }
   tx.Commit();
   const std::uint64_t epoch = next_epoch_++;
-  const SimTime expires = victims.empty() ? now.Plus(options_.lease_ttl_us) : kNever;
+  const SimTime expires = victims.empty() ? now.Plus(*ttl) : kNever;
   AddMembers(GangFor(request), proposed.members, epoch, expires);
   if (!victims.empty()) Nominated(request.uid, true, victims, epoch);
   if (options_.journal != nullptr) {

@@ -63,7 +63,10 @@ void Search::SumResources() {
     const NodeId node = c_.tree.node(leaf);
     const NodeHot& hot = c_.state.hot(node);
     Resources r = before_[leaf];
-    if (hot.schedulable) {
+    const bool may_use = std::any_of(c_.masks.begin(), c_.masks.end(), [node](const NodeMask* m) {
+      return m == nullptr || m->Allows(node);
+    });
+    if (hot.schedulable && may_use) {
       if (hot.complex) {  // a card may be more than one
         for (const std::int16_t free : c_.state.CardFree(node)) r.cards += free / kWholeCard;
       } else {
@@ -404,6 +407,11 @@ GangAnswer SearchGang(const ClusterState& state, const DomainTree& tree,
 bool GangPossibleWhenEmpty(const ClusterState& state, const DomainTree& tree,
                            const std::vector<const SlotIndex::Slots*>& empty,
                            const GangProblem& problem, std::string* reason) {
+  if (!problem.nodes.empty()) {
+    GangProblem anywhere = problem;
+    anywhere.nodes.clear();
+    return Search(state, tree, empty, anywhere, {}).PossibleInSomeRegion(reason);
+  }
   return Search(state, tree, empty, problem, {}).PossibleInSomeRegion(reason);
 }
 

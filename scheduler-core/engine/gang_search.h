@@ -27,6 +27,7 @@
 #include "scheduler-core/cluster/domains.h"
 #include "scheduler-core/cluster/draft.h"
 #include "scheduler-core/workload/gang.h"
+#include "scheduler-core/workload/node_choice.h"
 
 namespace basalt {
 
@@ -50,6 +51,9 @@ struct GangProblem {
   CardRule card_rule = CardRule::kBest;
   GangLayout layout = GangLayout::kPacked;  // not kByPolicy
   std::uint64_t seed = 0;
+  // By task, the nodes that it may use; null: every node. Empty: so for all of them. Whether it
+  // could ever be placed is asked without this.
+  std::vector<std::shared_ptr<const NodeMask>> nodes = {};
 };
 
 struct GangAnswer {

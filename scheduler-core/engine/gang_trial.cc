@@ -94,7 +94,9 @@ NodeDraft& GangTrial::DraftOf(std::uint32_t leaf) {
 void GangTrial::Recount(std::uint32_t leaf, const NodeDraft& draft) {
   for (std::size_t s = 0; s < slots_.size(); ++s) {
     const ShapeEntry& entry = c_.state.shape_entry(c_.shapes[s]);
-    const bool admits = c_.state.Admits(entry, c_.tree.node(leaf));
+    const NodeId node = c_.tree.node(leaf);
+    const bool admits =
+        c_.state.Admits(entry, node) && (c_.masks[s] == nullptr || c_.masks[s]->Allows(node));
     slots_[s].Set(c_.tree, leaf, admits ? draft.Copies(entry.shape, most_copies_) : 0);
   }
 }
@@ -330,6 +332,10 @@ bool GangTrial::TriedAlike(std::uint32_t leaf, const std::vector<std::uint32_t>&
   for (const std::uint32_t other : tried) {
     const NodeId that = c_.tree.node(other);
     if (c_.state.node_class(node) != c_.state.node_class(that)) continue;
+    const bool masked_alike = std::all_of(c_.masks.begin(), c_.masks.end(), [&](const NodeMask* m) {
+      return m == nullptr || m->Allows(node) == m->Allows(that);
+    });
+    if (!masked_alike) continue;
     if (!c_.spec.groups.empty()) {
       // Members of sub-groups that are on either node tell them apart.
       if (c_.tree.innermost(node) != c_.tree.innermost(that)) continue;

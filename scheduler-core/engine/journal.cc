@@ -52,6 +52,8 @@ enum Tag : std::uint8_t {
   kCardCordoned = 40,
   kCardMode,
   kCardRules,
+  kNodeChanged,
+  kRenewed,
 };
 
 struct EncodeBody {
@@ -66,6 +68,7 @@ struct EncodeBody {
       w.I64(c.count);
     }
     w.I64(r.target_count);
+    w.I64(r.lease_ttl_us);
   }
   void operator()(const ShapeRecord& r) const {
     w.U8(kShape);
@@ -107,6 +110,10 @@ struct EncodeBody {
     w.U8(kCardRules);
     w.Rules(e.rules);
   }
+  void operator()(const NodeChanged& e) const {
+    w.U8(kNodeChanged);
+    w.Node(e.spec);
+  }
   void operator()(const PodObserved& e) const {
     w.U8(kPodObserved);
     w.Uid(e.uid);
@@ -144,6 +151,7 @@ struct EncodeBody {
     w.U64(r.job);
     w.U8(static_cast<std::uint8_t>(r.kind));
     w.StandingOf(r.standing);
+    w.Names(r.nodes);
   }
   void operator()(const ReservedRecord& r) const {
     w.U8(kReserved);
@@ -160,6 +168,7 @@ struct EncodeBody {
     w.I64(r.expires.us);
     w.Numa(r.numa);
     w.StandingOf(r.standing);
+    w.Names(r.nodes);
   }
   void operator()(const ConfirmedRecord& r) const { OneUid(kConfirmed, r.uid); }
   void operator()(const ReleasedRecord& r) const { OneUid(kReleased, r.uid); }
@@ -201,6 +210,12 @@ struct EncodeBody {
     w.U32(static_cast<std::uint32_t>(r.victims.size()));
     for (const PodUid& uid : r.victims) w.Uid(uid);
   }
+  void operator()(const RenewedRecord& r) const {
+    OneUid(kRenewed, r.uid);
+    w.U8(r.gang ? 1 : 0);
+    w.U64(r.epoch);
+    w.I64(r.expires.us);
+  }
   void OneUid(Tag tag, const PodUid& uid) const {
     w.U8(tag);
     w.Uid(uid);
@@ -219,6 +234,7 @@ ReservedRecord ReadReserved(Reader& r) {
   v.expires = SimTime{r.I64()};
   v.numa = r.Numa();
   v.standing = r.StandingOf();
+  v.nodes = r.Names();
   return v;
 }
 
@@ -254,6 +270,7 @@ bool DecodeRecord(std::string_view payload, std::uint32_t version, JournalRecord
         p.target.push_back(std::move(c));
       }
       p.target_count = r.I64();
+      if (version >= 5) p.lease_ttl_us = r.I64();
       record.body = std::move(p);
       break;
     }
@@ -262,6 +279,9 @@ bool DecodeRecord(std::string_view payload, std::uint32_t version, JournalRecord
       break;
     case kNodeAdded:
       record.body = EventRecord{NodeAdded{r.Node()}};
+      break;
+    case kNodeChanged:
+      record.body = EventRecord{NodeChanged{r.Node()}};
       break;
     case kNodeRemoved:
       record.body = EventRecord{NodeRemoved{r.Text()}};
@@ -342,7 +362,8 @@ bool DecodeRecord(std::string_view payload, std::uint32_t version, JournalRecord
       if (kind > static_cast<std::uint8_t>(OutcomeKind::kInfeasible)) r.Refuse();
       d.kind = static_cast<OutcomeKind>(kind);
       d.standing = r.StandingOf();
-      record.body = d;
+      d.nodes = r.Names();
+      record.body = std::move(d);
       break;
     }
     case kReserved:
@@ -354,6 +375,15 @@ bool DecodeRecord(std::string_view payload, std::uint32_t version, JournalRecord
     case kReleased:
       record.body = ReleasedRecord{r.Uid()};
       break;
+    case kRenewed: {
+      RenewedRecord renewed;
+      renewed.uid = r.Uid();
+      renewed.gang = r.U8() != 0;
+      renewed.epoch = r.U64();
+      renewed.expires = SimTime{r.I64()};
+      record.body = renewed;
+      break;
+    }
     case kExpired:
       record.body = ExpiredRecord{r.Uid()};
       break;
@@ -397,14 +427,14 @@ bool DecodeRecord(std::string_view payload, std::uint32_t version, JournalRecord
 
 }  // namespace
 
-JournalBuffer::JournalBuffer() {
+std::string JournalHeader() {
   Writer w;
   w.U32(kCodecVersion);
   w.U32(VersionCheck(kCodecVersion));
-  bytes_ = std::string(kJournalMagic) + w.Take();
+  return std::string(kJournalMagic) + w.Take();
 }
 
-void JournalBuffer::Append(const JournalRecord& record) {
+std::string EncodeFrame(const JournalRecord& record) {
   Writer payload;
   payload.I64(record.now.us);
   std::visit(EncodeBody{payload}, record.body);
@@ -412,8 +442,13 @@ void JournalBuffer::Append(const JournalRecord& record) {
   Writer frame;
   frame.U32(static_cast<std::uint32_t>(body.size()));
   frame.U64(Checksum(body));
-  bytes_ += frame.Take();
-  bytes_ += body;
+  return frame.Take() + body;
+}
+
+JournalBuffer::JournalBuffer() : bytes_(JournalHeader()) {}
+
+void JournalBuffer::Append(const JournalRecord& record) {
+  bytes_ += EncodeFrame(record);
   ++records_;
 }
 

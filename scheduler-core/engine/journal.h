@@ -20,12 +20,16 @@
 #include "scheduler-core/engine/event.h"
 #include "scheduler-core/engine/outcome.h"
 #include "scheduler-core/workload/gang.h"
+#include "scheduler-core/workload/node_choice.h"
 
 namespace basalt {
 
-inline constexpr std::uint32_t kCodecVersion = 4;
+class ClusterState;
+
+inline constexpr std::uint32_t kCodecVersion = 5;
 
 // Written first: what decided what follows. With the events after it, it is all a replay needs.
+// Written again when another policy decides from then on; shapes are numbered from 0 again, too.
 struct PolicyRecord {
   struct Class {
     RequestSpec spec;
@@ -35,7 +39,18 @@ struct PolicyRecord {
   std::uint64_t seed = 0;
   std::vector<Class> target;      // the target workload's classes, in order
   std::int64_t target_count = 0;  // of all requests, before the cut
+  std::int64_t lease_ttl_us = 0;  // EngineOptions::lease_ttl_us; 0: of an older version, unknown
 };
+// A NodeChoice by names. Of `only`, an empty name is no node.
+struct NodeNames {
+  std::vector<std::string> excluded;
+  std::vector<std::string> only;
+  bool empty() const { return excluded.empty() && only.empty(); }
+};
+NodeNames NamesOf(const ClusterState& state, const std::shared_ptr<const NodeChoice>& choice);
+// Null for an empty one. Names that no node has are passed over.
+std::shared_ptr<const NodeChoice> ChoiceOf(const ClusterState& state, const NodeNames& names);
+
 struct ShapeRecord {  // shapes are numbered in the order of these records, from 0
   RequestSpec spec;
 };
@@ -49,6 +64,7 @@ struct DecisionRecord {  // a proposal that did not place
   std::uint64_t job = 0;
   OutcomeKind kind = OutcomeKind::kWait;
   Standing standing = {};
+  NodeNames nodes = {};
 };
 struct ReservedRecord {
   PodUid uid;
@@ -61,12 +77,19 @@ struct ReservedRecord {
   SimTime expires;
   std::shared_ptr<const NumaTake> numa = nullptr;
   Standing standing = {};
+  NodeNames nodes = {};  // that it was asked for with
 };
 struct ConfirmedRecord {
   PodUid uid;
 };
 struct ReleasedRecord {
   PodUid uid;
+};
+struct RenewedRecord {
+  PodUid uid;  // of the pod or gang
+  bool gang = false;
+  std::uint64_t epoch = 0;
+  SimTime expires;
 };
 struct ExpiredRecord {
   PodUid uid;
@@ -80,6 +103,8 @@ struct GangSpecRecord {
   GangSpec spec;  // ShapeIds are journal numbers here
   std::vector<PodUid> pods;
   Standing standing = {};
+  NodeNames nodes = {};  // of this request, no part of the gang
+  std::vector<NodeNames> task_nodes = {};
 };
 // Members take their places together: one record, so that no torn journal holds a part of a gang.
 struct GangReservedRecord {
@@ -115,7 +140,8 @@ struct JournalRecord {
   SimTime now;
   std::variant<PolicyRecord, ShapeRecord, EventRecord, DecisionRecord, ReservedRecord,
                ConfirmedRecord, ReleasedRecord, ExpiredRecord, GangReservedRecord,
-               GangDecisionRecord, GangConfirmedRecord, GangReleasedRecord, NominatedRecord>
+               GangDecisionRecord, GangConfirmedRecord, GangReleasedRecord, NominatedRecord,
+               RenewedRecord>
       body;
 };
 
@@ -124,6 +150,10 @@ class JournalSink {
   virtual ~JournalSink() = default;
   virtual void Append(const JournalRecord& record) = 0;
 };
+
+// The journal's bytes: first the header, then a frame for each record.
+std::string JournalHeader();
+std::string EncodeFrame(const JournalRecord& record);
 
 // A journal in memory, in its byte format.
 class JournalBuffer : public JournalSink {

@@ -128,6 +128,12 @@ ShapeId Engine::InQueue(ShapeId shape, const Standing& standing, SlotView view) 
   return state_.Closed(state_.InternShape(spec), closed);
 }
 
+Status Engine::InChoice(const Request& request, NodeId node) const {
+  if (request.nodes == nullptr || request.nodes->Allows(node)) return {};
+  return Fail("pod " + UidText(request.uid),
+              "is not to be on node " + state_.name(node) + "; propose again");
+}
+
 Status Engine::MayHold(const Request& request, const Placement& placement) {
   const Standing& standing = request.standing;
   const auto where = [&request] { return "pod " + UidText(request.uid); };  // on errors only
@@ -324,6 +330,7 @@ Result<Lease> Engine::Nominate(const Request& request, const EvictionPlan& plan,
   if (!StillFits(InQueue(request.shape, request.standing, SlotView::kAll), placement)) {
     return Fail(where, "what was planned no longer fits; plan again");
   }
+  if (Status ok = InChoice(request, placement.node); !ok) return tl::unexpected<Error>(ok.error());
   UnchargeVictims(*victims);
   if (Status ok = MayHold(request, placement); !ok) {
     ChargeVictims(*victims);
@@ -339,8 +346,9 @@ Result<Lease> Engine::Nominate(const Request& request, const EvictionPlan& plan,
   const Allocation& a = allocations_[slot];
   if (options_.journal != nullptr) {
     const std::uint32_t number = JournalShape(request.shape);
-    ReservedRecord record{a.uid,   a.attempt, number,    a.job,  state_.name(a.node),
-                          a.cards, a.epoch,   a.expires, a.numa, *a.standing};
+    ReservedRecord record{
+        a.uid,   a.attempt, number, a.job,       state_.name(a.node),           a.cards,
+        a.epoch, a.expires, a.numa, *a.standing, NamesOf(state_, request.nodes)};
     Journal(JournalRecord{now, NominatedRecord{std::move(record), *victims}});
   }
   const Lease lease = Nominated(a.uid, false, *victims, a.epoch);
@@ -355,11 +363,11 @@ Result<Lease> Engine::NominateGang(const GangRequest& request, const EvictionPla
   const std::string where = "gang " + UidText(request.uid);
   if (const Nomination* known = FindNomination(request.uid); known != nullptr) {
     if (!known->gang) return Fail(where, "is nominated as a pod");
-    return TakeGang(request, plan.gang, {}, now);  // said again
+    return TakeGang(request, plan.gang, {}, now, 0);  // said again
   }
   const Result<std::vector<PodUid>> victims = VictimsOf(plan, where);
   if (!victims) return tl::unexpected<Error>(victims.error());
-  return TakeGang(request, plan.gang, *victims, now);
+  return TakeGang(request, plan.gang, *victims, now, 0);
 }
 
 void Engine::MarkLeaving(const PodUid& victim, const PodUid& nominee) {

@@ -88,9 +88,17 @@ enum class Reason : std::uint8_t {
   kBandwidthShort,  // enough cards, but no set of them with the bandwidth required
   kSlicesApart,     // each slice would fit, but not all together
   kKeptForSlots,    // it would fit, but that would break what a queue's slots promise
+  kExcluded,        // it would fit, but whoever asks has ruled the node out (NodeChoice)
 };
-inline constexpr std::size_t kReasons = 17;
+inline constexpr std::size_t kReasons = 18;
 std::string_view ReasonKey(Reason reason);
+
+// What a decision would say of one node.
+struct NodeVerdict {
+  Reason reason = Reason::kFits;
+  Score score = kNoScore;  // of those that fit: what nodes are compared by
+  CardSet cards;           // of those that fit: what would be taken there
+};
 
 struct ReasonCount {
   Reason reason = Reason::kFits;

@@ -49,4 +49,17 @@ CardSet PlacementPolicy::ChooseCards(const PlacementContext& context, NodeId nod
 Score PlacementPolicy::ClassTerm(const PlacementContext&, NodeClassId) const { return 0; }
 Score PlacementPolicy::JobTerm(const PlacementContext&, NodeId, std::int32_t) const { return 0; }
 
+Score TotalScore(const PlacementPolicy& policy, const PlacementContext& context, NodeId node,
+                 Score local) {
+  if (policy.traits().class_term) {
+    local += policy.ClassTerm(context, context.state.node_class(node));
+  }
+  if (policy.traits().job_term && context.job != nullptr) {
+    for (const auto& [of_job, tasks] : context.job->nodes) {
+      if (of_job == node) local += policy.JobTerm(context, node, tasks);
+    }
+  }
+  return local;
+}
+
 }  // namespace basalt

@@ -25,6 +25,7 @@
 #include "scheduler-core/cluster/domains.h"
 #include "scheduler-core/cluster/fragmentation.h"
 #include "scheduler-core/cluster/state.h"
+#include "scheduler-core/workload/node_choice.h"
 #include "topology/card_set.h"
 
 namespace basalt {
@@ -58,6 +59,7 @@ struct PlacementContext {
   const DomainTree* domains;           // caught up for policies that need it, else null
   std::uint64_t seed;                  // differs for each decision, same in every replay
   WorkCounters& work;
+  const NodeChoice* nodes = nullptr;  // what the decision may use; null: every node
 };
 
 struct PolicyTraits {
@@ -93,6 +95,10 @@ class PlacementPolicy {
   // Added to the local score of a node that runs tasks of the request's job.
   virtual Score JobTerm(const PlacementContext& context, NodeId node, std::int32_t tasks) const;
 };
+
+// The node's total score, from the local one.
+Score TotalScore(const PlacementPolicy& policy, const PlacementContext& context, NodeId node,
+                 Score local);
 
 // Calls fn(CardSet) for each set that the rule proposes, in order; none if the cards do not fit.
 void ProposeCards(const PlacementContext& context, NodeId node,

@@ -16,6 +16,29 @@ bool NamesTwice(std::vector<PodUid> pods) {
 
 }  // namespace
 
+NodeNames NamesOf(const ClusterState& state, const std::shared_ptr<const NodeChoice>& choice) {
+  NodeNames names;
+  if (choice == nullptr) return names;
+  const auto there = [&state](NodeId node) {
+    return node.index() < state.node_slots() && state.exists(node);
+  };
+  for (const NodeId node : choice->excluded) {
+    if (there(node)) names.excluded.push_back(state.name(node));
+  }
+  for (const NodeId node : choice->only) {
+    names.only.push_back(there(node) ? state.name(node) : std::string());
+  }
+  return names;
+}
+
+std::shared_ptr<const NodeChoice> ChoiceOf(const ClusterState& state, const NodeNames& names) {
+  if (names.empty()) return nullptr;
+  NodeChoice choice;
+  for (const std::string& name : names.excluded) choice.excluded.push_back(state.FindNode(name));
+  for (const std::string& name : names.only) choice.only.push_back(state.FindNode(name));
+  return std::make_shared<const NodeChoice>(std::move(choice));
+}
+
 std::string Engine::Snapshot() const {
   SnapshotContents contents;
   contents.next_epoch = next_epoch_;
@@ -216,15 +239,25 @@ Result<std::unique_ptr<Engine>> Engine::Restore(std::string_view snapshot, Confi
   engine.next_epoch_ = contents->next_epoch;
   engine.now_ = contents->now;
   engine.options_.journal = journal;
-  engine.JournalPolicy();
+  engine.JournalPolicy(SimTime{});
   return made;
 }
 
 Status Engine::ApplyRecord(const JournalRecord& record) {
+  // A lease that begins when room gets free begins with the time of whoever wrote the journal.
+  const std::int64_t own = options_.lease_ttl_us;
+  if (record_ttl_us_ > 0) options_.lease_ttl_us = record_ttl_us_;
+  Status ok = ApplyBody(record);
+  options_.lease_ttl_us = own;
+  return ok;
+}
+
+Status Engine::ApplyBody(const JournalRecord& record) {
   const auto pod = [](const PodUid& uid) { return "journal: pod " + UidText(uid); };
   Forward(record.now);
-  if (std::holds_alternative<PolicyRecord>(record.body)) {
-    record_shapes_.clear();  // a journal begins, and numbers its shapes from 0
+  if (const auto* policy = std::get_if<PolicyRecord>(&record.body)) {
+    record_shapes_.clear();  // from here on shapes are numbered from 0
+    record_ttl_us_ = policy->lease_ttl_us;
   } else if (const auto* shape = std::get_if<ShapeRecord>(&record.body)) {
     const Result<ShapeId> id = InternShape(shape->spec);
     if (!id) return tl::unexpected<Error>(id.error());
@@ -237,6 +270,8 @@ Status Engine::ApplyRecord(const JournalRecord& record) {
     return ok;
   } else if (const auto* reserved = std::get_if<ReservedRecord>(&record.body)) {
     return ApplyReserved(*reserved);
+  } else if (const auto* renewed = std::get_if<RenewedRecord>(&record.body)) {
+    return ApplyRenewed(*renewed);
   } else if (const auto* nominated = std::get_if<NominatedRecord>(&record.body)) {
     return ApplyNominated(*nominated);
   } else if (const auto* confirmed = std::get_if<ConfirmedRecord>(&record.body)) {

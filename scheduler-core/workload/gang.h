@@ -11,12 +11,14 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "scheduler-core/base/ids.h"
 #include "scheduler-core/base/result.h"
+#include "scheduler-core/workload/node_choice.h"
 #include "scheduler-core/workload/request.h"
 #include "topology/network.h"
 
@@ -81,6 +83,9 @@ struct GangRequest {
   std::vector<PodUid> members;
   std::uint64_t job = 0;
   Standing standing = {};  // of every member; while the gang holds something, what it came with
+  std::shared_ptr<const NodeChoice> nodes = nullptr;  // for every member; null: any node
+  // For each task's members beside that; as many as tasks, or none. May be null.
+  std::vector<std::shared_ptr<const NodeChoice>> task_nodes = {};
 };
 // The derived UID of a member.
 PodUid GangMemberUid(const PodUid& gang, std::int32_t member);

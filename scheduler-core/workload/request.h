@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -14,6 +15,7 @@
 #include "scheduler-core/base/result.h"
 #include "scheduler-core/base/units.h"
 #include "scheduler-core/cluster/card_rules.h"
+#include "scheduler-core/workload/node_choice.h"
 #include "scheduler-core/workload/standing.h"
 #include "topology/numa.h"
 
@@ -156,6 +158,7 @@ struct Request {
   ShapeId shape;
   std::uint64_t job = 0;  // 0: no job. Only policies with a job term read it.
   Standing standing = {};
+  std::shared_ptr<const NodeChoice> nodes = nullptr;  // null: any node
 };
 
 }  // namespace basalt

@@ -1,4 +1,4 @@
-"""`basalt devices`: list, show and request; what is refused."""
+"""`basalt devices`: list, show, request and node; what is refused."""
 import json
 import unittest
 
@@ -45,6 +45,41 @@ class Devices(Case):
         self.assertEqual([t["name"] for t in got["rules"]["templates"]],
                          ["vir05_1c_8g", "vir10_3c_16g"])
         self.assertIn("huawei.com/Ascend910B4-memory", [n["name"] for n in got["names"]])
+
+    def node(self, annotations, allocatable=None, name="n1"):
+        return self.file("node.json", json.dumps({
+            "kind": "Node",
+            "metadata": {"name": name, "annotations": annotations},
+            "spec": {"taints": [{"key": "gpu", "effect": "NoSchedule"}]},
+            "status": {"capacity": allocatable or {}, "allocatable": allocatable or {},
+                       "conditions": [{"type": "Ready", "status": "True"}]}}))
+
+    def test_node(self):
+        register = "hami.io/node-nvidia-register"
+        cards = "".join(f"GPU-{i},10,36864,100,NVIDIA A30,{i},{'true' if i else 'false'},{i},hami-core:"
+                        for i in range(2))
+        scores = [{"uuid": f"GPU-{i}", "score": {f"GPU-{1 - i}": 10}} for i in range(2)]
+        node = self.node({register: cards, "hami.io/node-nvidia-score": json.dumps(scores)},
+                         {"cpu": "64", "memory": "256Gi", "nvidia.com/gpu": "20"})
+        got = json.loads(self.ok("devices", "node", node, "-o", "json").out)
+        self.assertEqual((got["schema"], got["node"], got["cordoned"]),
+                         ("basalt.devices.node/1", "n1", False))
+        self.assertEqual([(c["uuid"], c["model"], c["memory_mib"], c["physical_memory_mib"],
+                           c["numa"], c["state"]) for c in got["cards"]],
+                         [("GPU-0", "A30", 36864, 24576, 0, "ill"),
+                          ("GPU-1", "A30", 36864, 24576, 1, "ready")])
+        self.assertEqual(got["machine_source"], "hami-scores")
+        self.assertTrue(got["machine"].startswith("2 "), got["machine"])
+        table = self.ok("devices", "node", node).out
+        self.assertIn("wired (hami-scores): 2 ", table)
+        self.assertIn("note: machine: link speeds are not in pair scores", table)
+        self.assertRegex(table, r"GPU-1 +A30 +36864 +24576 +1000 +10 +1 +shared +hami +ready")
+
+    def test_node_that_cannot_be_read(self):
+        bad = self.bad("devices", "node", self.node({"hami.io/node-nvidia-register": "x"}))
+        self.assertIn("hami.io/node-nvidia-register: is neither JSON", bad.err)
+        self.bad("devices", "node", self.file("pod.yaml", POD.format(name="p", limits="{}")))
+        self.bad("devices", "node", self.file("list.yaml", "items: []\n"))
 
     def test_request(self):
         pod = self.pod({"basalt.io/gpu": "1", "basalt.io/gpu-memory": "12Gi",

@@ -14,7 +14,7 @@ COMMANDS = [[], ["sim"], ["verify"], ["verify", "atc23"], ["trace"], ["trace", "
             ["trace", "import"], ["trace", "generate"], ["explain"], ["snapshot"],
             ["snapshot", "make"], ["snapshot", "show"], ["snapshot", "recover"],
             ["snapshot", "replay"], ["bench"], ["report"]]
-RESERVED = ["bound", "what-if", "defrag", "sweep", "serve"]
+RESERVED = ["bound", "what-if", "defrag", "sweep"]
 
 
 def on_terminal(*args):

@@ -2,12 +2,18 @@
 // promises.
 #pragma once
 
+#include <algorithm>
+#include <map>
 #include <string>
 #include <string_view>
+#include <vector>
 
+#include "devices/allocation.h"
 #include "devices/assignment.h"
 #include "devices/catalog.h"
+#include "devices/node_resources.h"
 #include "devices/pod_file.h"
+#include "devices/registration.h"
 #include "devices/resources.h"
 #include "test/fuzz/entry.h"
 
@@ -68,6 +74,107 @@ inline void PodFile(std::string_view input) {
   const auto assigned = devices::Assign(catalog, *request, answer);
   if (!assigned) return CheckDeviceError(assigned.error());
   BASALT_FUZZ_CHECK(assigned->limits.size() == request->slots.size());
+}
+
+// "key=text" lines, as annotations; a text may hold "\\n" for a line's end.
+inline std::map<std::string, std::string> Annotations(std::string_view input) {
+  std::map<std::string, std::string> out;
+  while (!input.empty()) {
+    const std::size_t end = std::min(input.find('\n'), input.size());
+    const std::string_view line = input.substr(0, end);
+    input.remove_prefix(std::min(end + 1, input.size()));
+    const std::size_t equals = line.find('=');
+    if (equals != std::string_view::npos) {
+      out[std::string(line.substr(0, equals))] = line.substr(equals + 1);
+    }
+  }
+  return out;
+}
+
+// One register; the first line is its key.
+inline void NodeRegister(std::string_view input) {
+  const std::size_t end = std::min(input.find('\n'), input.size());
+  const std::string key(input.substr(0, end));
+  const auto read = devices::ReadRegister(key, input.substr(std::min(end + 1, input.size())), "n");
+  if (!read) {
+    BASALT_FUZZ_CHECK(read.error().where == key);
+    return CheckDeviceError(read.error());
+  }
+  BASALT_FUZZ_CHECK(devices::IsRegister(key) && read->cards.size() <= 1024);
+  for (const devices::RegisteredCard& card : read->cards) {
+    BASALT_FUZZ_CHECK(!card.uuid.empty() && card.uuid.find('\n') == std::string::npos);
+    BASALT_FUZZ_CHECK(card.memory_mib >= 0 && card.slots >= 0 && card.cores >= 0);
+    BASALT_FUZZ_CHECK(card.numa >= -1 && card.group >= -1);
+  }
+}
+
+// A node's annotations and amounts ("key=text"; keys without a slash and a point are amounts too):
+// what is read is a valid node, and its cards are never more than were registered.
+inline void NodeAnnotations(std::string_view input) {
+  static const devices::Catalog catalog = devices::EmbeddedCatalog();
+  devices::NodeResources node{.name = "n"};
+  node.annotations = Annotations(input);
+  node.capacity = node.annotations;
+  node.labels = node.annotations;
+  const auto read = devices::ReadNode(catalog, node);
+  if (!read) return CheckDeviceError(read.error());
+  BASALT_FUZZ_CHECK(ValidateNode(read->spec, "n").has_value());
+  const std::size_t cards = read->spec.cards.size();
+  BASALT_FUZZ_CHECK(read->conditions.size() == cards && read->facts.cards.size() == cards &&
+                    read->facts.platforms.size() == cards);
+  BASALT_FUZZ_CHECK(read->spec.machine.empty() == read->machine_source.empty());
+  for (const CardSpec& card : read->spec.cards) {
+    BASALT_FUZZ_CHECK(!card.uuid.empty());
+    BASALT_FUZZ_CHECK(card.numa < read->spec.numa_nodes);
+  }
+  const auto registers = devices::ReadRegisters(node.annotations, "n");
+  BASALT_FUZZ_CHECK(registers.has_value());
+  for (const devices::Register& reg : *registers) {
+    for (const devices::RegisteredCard& from : reg.cards) {
+      const auto to = std::ranges::find(read->spec.cards, from.uuid, &CardSpec::uuid);
+      if (to == read->spec.cards.end() || from.memory_mib == 0) continue;
+      BASALT_FUZZ_CHECK(to->memory_mib * to->memory_ratio_percent / 100 <= from.memory_mib ||
+                        reg.vendor == "nvidia");  // of two platforms one counts
+    }
+  }
+}
+
+// A pod's annotations, for a pod of three containers on a node of eight cards, some in MIG mode:
+// slices are of its cards and its containers.
+inline void PodGrants(std::string_view input) {
+  static const devices::Catalog catalog = devices::EmbeddedCatalog();
+  static const std::vector<CardSpec> cards = [] {
+    std::vector<CardSpec> out(8);
+    for (std::size_t i = 0; i < out.size(); ++i) {
+      out[i].uuid = "GPU-" + std::to_string(i);
+      out[i].model = i < 4 ? "A100" : i < 6 ? "Ascend910B3" : "S4000";
+      out[i].memory_mib = 40960;
+      out[i].mode = i < 2 ? CardMode::kMig : CardMode::kShared;
+    }
+    return out;
+  }();
+  const auto grants = devices::ReadGrants(Annotations(input));
+  if (!grants) {
+    BASALT_FUZZ_CHECK(!grants.error().where.empty());
+    return CheckDeviceError(grants.error());
+  }
+  devices::PodRequest request;
+  request.spec.containers.resize(2);
+  request.slots = {{.name = "i", .init = true, .container = 1},
+                   {.name = "a", .container = 0},
+                   {.name = "none"},
+                   {.name = "b", .container = 1}};
+  for (const bool done : {false, true}) {
+    const auto slices = devices::SlicesOf(catalog, *grants, request, cards, done);
+    if (!slices) return CheckDeviceError(slices.error());
+    for (const SliceTake& take : *slices) {
+      BASALT_FUZZ_CHECK(take.card >= 0 && take.card < 8);
+      BASALT_FUZZ_CHECK(take.container >= 0 && take.container < 2);
+      BASALT_FUZZ_CHECK(take.milli >= 0 && take.milli <= kWholeCard && take.memory >= 0);
+      BASALT_FUZZ_CHECK((take.mig_profile >= 0) == (take.mig_start >= 0));
+    }
+    BASALT_FUZZ_CHECK(devices::AreAlike(*slices, *slices));
+  }
 }
 
 }  // namespace basalt::fuzz

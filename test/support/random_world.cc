@@ -2,7 +2,9 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
+#include <string>
 #include <utility>
 
 #include "test/support/cluster.h"
@@ -19,6 +21,7 @@ World::World(std::uint64_t seed, const WorldOptions& options) : options_(options
   for (std::uint32_t i = 0; i < count; ++i) {
     nodes.push_back(RandomNode());
     alive_.emplace_back(nodes.back().name, static_cast<int>(nodes.back().cards.size()));
+    specs_[nodes.back().name] = nodes.back();
   }
   for (int i = 0; i < options_.shapes; ++i) shapes.push_back(RandomRequest());
 }
@@ -114,7 +117,64 @@ RequestSpec World::RandomRequest() {
   return spec;
 }
 
+// One or two things differ, labels more often than the rest.
+NodeSpec World::Described(const NodeSpec& was) {
+  NodeSpec node = was;
+  node.rank = OneIn(6) ? std::int64_t{Below(20)} : -1;
+  const auto cards_changed = [&node] {
+    node.machine.clear();  // it was of so many cards
+    node.numa_nodes = 1;
+    node.numa_policy = topology::NumaPolicy::kNone;
+    node.numa_scope = topology::NumaScope::kContainer;
+  };
+  for (std::uint32_t n = 1 + Below(2); n > 0; --n) {
+    const std::uint32_t what = Below(12);
+    if (what < 5) {
+      node.labels.clear();
+      if (OneIn(2)) node.labels.push_back({"zone", OneIn(2) ? "a" : "b"});
+      if (OneIn(2)) node.labels.push_back({"unread", std::to_string(Below(9))});
+      node.taints.clear();
+      if (OneIn(6)) node.taints.emplace_back("gpu-only");
+    } else if (what < 6) {
+      node.cpu_milli = 1000 * Below(48);
+    } else if (what < 7) {
+      node.max_pods = static_cast<std::int32_t>(Below(6));
+    } else if (what < 8) {
+      for (std::size_t c = 0; c < node.cards.size(); ++c) {  // it says now which are which
+        if (node.cards[c].uuid.empty()) node.cards[c].uuid = fmt::format("{}-u{}", node.name, c);
+      }
+    } else if (node.cards.empty() || (what < 9 && node.cards.size() < 8)) {
+      CardSpec card;
+      card.model = kModels[Below(3)];
+      card.uuid = fmt::format("{}-v{}", node.name, names_++);
+      node.cards.push_back(card);
+      cards_changed();
+    } else if (what < 10) {
+      node.cards.erase(node.cards.begin() + Below(static_cast<std::uint32_t>(node.cards.size())));
+      cards_changed();
+    } else if (what < 11) {
+      std::rotate(node.cards.begin(), node.cards.begin() + 1, node.cards.end());
+      cards_changed();
+    } else {
+      CardSpec& card = node.cards[Below(static_cast<std::uint32_t>(node.cards.size()))];
+      if (OneIn(2)) {
+        card.model = kModels[Below(3)];
+      } else {
+        card.memory_mib = OneIn(2) ? 0 : 24'000;
+      }
+    }
+  }
+  return node;
+}
+
 Step World::Next() {
+  if (options_.describe && !alive_.empty() && OneIn(6)) {
+    auto& [name, cards] = alive_[Below(static_cast<std::uint32_t>(alive_.size()))];
+    NodeSpec& spec = specs_.at(name);
+    if (!OneIn(8)) spec = Described(spec);  // or the same again
+    cards = static_cast<int>(spec.cards.size());
+    return Event{NodeChanged{spec}};
+  }
   const std::uint32_t dice = Below(100);
   const auto any_node = [&]() -> const std::pair<std::string, int>& {
     return alive_[Below(static_cast<std::uint32_t>(alive_.size()))];
@@ -138,6 +198,7 @@ Step World::Next() {
   if (dice < 92) {
     NodeSpec node = RandomNode();
     alive_.emplace_back(node.name, static_cast<int>(node.cards.size()));
+    specs_[node.name] = node;
     return Event{NodeAdded{std::move(node)}};
   }
   if (dice < 94 && alive_.size() > 1) {

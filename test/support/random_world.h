@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <string>
 #include <variant>
 #include <vector>
@@ -21,6 +22,7 @@ struct WorldOptions {
   bool labels = true;       // labels, selectors, taints, pod limits
   bool wiring = true;       // machines, NUMA policies, NICs and bandwidth wishes, network paths
   bool observe = true;      // foreign pods, which may overdraw a node
+  bool describe = false;    // nodes are described anew
 };
 
 struct Arrive {
@@ -50,7 +52,9 @@ class World {
   bool OneIn(std::uint32_t n) { return Below(n) == 0; }
   WorldOptions options_;
   Rng rng_;
+  NodeSpec Described(const NodeSpec& was);
   std::vector<std::pair<std::string, int>> alive_;  // name, cards
+  std::map<std::string, NodeSpec> specs_;           // of those that are alive
   std::uint64_t uids_ = 0;
   int names_ = 0;
 };

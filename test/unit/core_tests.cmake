@@ -9,7 +9,7 @@ find_package(Threads REQUIRED)
 basalt_library(basalt_test_support
   SOURCES ${core_support}/cluster.cc ${core_support}/oracle.cc ${core_support}/random_world.cc
           ${core_support}/story.cc ${core_support}/gang_oracle.cc ${core_support}/gangs.cc
-          ${core_support}/jobs.cc
+          ${core_support}/jobs.cc ${core_support}/node_choices.cc
   LINK basalt_policies)
 
 basalt_library(basalt_test_sim_support
@@ -32,6 +32,16 @@ basalt_test(fragmentation_data_test
 basalt_test(engine_test
   SOURCES ${core_unit}/engine_test.cc ${core_unit}/explain_test.cc
   LINK basalt_test_support)
+basalt_test(node_change_test SOURCES ${core_unit}/node_change_test.cc LINK basalt_test_support)
+basalt_test(node_choice_test
+  SOURCES ${core_unit}/node_choice_test.cc ${core_unit}/alternatives_test.cc
+  LINK basalt_test_sim_support)
+basalt_test(lease_test
+  SOURCES ${core_unit}/lease_test.cc ${core_unit}/set_policy_test.cc
+  LINK basalt_test_sim_support)
+basalt_test(server_history_test
+  SOURCES ${core_unit}/server_history_test.cc
+  LINK basalt_test_sim_support)
 basalt_test(slices_test
   SOURCES ${core_unit}/slices_test.cc ${core_unit}/slices_property_test.cc
   LINK basalt_test_support)

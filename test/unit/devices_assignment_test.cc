@@ -74,6 +74,70 @@ TEST(Assign, TheReferencesVector) {
   EXPECT_EQ(volcano.at("volcano.sh/vgpu-node"), "node-1");
 }
 
+// What binding adds travels with the assignment.
+TEST(Assign, BindPhaseOfBothPlatforms) {
+  const AssignmentInput input = On("NVIDIA A30", 3, {Take(2, 300, 3000), Take(1, 300, 3000)});
+  const auto hami = AsMap(MustAssign(ReferencePod("nvidia"), input).annotations);
+  EXPECT_EQ(hami.at("hami.io/bind-phase"), "allocating");
+  EXPECT_EQ(hami.at("hami.io/bind-time"), "1700000000");
+  const auto volcano = AsMap(MustAssign(ReferencePod("volcano"), input).annotations);
+  EXPECT_EQ(volcano.at("volcano.sh/bind-phase"), "allocating");
+  EXPECT_EQ(volcano.at("volcano.sh/bind-time"), "1700000000");
+  EXPECT_FALSE(volcano.contains("hami.io/bind-phase"));
+}
+
+// Written for the version that the node's register shows.
+TEST(Assign, SlotsByVersion) {
+  AssignmentInput input = On("NVIDIA A30", 3, {Take(2, 300, 3000), Take(1, 300, 3000)});
+  const auto slots = [&](const PodRequest& request, HamiVersion version) {
+    input.version = version;
+    return AsMap(MustAssign(request, input).annotations).at("hami.io/vgpu-devices-to-allocate");
+  };
+  const std::string cards = "GPU-1,NVIDIA,3000,30:GPU-2,NVIDIA,3000,30:;";
+  const PodRequest pod = ReferencePod("nvidia");
+  EXPECT_EQ(slots(pod, HamiVersion::kV2_7), cards + ';');
+  EXPECT_EQ(slots(pod, HamiVersion::kV2_8), ';' + cards + ';');
+  EXPECT_EQ(slots(pod, HamiVersion::kV2_10), ';' + cards + ';');
+  // An init container with cards needs its slot in every version: the plugin takes the next one.
+  const Amounts amounts = {
+      {"nvidia.com/gpu", "2"}, {"nvidia.com/gpumem", "3000"}, {"nvidia.com/gpucores", "30"}};
+  PodContainer init = Limits("init", amounts);
+  init.init = true;
+  EXPECT_EQ(slots(MustRead(Pod({init, Limits("app", amounts)})), HamiVersion::kV2_7),
+            cards + cards);
+}
+
+TEST(Assign, MigNeedsTheNewestHami) {
+  const PodRequest r = MustRead(One({{"nvidia.com/gpu", "1"}, {"nvidia.com/gpumem", "4000"}}));
+  SliceTake take = Take(0, 142, 4864);
+  take.mig_profile = 0;
+  take.mig_start = 6;
+  AssignmentInput input = On("A100", 1, {take});
+  input.version = HamiVersion::kV2_10;
+  EXPECT_EQ(json::parse(AsMap(MustAssign(r, input).annotations).at("hami.io/vgpu-mig-allocations")),
+            json::parse(R"([{"containerIndex":0,"deviceIndex":0,"gpuUUID":"GPU-0",
+                             "profile":"1g.5gb","placement":{"start":6,"size":1}}])"));
+  for (const HamiVersion old : {HamiVersion::kV2_7, HamiVersion::kV2_8}) {
+    input.version = old;
+    const auto refused = Assign(Cards(), r, input);
+    ASSERT_FALSE(refused.has_value());
+    EXPECT_THAT(refused.error().message, HasSubstr("older than v2.10"));
+  }
+}
+
+// By the numbers that the plugin gave them, where they have holes.
+TEST(Assign, IndexAndMinorAreThePlugins) {
+  AssignmentInput input = On("S60", 2, {Take(1, 500, 24576)}, "u");
+  input.cards[1].index = "3";
+  input.cards[1].minor = "7";
+  const auto notes =
+      AsMap(MustAssign(MustRead(One({{"enflame.com/drs-gcu", "2"}})), input).annotations);
+  EXPECT_EQ(notes.at("enflame.com/gcu-assigned-index"), "3");
+  EXPECT_EQ(notes.at("enflame.com/gcu-assigned-minor"), "7");
+  input.cards[1].index = "3;";
+  EXPECT_FALSE(Assign(Cards(), MustRead(One({{"enflame.com/drs-gcu", "2"}})), input).has_value());
+}
+
 TEST(Assign, ContainersKeepTheirSlots) {
   const PodRequest r =
       MustRead(Pod({Limits("none", {}), Limits("gpu", {{"nvidia.com/gpumem", "5000"}})}));

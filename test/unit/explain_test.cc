@@ -123,9 +123,10 @@ TEST(Explain, AgreesWithTheDecisionOnRandomClusters) {
     }
   }
   if (support::Scaled(100) >= 100) {
-    // Every reason was met, but for those of slices (slices_test) and of slots (slot_quota_test).
+    // Every reason was met, but for those of slices (slices_test), of slot quotas (slot_quota_test)
+    // and of nodes that were ruled out (node_choice_test).
     for (const Reason reason : {Reason::kGuaranteedShort, Reason::kCardRule, Reason::kSlicesApart,
-                                Reason::kKeptForSlots}) {
+                                Reason::kKeptForSlots, Reason::kExcluded}) {
       seen.insert(reason);
     }
     EXPECT_EQ(seen.size(), kReasons);

@@ -103,6 +103,8 @@ class History {
     if (held != nullptr && !was_degraded) ++grown;
     if (rng_.Below(4) != 0) {
       ASSERT_TRUE(engine->ConfirmGang(*lease, now).has_value());
+    } else if (rng_.Below(2) == 0) {
+      ASSERT_TRUE(engine->RenewGang(*lease, 1 + rng_.Below(50), now).has_value());
     }
   }
 
@@ -119,6 +121,13 @@ class History {
 
   void ToggleNode() {
     const std::size_t n = rng_.Below(static_cast<std::uint32_t>(nodes_.size()));
+    if (present_[n] && rng_.Below(2) == 0) {  // it is described anew, with a card less or not
+      NodeSpec node = nodes_[n];
+      if (!node.cards.empty() && rng_.Below(2) == 0) node.cards.pop_back();
+      node.cpu_milli += 1000 * rng_.Below(3);
+      ASSERT_TRUE(engine->Apply(NodeChanged{node}, now).has_value());
+      return;
+    }
     if (present_[n]) {
       ASSERT_TRUE(engine->Apply(NodeRemoved{nodes_[n].name}, now).has_value());
     } else {

@@ -78,7 +78,7 @@ std::vector<JournalRecord> EveryKind() {
   const auto add = [&](auto body) {
     out.push_back(JournalRecord{SimTime{static_cast<std::int64_t>(out.size()) - 3}, body});
   };
-  add(PolicyRecord{"binpack/spread", 42, {{FullSpec(), 3}, {Ask(1), 1}}, 5});
+  add(PolicyRecord{"binpack/spread", 42, {{FullSpec(), 3}, {Ask(1), 1}}, 5, 90});
   add(ShapeRecord{FullSpec()});
   add(EventRecord{NodeAdded{FullNode()}});
   add(EventRecord{NodeRemoved{"node-a"}});
@@ -97,6 +97,23 @@ std::vector<JournalRecord> EveryKind() {
   add(GangDecisionRecord{gang, OutcomeKind::kInfeasible});
   add(GangConfirmedRecord{Uid(20), 12});
   add(GangReleasedRecord{Uid(20)});
+  add(EventRecord{NodeChanged{FullNode()}});
+  add(RenewedRecord{Uid(9), true, 7, SimTime{88}});
+  add(DecisionRecord{Uid(4), 1, 2, 3, OutcomeKind::kWait, {}, {{"node-b"}, {"node-a", ""}}});
+  add(ReservedRecord{Uid(5),
+                     1,
+                     2,
+                     3,
+                     "node-a",
+                     CardSet(0b10),
+                     9,
+                     SimTime{123},
+                     nullptr,
+                     {},
+                     {{"node-b", "node-c"}, {}}});
+  gang.nodes = {{}, {"node-a"}};
+  gang.task_nodes = {{{"node-c"}, {}}, {}};
+  add(GangDecisionRecord{gang, OutcomeKind::kWait});
   return out;
 }
 
@@ -289,7 +306,7 @@ TEST(JournalDamage, ForeignAndNewerFilesAreRefused) {
   std::string bytes = Encode({});
   EXPECT_TRUE(ReadJournal(bytes).has_value());
   bytes[8] = static_cast<char>(kCodecVersion + 1);
-  EXPECT_EQ(ReadJournal(bytes).error().message, "format version 5; this build reads up to 4");
+  EXPECT_EQ(ReadJournal(bytes).error().message, "format version 6; this build reads up to 5");
   bytes[8] = 0;
   EXPECT_FALSE(ReadJournal(bytes).has_value());
   EXPECT_FALSE(ReadJournal("").has_value());
@@ -310,7 +327,7 @@ TEST(SnapshotDamage, EveryCutAndEveryFlipIsRefused) {
   EXPECT_FALSE(DecodeSnapshot(bytes + "x").has_value());
   std::string newer = bytes;
   newer[8] = static_cast<char>(kCodecVersion + 1);
-  EXPECT_EQ(DecodeSnapshot(newer).error().message, "format version 5; this build reads up to 4");
+  EXPECT_EQ(DecodeSnapshot(newer).error().message, "format version 6; this build reads up to 5");
 }
 
 TEST(Snapshot, EncodesWhatItDecodes) {

@@ -2,6 +2,7 @@
 // were interned in another order, node slots and allocation slots are others, and no tie may tell.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <memory>
 #include <string>
 #include <vector>
@@ -209,6 +210,19 @@ std::string Play(Engine& engine, const History::Op& op, SimTime now) {
       return "node goes" + done(engine.Apply(NodeRemoved{name}, now));
     }
     return "node comes" + done(engine.Apply(NodeAdded{History::NodeOf(op.node)}, now));
+  }
+  if (op.what == 18 && op.evict) {
+    const NodeId node = engine.state().FindNode(name);
+    if (!node.valid()) return "no such node";
+    NodeSpec spec = engine.state().SpecOf(node);
+    if (op.flag) {
+      spec.labels = {{"round", std::to_string(op.uid % 3)}};
+    } else {
+      std::rotate(spec.cards.begin(), spec.cards.begin() + 1, spec.cards.end());
+      spec.cpu_milli += 500;
+      if (op.uid % 3 == 0 && spec.cards.size() > 1) spec.cards.pop_back();
+    }
+    return "described anew" + done(engine.Apply(NodeChanged{spec}, now));
   }
   if (op.what == 18) return "cordon" + done(engine.Apply(NodeCordoned{name, op.flag}, now));
   if (op.flag) {  // its resources have been met before, or have not

@@ -1,0 +1,130 @@
+package plugin
+
+import (
+	"context"
+	"errors"
+
+	v1 "k8s.io/api/core/v1"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/cache"
+	"k8s.io/klog/v2"
+	fwk "k8s.io/kube-scheduler/framework"
+	vcclient "volcano.sh/apis/pkg/client/clientset/versioned"
+
+	"basalt.io/adapters/podres"
+	"basalt.io/adapters/syncer"
+)
+
+// start what runs beside the scheduling cycles.
+func (p *Plugin) start(ctx context.Context) error {
+	if err := p.startGroups(ctx); err != nil {
+		return err
+	}
+	p.handle.SharedInformerFactory().Core().V1().Nodes().Informer() // for its lister
+	if flag(p.args.Sync) {
+		if err := p.startSync(ctx); err != nil {
+			return err
+		}
+	}
+	if err := p.startHints(); err != nil {
+		return err
+	}
+	go p.watch(ctx)
+	go p.wake(ctx)
+	return nil
+}
+
+func (p *Plugin) startSync(ctx context.Context) error {
+	options := syncer.Options{Client: p.client, Kube: p.handle.ClientSet()}
+	if _, err := p.handle.ClientSet().Discovery().ServerResourcesForGroupVersion("scheduling.volcano.sh/v1beta1"); err == nil {
+		config := *p.handle.KubeConfig()
+		config.ContentType, config.AcceptContentTypes = "application/json", "application/json" // of custom resources
+		if options.Volcano, err = vcclient.NewForConfig(&config); err != nil {
+			return err
+		}
+	}
+	// Its own connection to the API server: a listing must not wait behind the scheduler's calls.
+	kube, err := kubernetes.NewForConfig(p.handle.KubeConfig())
+	if err != nil {
+		return err
+	}
+	options.Kube = kube
+	s, err := syncer.New(options)
+	if err != nil {
+		return err
+	}
+	go func() {
+		if err := s.Run(ctx); err != nil && !errors.Is(err, context.Canceled) {
+			klog.ErrorS(err, "The syncer has ended")
+		}
+	}()
+	return nil
+}
+
+// startHints stirs on what makes room without an event that kube-scheduler would pass on to a plugin:
+// pods of any scheduler that have ended.
+func (p *Plugin) startHints() error {
+	_, err := p.handle.SharedInformerFactory().Core().V1().Pods().Informer().AddEventHandler(cache.ResourceEventHandlerFuncs{
+		UpdateFunc: func(before, after any) {
+			was, is := before.(*v1.Pod), after.(*v1.Pod)
+			if !podres.Ended(was) && podres.Ended(is) && podres.HasDevices(is) {
+				p.books.stir()
+			}
+		},
+		DeleteFunc: func(object any) {
+			if unknown, ok := object.(cache.DeletedFinalStateUnknown); ok {
+				object = unknown.Obj
+			}
+			if pod, ok := object.(*v1.Pod); ok && podres.HasDevices(pod) {
+				p.books.forget(pod.UID)
+				p.books.stir()
+			}
+		},
+	})
+	return err
+}
+
+// EventsToRegister names what may make a refused pod fit. What only the engine knows (leases that end,
+// quotas) comes by its watch.
+func (p *Plugin) EventsToRegister(context.Context) ([]fwk.ClusterEventWithHint, error) {
+	return []fwk.ClusterEventWithHint{
+		{Event: fwk.ClusterEvent{Resource: fwk.Pod, ActionType: fwk.Add}, QueueingHintFn: sameGang},
+		{Event: fwk.ClusterEvent{Resource: fwk.Pod, ActionType: fwk.Delete}, QueueingHintFn: hadDevices},
+		{Event: fwk.ClusterEvent{Resource: fwk.Node, ActionType: fwk.Add | fwk.UpdateNodeAllocatable | fwk.UpdateNodeLabel |
+			fwk.UpdateNodeTaint | fwk.UpdateNodeAnnotation}},
+	}, nil
+}
+
+// sameGang: a gang that was too small may be complete.
+func sameGang(_ klog.Logger, pod *v1.Pod, _, added any) (fwk.QueueingHint, error) {
+	one, ok := added.(*v1.Pod)
+	if ok && groupOf(pod) != "" && groupOf(pod) == groupOf(one) && pod.Namespace == one.Namespace {
+		return fwk.Queue, nil
+	}
+	return fwk.QueueSkip, nil
+}
+
+// hadDevices: cards are free again.
+func hadDevices(_ klog.Logger, _ *v1.Pod, deleted, _ any) (fwk.QueueingHint, error) {
+	if one, ok := deleted.(*v1.Pod); ok && podres.HasDevices(one) {
+		return fwk.Queue, nil
+	}
+	return fwk.QueueSkip, nil
+}
+
+// PreEnqueue keeps a gang out of the queue until it has its least number of pods.
+func (p *Plugin) PreEnqueue(ctx context.Context, pod *v1.Pod) *fwk.Status {
+	if groupOf(pod) == "" || !p.ours(pod) {
+		return nil
+	}
+	if _, _, err := p.members(pod); err != nil {
+		p.books.gate(pod)
+		return fwk.NewStatus(fwk.UnschedulableAndUnresolvable, "Basalt: "+err.Error())
+	}
+	// kube-scheduler tells plugins only of pods that have been bound: the one that completes a gang
+	// wakes those that came before it.
+	if p.books.open(pod.Namespace, groupOf(pod)) {
+		p.books.stir()
+	}
+	return nil
+}

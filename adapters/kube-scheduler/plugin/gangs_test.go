@@ -1,0 +1,210 @@
+package plugin
+
+import (
+	"context"
+	"slices"
+	"testing"
+
+	v1 "k8s.io/api/core/v1"
+	fwk "k8s.io/kube-scheduler/framework"
+	fw "k8s.io/kubernetes/pkg/scheduler/framework"
+
+	"basalt.io/adapters/client"
+	placementv1 "basalt.io/adapters/placement/v1"
+)
+
+func (f *fixture) gang(name string, minimum, from, count, cards int) []*v1.Pod {
+	f.groups.minimum[name] = minimum
+	var pods []*v1.Pod
+	for i := range count {
+		pods = append(pods, f.pod(from+i, cards, name))
+	}
+	return pods
+}
+
+func TestAGangIsAskedForOnceAndBoundTogether(t *testing.T) {
+	f := setup(t, map[string]int{"a": 2, "b": 2}, nil)
+	pods := f.gang("g", 4, 1, 4, 1)
+	var cycles []*cycle
+	for i, pod := range pods {
+		c := f.cycle(pod)
+		cycles = append(cycles, c)
+		status := c.reserve()
+		if last := i == 3; last != status.IsSuccess() || last == status.IsWait() {
+			t.Fatalf("member %d: Permit says %v", i, status)
+		}
+		if len(f.bindings()) != 0 {
+			t.Fatal("bound before the gang is complete")
+		}
+	}
+	for _, pod := range pods[:3] {
+		if !f.handle.waiting[pod.UID].allowed {
+			t.Errorf("%s was not let go", pod.Name)
+		}
+	}
+	for _, c := range cycles {
+		c.must(c.bind())
+		f.plugin.PostBind(context.Background(), c.state, c.pod, c.node)
+	}
+	if f.server.Count("Reserve") != 1 || f.server.Count("Confirm") != 1 || f.server.Count("Propose") != 0 {
+		t.Errorf("calls: %v", f.server.Calls())
+	}
+	if len(f.bindings()) != 4 || f.plugin.gangs.gangs[uid(9001)].round != nil {
+		t.Errorf("%d binds", len(f.bindings()))
+	}
+	gang := f.server.Gangs()[0]
+	if len(gang.Tasks) != 1 || gang.Tasks[0].Min != 4 || len(gang.Tasks[0].Members) != 4 {
+		t.Errorf("asked: %v", gang)
+	}
+}
+
+func TestAGangThatDoesNotFitHoldsNothing(t *testing.T) {
+	f := setup(t, map[string]int{"a": 3}, nil)
+	for _, pod := range f.gang("g", 4, 1, 4, 1) {
+		if status := f.cycle(pod).choose(); status.Code() != fwk.UnschedulableAndUnresolvable {
+			t.Errorf("%s: %v", pod.Name, status)
+		}
+	}
+	if len(f.server.Held()) != 0 {
+		t.Errorf("held: %v", f.server.Held())
+	}
+	if f.server.Count("Reserve") != 1 {
+		t.Errorf("the server was asked %d times for one answer", f.server.Count("Reserve"))
+	}
+	for _, pod := range f.groups.all {
+		c := f.cycle(pod)
+		c.choose()
+		f.plugin.PostFilter(context.Background(), c.state, pod, fw.NewDefaultNodeToStatus())
+	}
+	if f.server.Count("Evict") != 1 {
+		t.Errorf("the server was asked %d times who gives way", f.server.Count("Evict"))
+	}
+}
+
+func TestAMemberThatFailsEndsTheRound(t *testing.T) {
+	f := setup(t, map[string]int{"a": 4}, nil)
+	pods := f.gang("g", 3, 1, 3, 1)
+	first, second := f.cycle(pods[0]), f.cycle(pods[1])
+	first.reserve()
+	second.reserve()
+	second.unreserve() // another plugin's Permit refused it
+	if len(f.server.Held()) != 0 {
+		t.Errorf("held: %v", f.server.Held())
+	}
+	if f.handle.waiting[pods[0].UID].rejected == "" {
+		t.Error("the member that waits was not sent back")
+	}
+	if status := first.bind(); status.IsSuccess() {
+		t.Error("a member of a gang that was given up was bound")
+	}
+	first.unreserve()
+	// All over again, whole.
+	for i, pod := range pods {
+		if status := f.cycle(pod).reserve(); status.IsSuccess() != (i == 2) {
+			t.Errorf("%s: %v", pod.Name, status)
+		}
+	}
+}
+
+func TestAVetoOfAMembersNodeIsTheGangs(t *testing.T) {
+	f := setup(t, map[string]int{"a": 2, "b": 2}, func(args *Args, _ *client.Options) {})
+	pods := f.gang("g", 2, 1, 2, 1)
+	c := f.cycle(pods[0])
+	c.must(c.choose())
+	f.plugin.PostFilter(context.Background(), c.state, c.pod, f.refusedBy("NodeAffinity", "a"))
+	if len(f.server.Held()) != 0 {
+		t.Errorf("held: %v", f.server.Held())
+	}
+	again := f.cycle(pods[1])
+	again.must(again.choose())
+	if again.node != "b" {
+		t.Errorf("placed on %s", again.node)
+	}
+}
+
+func TestHeadAndWorkersAreTasks(t *testing.T) {
+	f := setup(t, map[string]int{"a": 8}, nil)
+	f.groups.minimum["ray"] = 3
+	f.pod(1, 1, "ray")
+	for i := range 4 {
+		f.pod(2+i, 2, "ray")
+	}
+	c := f.cycle(f.groups.all[2])
+	f.server.Cards["a"] = 16
+	c.must(c.choose())
+	gang := f.server.Gangs()[0]
+	if len(gang.Tasks) != 2 || len(gang.Tasks[0].Members) != 1 || gang.Tasks[0].Min != 1 ||
+		len(gang.Tasks[1].Members) != 4 || gang.Tasks[1].Min != 2 {
+		t.Errorf("tasks: %v", gang.Tasks)
+	}
+}
+
+func TestAWorkerThatComesLaterIsPlacedBesideItsGang(t *testing.T) {
+	f := setup(t, map[string]int{"a": 8}, nil)
+	pods := f.gang("g", 2, 1, 2, 1)
+	for _, pod := range pods {
+		c := f.cycle(pod)
+		c.reserve()
+		defer func() {
+			c.must(c.bind())
+		}()
+	}
+	late := f.cycle(f.pod(3, 1, "g"))
+	late.must(late.reserve())
+	late.must(late.bind())
+	if hold := f.server.Held()[string(late.pod.UID)]; hold.Gang != "" || !hold.Confirmed {
+		t.Errorf("held: %+v", hold)
+	}
+	if job := f.server.Pods()[0].GetJob(); job != "default/g" {
+		t.Errorf("its job is %q", job)
+	}
+}
+
+func TestAMemberWhoseBindFailsIsReplaced(t *testing.T) {
+	f := setup(t, map[string]int{"a": 4}, nil)
+	pods := f.gang("g", 2, 1, 2, 1)
+	one, other := f.cycle(pods[0]), f.cycle(pods[1])
+	one.reserve()
+	other.must(other.reserve())
+	one.must(one.bind())
+	f.plugin.PostBind(context.Background(), one.state, one.pod, one.node)
+	one.pod.Spec.NodeName = one.node
+	other.must(f.plugin.PreBind(context.Background(), other.state, other.pod, other.node))
+	other.unreserve() // e.g. another plugin's PreBind failed
+	if held := f.server.Held(); len(held) != 1 {
+		t.Fatalf("held: %v", held)
+	}
+	again := f.cycle(pods[1])
+	again.must(again.reserve())
+	again.must(again.bind())
+	gangs := f.server.Gangs()
+	same := func(a, b *placementv1.PodKey) bool { return a.GetUid() == b.GetUid() }
+	if !slices.EqualFunc(gangs[0].Tasks[0].Members, gangs[1].Tasks[0].Members, same) {
+		t.Error("the gang was described anew while it holds something")
+	}
+	if len(f.server.Held()) != 2 {
+		t.Errorf("held: %v", f.server.Held())
+	}
+}
+
+func TestAGangIsGatedUntilItIsComplete(t *testing.T) {
+	f := setup(t, map[string]int{"a": 4}, nil)
+	first := f.gang("g", 2, 1, 1, 1)[0]
+	if status := f.plugin.PreEnqueue(context.Background(), first); status.IsSuccess() {
+		t.Error("half a gang was let in")
+	}
+	if waiting, _ := f.plugin.books.take(); len(waiting) != 0 {
+		t.Error("it is woken for nothing")
+	}
+	second := f.pod(2, 1, "g")
+	if status := f.plugin.PreEnqueue(context.Background(), second); !status.IsSuccess() {
+		t.Errorf("a complete gang: %v", status)
+	}
+	if waiting, _ := f.plugin.books.take(); waiting["default/p1"] == nil {
+		t.Error("the first member is not woken")
+	}
+	stranger := f.pod(3, 1, "nothing")
+	if status := f.plugin.PreEnqueue(context.Background(), stranger); status.IsSuccess() {
+		t.Error("a gang without PodGroup was let in")
+	}
+}

@@ -1,0 +1,420 @@
+// Package plugin puts Basalt into kube-scheduler: nodes and cards of pods that ask for devices are
+// chosen by the engine, and held by a lease from Reserve until the pod is bound.
+//
+//	PreFilter   asks once a pod: the best node and some alternatives; a gang is reserved as a whole
+//	Filter      is the node one of them
+//	Score       the engine's order
+//	Reserve     takes the lease on the node that kube-scheduler chose; Unreserve gives it back
+//	Permit      members of a gang wait for one another
+//	PreBind     confirms the lease: nothing is bound that is not confirmed
+//	Bind        writes node, annotations and labels in one step
+//	PostFilter  remembers other plugins' vetoes; else asks the engine who gives way
+//
+// Pods that ask for no devices are none of its business.
+package plugin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	v1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/sets"
+	"k8s.io/component-helpers/scheduling/corev1/nodeaffinity"
+	"k8s.io/klog/v2"
+	fwk "k8s.io/kube-scheduler/framework"
+	fw "k8s.io/kubernetes/pkg/scheduler/framework"
+
+	"basalt.io/adapters/client"
+	placementv1 "basalt.io/adapters/placement/v1"
+	"basalt.io/adapters/podres"
+)
+
+// Name of the plugin in KubeSchedulerConfiguration.
+const Name = "Basalt"
+
+const stateKey fwk.StateKey = "basalt.io/decision"
+
+// Plugin is one profile's. It is safe for use by several goroutines: binding cycles overlap.
+type Plugin struct {
+	args   *Args
+	handle fw.Handle
+	client *client.Client
+	gangs  *gangBook // nil: the cluster has no PodGroups
+	groups groupLister
+	books  *books
+}
+
+var (
+	_ fw.PreEnqueuePlugin    = &Plugin{}
+	_ fw.EnqueueExtensions   = &Plugin{}
+	_ fw.PreFilterPlugin     = &Plugin{}
+	_ fw.PreFilterExtensions = &Plugin{}
+	_ fw.FilterPlugin        = &Plugin{}
+	_ fw.PostFilterPlugin    = &Plugin{}
+	_ fw.ScorePlugin         = &Plugin{}
+	_ fw.ReservePlugin       = &Plugin{}
+	_ fw.PermitPlugin        = &Plugin{}
+	_ fw.PreBindPlugin       = &Plugin{}
+	_ fw.BindPlugin          = &Plugin{}
+	_ fw.PostBindPlugin      = &Plugin{}
+)
+
+// New is what app.WithPlugin takes.
+func New(ctx context.Context, object runtime.Object, handle fw.Handle) (fw.Plugin, error) {
+	args, err := decodeArgs(object)
+	if err != nil {
+		return nil, err
+	}
+	connection, err := client.Dial(args.options())
+	if err != nil {
+		return nil, err
+	}
+	go func() {
+		<-ctx.Done()
+		_ = connection.Close()
+	}()
+	p := newPlugin(args, handle, connection)
+	if err := p.start(ctx); err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+func newPlugin(args *Args, handle fw.Handle, connection *client.Client) *Plugin {
+	return &Plugin{args: args, handle: handle, client: connection, books: newBooks(), gangs: newGangBook()}
+}
+
+// Name of the plugin.
+func (p *Plugin) Name() string { return Name }
+
+// decision is what is known about a pod in one scheduling cycle.
+type decision struct {
+	request *placementv1.PodRequest // as the engine was asked; of a gang's member, without gang
+	ranks   map[string]int          // nodes that may be taken, 0 is the best
+	held    bool                    // it held its place before this cycle
+	waits   bool                    // it was not placed, and something might make room
+	round   *round                  // of the pod's gang; nil: it is placed alone
+	member  *gang                   // the gang that it waits for
+
+	lease *placementv1.Lease
+	place *placementv1.Place
+	locks []string // HAMi's, that are held on the node
+	bound bool     // Bind was tried
+	dry   bool     // kube-scheduler plays through a preemption
+}
+
+// Clone is made before a dry run changes anything.
+func (d *decision) Clone() fwk.StateData {
+	copied := *d
+	return &copied
+}
+
+func read(state fwk.CycleState) *decision {
+	data, err := state.Read(stateKey)
+	if err != nil {
+		return nil
+	}
+	return data.(*decision)
+}
+
+func (p *Plugin) ours(pod *v1.Pod) bool { return podres.HasDevices(pod) }
+
+// request for one pod, with what has been vetoed and what the pod's own affinity rules out.
+func (p *Plugin) request(pod *v1.Pod, nodes []fwk.NodeInfo) (*placementv1.PodRequest, error) {
+	request := podres.Request(pod, p.client.AnnotationKeys())
+	request.Alternatives = *p.args.Alternatives
+	if group := groupOf(pod); group != "" {
+		request.Job = pod.Namespace + "/" + group
+	}
+	constraints, err := p.constraints(pod, nodes)
+	request.Constraints = constraints
+	return request, err
+}
+
+func (p *Plugin) constraints(pod *v1.Pod, nodes []fwk.NodeInfo) (*placementv1.Constraints, error) {
+	out := &placementv1.Constraints{ExcludedNodes: p.books.vetoed(pod.UID)}
+	affinity := pod.Spec.Affinity
+	if affinity == nil || affinity.NodeAffinity == nil ||
+		affinity.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution == nil {
+		return out, nil
+	}
+	// The engine knows selectors and taints; expressions are Kubernetes' own language.
+	required := nodeaffinity.GetRequiredNodeAffinity(pod)
+	for _, info := range nodes {
+		fits, err := required.Match(info.Node())
+		if err != nil {
+			return nil, err
+		}
+		if fits {
+			out.OnlyNodes = append(out.OnlyNodes, info.Node().Name)
+		}
+	}
+	if len(out.OnlyNodes) == 0 {
+		return nil, errNoNode
+	}
+	return out, nil
+}
+
+var errNoNode = errors.New("no node matches the pod's node affinity")
+
+// failed is the status of a call without an answer: an Error, so that the pod is tried again soon.
+func failed(err error) *fwk.Status {
+	return fwk.AsStatus(fmt.Errorf("basalt: %w", err))
+}
+
+// PreFilter asks the engine.
+func (p *Plugin) PreFilter(ctx context.Context, state fwk.CycleState, pod *v1.Pod, nodes []fwk.NodeInfo) (
+	*fw.PreFilterResult, *fwk.Status) {
+	if !p.ours(pod) || p.client.FallBack() {
+		return nil, fwk.NewStatus(fwk.Skip)
+	}
+	p.books.seen(pod)
+	if p.client.AnnotationKeys() == nil && p.client.ServerEpoch() == 0 && !p.client.Probe(ctx) {
+		return nil, failed(errors.New("the server does not answer"))
+	}
+	request, err := p.request(pod, nodes)
+	if errors.Is(err, errNoNode) {
+		return nil, fwk.NewStatus(fwk.UnschedulableAndUnresolvable, err.Error())
+	}
+	if err != nil {
+		return nil, fwk.AsStatus(err)
+	}
+	d := &decision{request: request, ranks: map[string]int{}}
+	state.Write(stateKey, d)
+	if groupOf(pod) != "" {
+		done, status := p.preFilterGang(ctx, d, pod, nodes)
+		if done || !status.IsSuccess() {
+			return d.result(), status
+		}
+	}
+	response, err := p.client.Propose(ctx, &placementv1.ProposeRequest{
+		Of: &placementv1.ProposeRequest_Pod{Pod: request}, WantReasons: true})
+	if err != nil {
+		return nil, failed(err)
+	}
+	answer := response.GetPod()
+	if answer.GetKind() != placementv1.OutcomeKind_OUTCOME_KIND_PLACED {
+		return nil, p.notPlaced(d, pod, answer.GetKind(), answer.GetReason())
+	}
+	d.held = answer.GetAlreadyHeld()
+	d.ranks[answer.GetPlacement().GetNode()] = 0
+	if !d.held {
+		for _, place := range answer.GetAlternatives() {
+			if _, known := d.ranks[place.GetNode()]; !known {
+				d.ranks[place.GetNode()] = len(d.ranks)
+			}
+		}
+	}
+	return d.result(), nil
+}
+
+func (d *decision) result() *fw.PreFilterResult {
+	return &fw.PreFilterResult{NodeNames: sets.KeySet(d.ranks)}
+}
+
+// notPlaced is the status of a pod that must wait; it is woken by what may make room.
+func (p *Plugin) notPlaced(d *decision, pod *v1.Pod, kind placementv1.OutcomeKind, reason string) *fwk.Status {
+	if reason == "" {
+		reason = "no room"
+	}
+	switch kind {
+	case placementv1.OutcomeKind_OUTCOME_KIND_NOT_READY:
+		return failed(errors.New("the server is not synced yet"))
+	case placementv1.OutcomeKind_OUTCOME_KIND_INFEASIBLE:
+		p.books.waits(pod)
+		return fwk.NewStatus(fwk.UnschedulableAndUnresolvable, "Basalt: "+reason)
+	}
+	d.waits = true
+	p.books.waits(pod)
+	// Not Unschedulable: kube-scheduler's own preemption knows nothing of cards.
+	return fwk.NewStatus(fwk.UnschedulableAndUnresolvable, "Basalt: "+reason)
+}
+
+// PreFilterExtensions notices dry runs.
+func (p *Plugin) PreFilterExtensions() fw.PreFilterExtensions { return p }
+
+// AddPod is called for nominated pods in any cycle.
+func (p *Plugin) AddPod(context.Context, fwk.CycleState, *v1.Pod, fwk.PodInfo, fwk.NodeInfo) *fwk.Status {
+	return nil
+}
+
+// RemovePod is called only when kube-scheduler plays through a preemption, on a copy of the state.
+func (p *Plugin) RemovePod(_ context.Context, state fwk.CycleState, _ *v1.Pod, _ fwk.PodInfo, _ fwk.NodeInfo) *fwk.Status {
+	if d := read(state); d != nil && !d.dry {
+		copied := *d
+		copied.dry = true
+		state.Write(stateKey, &copied)
+	}
+	return nil
+}
+
+// Filter lets the engine's nodes through.
+func (p *Plugin) Filter(_ context.Context, state fwk.CycleState, _ *v1.Pod, node fwk.NodeInfo) *fwk.Status {
+	d := read(state)
+	if d == nil {
+		return fwk.AsStatus(errors.New("basalt: no decision"))
+	}
+	if d.dry {
+		return fwk.NewStatus(fwk.UnschedulableAndUnresolvable, "Basalt chooses who gives way")
+	}
+	if _, offered := d.ranks[node.Node().Name]; !offered {
+		return fwk.NewStatus(fwk.UnschedulableAndUnresolvable, "not a node that Basalt offers")
+	}
+	return nil
+}
+
+// Score keeps the engine's order.
+func (p *Plugin) Score(_ context.Context, state fwk.CycleState, _ *v1.Pod, node fwk.NodeInfo) (int64, *fwk.Status) {
+	d := read(state)
+	if d == nil || len(d.ranks) == 0 {
+		return 0, nil
+	}
+	return fw.MaxNodeScore - int64(d.ranks[node.Node().Name])*fw.MaxNodeScore/int64(len(d.ranks)), nil
+}
+
+// ScoreExtensions: the scores are what they should be.
+func (p *Plugin) ScoreExtensions() fw.ScoreExtensions { return nil }
+
+// Reserve takes the lease.
+func (p *Plugin) Reserve(ctx context.Context, state fwk.CycleState, pod *v1.Pod, node string) *fwk.Status {
+	d := read(state)
+	if d == nil {
+		return nil
+	}
+	if d.round != nil {
+		return d.round.take(pod.UID, node, d)
+	}
+	response, err := p.client.Reserve(ctx, &placementv1.ReserveRequest{
+		Of: &placementv1.ReserveRequest_Pod{Pod: d.request}, Placement: &placementv1.Place{Node: node},
+		TtlUs: p.args.LeaseTTL.Microseconds(), WantAssignment: true})
+	if err != nil {
+		return failed(err)
+	}
+	if response.GetLease() == nil {
+		reason := response.GetRefused()
+		if reason == "" {
+			reason = response.GetPod().GetReason()
+		}
+		if response.GetPod().GetKind() == placementv1.OutcomeKind_OUTCOME_KIND_NOT_READY {
+			return failed(errors.New("the server is not synced yet"))
+		}
+		// Another scheduler was faster; there may be room elsewhere.
+		p.books.waits(pod)
+		p.books.stir()
+		return fwk.NewStatus(fwk.Unschedulable, "Basalt: "+reason)
+	}
+	d.lease, d.place = response.GetLease(), response.GetPod().GetPlacement()
+	return nil
+}
+
+// Unreserve gives back what Reserve took. It may be called without it, and after a failed bind.
+func (p *Plugin) Unreserve(ctx context.Context, state fwk.CycleState, pod *v1.Pod, node string) {
+	d := read(state)
+	if d == nil || d.lease == nil {
+		return
+	}
+	if d.bound && !p.unbound(context.WithoutCancel(ctx), pod) {
+		return // it has its node, or nobody knows: the lease stays, and the next cycle finds it
+	}
+	p.unlock(ctx, d, pod, node)
+	lease := d.lease
+	if d.round != nil {
+		if !d.round.confirmed() {
+			p.abort(ctx, d.round, fmt.Sprintf("%s/%s cannot be started", pod.Namespace, pod.Name))
+			return
+		}
+		lease = d.round.memberLease(pod.UID)
+	}
+	d.lease = nil
+	p.release(ctx, lease)
+	p.books.stir()
+}
+
+// release ends a lease, once: one that is not confirmed ends by itself, one that is belongs to the pod
+// and is found again by its next cycle, or ends with it.
+func (p *Plugin) release(ctx context.Context, lease *placementv1.Lease) {
+	answer, err := p.client.Release(context.WithoutCancel(ctx), lease)
+	if err != nil {
+		klog.ErrorS(err, "A lease could not be given back; it ends by itself", "uid", lease.GetUid())
+	} else if answer.GetAnswer() != placementv1.LeaseAnswer_LEASE_ANSWER_OK {
+		klog.V(2).InfoS("A lease was not given back", "uid", lease.GetUid(), "reason", answer.GetReason())
+	}
+}
+
+// PreBindPreFlight says whether PreBind has work.
+func (p *Plugin) PreBindPreFlight(_ context.Context, state fwk.CycleState, _ *v1.Pod, _ string) *fwk.Status {
+	if d := read(state); d == nil || d.lease == nil {
+		return fwk.NewStatus(fwk.Skip)
+	}
+	return nil
+}
+
+// PreBind confirms the lease, after the node's lock is had: a confirmed lease has no end of its own.
+func (p *Plugin) PreBind(ctx context.Context, state fwk.CycleState, pod *v1.Pod, node string) *fwk.Status {
+	d := read(state)
+	if d == nil || d.lease == nil {
+		return nil
+	}
+	if locks := p.locks(node, d.place.GetAssignment().GetAnnotations()); len(locks) > 0 {
+		if err := p.lock(ctx, d, pod, node, locks); err != nil {
+			p.books.waits(pod)
+			return fwk.NewStatus(fwk.Unschedulable, "Basalt: "+err.Error())
+		}
+	}
+	var err error
+	if d.round != nil {
+		err = d.round.confirm(func(lease *placementv1.Lease) error { return p.confirm(ctx, lease) })
+	} else {
+		err = p.confirm(ctx, d.lease)
+	}
+	if err != nil {
+		p.books.waits(pod)
+		p.books.stir()
+		return fwk.NewStatus(fwk.Unschedulable, "Basalt: "+err.Error())
+	}
+	return nil
+}
+
+const confirmPause = 100 * time.Millisecond
+
+// confirm asks until there is an answer: without one the lease may be confirmed or not.
+func (p *Plugin) confirm(ctx context.Context, lease *placementv1.Lease) error {
+	deadline := time.Now().Add(p.args.ConfirmWait.Duration)
+	for {
+		response, err := p.client.Confirm(ctx, lease)
+		switch {
+		case err != nil && !client.Down(err):
+			return err
+		case err != nil:
+		case response.GetAnswer() == placementv1.LeaseAnswer_LEASE_ANSWER_OK:
+			return nil
+		case response.GetAnswer() == placementv1.LeaseAnswer_LEASE_ANSWER_NOT_READY,
+			response.GetAnswer() == placementv1.LeaseAnswer_LEASE_ANSWER_ROOM_NOT_FREE:
+			err = errors.New(response.GetReason())
+		default:
+			return fmt.Errorf("the lease is over: %s", response.GetReason())
+		}
+		if time.Now().After(deadline) || ctx.Err() != nil {
+			return fmt.Errorf("not confirmed: %w", err)
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(confirmPause):
+		}
+	}
+}
+
+// PostBind forgets what was remembered of the pod.
+func (p *Plugin) PostBind(_ context.Context, state fwk.CycleState, pod *v1.Pod, _ string) {
+	d := read(state)
+	if d == nil {
+		return
+	}
+	p.books.forget(pod.UID)
+	if d.round != nil {
+		p.gangs.bound(d.round, pod.UID)
+	}
+}

@@ -1,0 +1,48 @@
+// The server's configuration file: clusters, store, listeners and rights, read by one option table
+// (docs/reference). What a service needs of it is ClusterConfig and the access rules; the rest is
+// for the shells.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "adapters/service/access.h"
+#include "scheduler-core/base/result.h"
+
+namespace basalt::service {
+
+struct ClusterConfig {
+  std::string id = {};  // header.cluster
+  std::string policy = "binpack/topology";
+  std::int64_t seed = 0;
+  std::map<int, std::string> tier_names = {};
+  bool needs_queues = false;  // not ready before the queues are synced, too
+  std::int64_t lease_ttl_us = 60'000'000;
+  std::int64_t max_lease_ttl_us = 3'600'000'000;
+  // Fragmentation is measured against these SKUs, one of each; empty: not measured, fgd is refused.
+  std::vector<std::string> target_skus = {};
+};
+
+struct ServerConfig {
+  std::string listen_unix = {};  // path of the gRPC socket; empty: none
+  std::string listen_grpc = {};  // host:port; empty: none
+  std::string listen_http = {};
+  std::string tls_cert = {}, tls_key = {}, tls_client_ca = {};
+  std::string skus = {};           // file (devices/sku.h); empty: none
+  std::string store = {};          // folder; empty: nothing is kept
+  std::string fsync = "always";    // "always", "never", or an interval: "10ms"
+  std::int64_t snapshot_mib = 64;  // a new snapshot when the journal is larger
+  std::int64_t drain_timeout_s = 30;
+  std::int64_t max_waiting = 256;  // calls that wait for a cluster's engine
+  std::vector<ClusterConfig> clusters = {};
+  std::vector<AccessRule> access = {};
+};
+
+// Errors: all faults as file:line:column; no cluster, or an id twice.
+Result<ServerConfig> ParseServerConfig(const std::string& file, const std::string& text);
+// The keys as Markdown tables.
+std::string ServerConfigKeys();
+
+}  // namespace basalt::service

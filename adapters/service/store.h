@@ -1,0 +1,31 @@
+// Where a service's journals and snapshots go: the only way out of it. adapters/store writes files;
+// tests and the simulation keep bytes in memory.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "scheduler-core/base/result.h"
+#include "scheduler-core/engine/journal.h"
+
+namespace basalt::service {
+
+class Store {
+ public:
+  virtual ~Store() = default;
+  // A new generation of the cluster: this snapshot, durable when the call returns, and an empty
+  // journal after it. The sink takes what happens from then on; it lives until the next Begin of
+  // the cluster. On an error the old generation stays, and so does its journal's error.
+  virtual Result<JournalSink*> Begin(const std::string& cluster, std::string_view snapshot) = 0;
+  // Grows with every record appended, over all generations. An answer that depends on what was
+  // appended waits until the journal is durable up to here.
+  virtual std::uint64_t Position(const std::string& cluster) const = 0;
+  // Of the present journal; what is not on disk yet counts.
+  virtual std::int64_t JournalBytes(const std::string& cluster) const = 0;
+  // Why the cluster's journal cannot be written; empty: it can. A failed append is latched until
+  // Begin succeeds.
+  virtual std::string ErrorOf(const std::string& cluster) const = 0;
+};
+
+}  // namespace basalt::service

@@ -1,0 +1,88 @@
+// One cluster's journal on disk, and the snapshot before it: generation N is `snapshot-N` and
+// `journal-N`, in the engine's own byte formats. Records are appended in memory; whoever must wait
+// for one writes all that is pending and makes it durable, for all that wait (group commit).
+//
+// A write that fails is latched: nothing more is written, waiting fails, and only a new generation,
+// whose snapshot holds all that the journal missed, clears it.
+#pragma once
+
+#include <sys/types.h>
+
+#include <condition_variable>
+#include <cstdint>
+#include <mutex>
+#include <string>
+#include <string_view>
+
+#include "scheduler-core/base/result.h"
+#include "scheduler-core/engine/journal.h"
+
+namespace basalt::store {
+
+// What is asked of the file system; tests let it fail.
+class FileOps {
+ public:
+  virtual ~FileOps() = default;
+  virtual ssize_t Write(int fd, const char* data, std::size_t size);
+  virtual int Sync(int fd);                                 // 0, or -1 and errno
+  virtual std::int64_t FreeBytes(const std::string& path);  // -1: unknown
+};
+
+struct SyncPolicy {
+  enum class Kind : std::uint8_t {
+    kAlways,    // WaitDurable waits for the disk
+    kInterval,  // Flush writes and syncs; WaitDurable does not wait
+    kNever,     // Flush writes; the operating system syncs when it likes
+  };
+  Kind kind = Kind::kAlways;
+  std::int64_t interval_ms = 0;  // of Flush, for its caller
+};
+Result<SyncPolicy> ParseSyncPolicy(const std::string& text);  // "always", "never", "10ms"
+
+class FileJournal : public JournalSink {
+ public:
+  // `folder` exists. Nothing is written before the first Begin.
+  FileJournal(std::string folder, SyncPolicy policy, std::int64_t min_free_bytes, FileOps* ops);
+  ~FileJournal() override;
+  FileJournal(const FileJournal&) = delete;
+  FileJournal& operator=(const FileJournal&) = delete;
+
+  // The engine's thread.
+  void Append(const JournalRecord& record) override;
+  // Generation `last` + 1 (the first time: one above `newest_there`). Keeps two generations.
+  Status Begin(std::string_view snapshot);
+  void SetGeneration(std::uint64_t newest_there) { generation_ = newest_there; }
+
+  // Any thread.
+  std::uint64_t position() const;
+  std::uint64_t generation() const;
+  std::int64_t bytes() const;  // of the present file, with what is pending
+  std::string error() const;
+  // Until all up to the position is as durable as the policy makes it.
+  Status WaitDurable(std::uint64_t position);
+  Status Flush();
+
+ private:
+  // Writes what is pending; `lock` is held before and after, not while writing.
+  Status WriteOut(std::unique_lock<std::mutex>& lock, bool sync);
+  std::string WriteAll(int fd, std::string_view data);  // empty, or what went wrong
+  std::string WriteFile(const std::string& name, std::string_view data, int* fd);
+  std::string SyncFolder();
+
+  const std::string folder_;
+  const SyncPolicy policy_;
+  const std::int64_t min_free_bytes_;
+  FileOps* const ops_;
+  mutable std::mutex mutex_;
+  std::condition_variable written_;
+  bool writing_ = false;
+  int fd_ = -1;
+  std::uint64_t generation_ = 0;
+  std::string pending_;
+  std::uint64_t position_ = 0;
+  std::uint64_t durable_ = 0;
+  std::int64_t bytes_ = 0;
+  std::string error_;
+};
+
+}  // namespace basalt::store

@@ -1,0 +1,134 @@
+#include "adapters/store/file_store.h"
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <charconv>
+#include <cstdio>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <utility>
+
+namespace basalt::store {
+namespace {
+
+namespace fs = std::filesystem;
+
+bool IsFileName(const std::string& id) {
+  return !id.empty() && id.size() <= 200 && id[0] != '.' &&
+         std::all_of(id.begin(), id.end(), [](char c) {
+           return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+                  c == '.' || c == '_' || c == '-';
+         });
+}
+
+// Reads the count of boots, adds one, and makes it durable.
+Result<std::uint64_t> CountBoot(const std::string& folder, FileOps* ops) {
+  const std::string path = folder + "/BOOT";
+  std::uint64_t boots = 0;
+  if (fs::exists(path)) {
+    std::ifstream file(path);
+    std::string text;
+    file >> text;
+    const char* end = text.data() + text.size();
+    const auto [rest, error] = std::from_chars(text.data(), end, boots);
+    if (error != std::errc() || rest != end) {
+      return Fail(path, "is no number of boots; write the last one there");
+    }
+  }
+  ++boots;
+  const std::string text = std::to_string(boots) + "\n";
+  const int fd = ::open((path + ".new").c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0640);
+  if (fd < 0) return Fail(path, std::strerror(errno));
+  const bool written =
+      ops->Write(fd, text.data(), text.size()) == static_cast<ssize_t>(text.size()) &&
+      ops->Sync(fd) == 0;
+  ::close(fd);
+  if (!written || ::rename((path + ".new").c_str(), path.c_str()) != 0) {
+    return Fail(path, std::string("cannot be written: ") + std::strerror(errno));
+  }
+  const int dir = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  const bool synced = dir >= 0 && ops->Sync(dir) == 0;
+  if (dir >= 0) ::close(dir);
+  if (!synced) return Fail(folder, std::string("cannot be synced: ") + std::strerror(errno));
+  return boots;
+}
+
+FileOps* RealFiles() {
+  static FileOps ops;
+  return &ops;
+}
+
+}  // namespace
+
+FileStore::FileStore(std::string folder, const FileStoreOptions& options, FileOps* ops)
+    : folder_(std::move(folder)), options_(options), ops_(ops != nullptr ? ops : RealFiles()) {}
+
+FileStore::~FileStore() {
+  journals_.clear();
+  if (lock_ >= 0) ::close(lock_);
+}
+
+Result<std::unique_ptr<FileStore>> FileStore::Open(const std::string& folder,
+                                                   const FileStoreOptions& options, FileOps* ops) {
+  std::error_code error;
+  fs::create_directories(folder, error);
+  if (error) return Fail(folder, "cannot be made: " + error.message());
+  std::unique_ptr<FileStore> store(new FileStore(folder, options, ops));
+  store->lock_ = ::open((folder + "/LOCK").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0640);
+  if (store->lock_ < 0) return Fail(folder, std::string("LOCK: ") + std::strerror(errno));
+  if (::flock(store->lock_, LOCK_EX | LOCK_NB) != 0) {
+    return Fail(folder, "another server has it; stop that one, or name another folder");
+  }
+  const Result<std::uint64_t> boot = CountBoot(folder, store->ops_);
+  if (!boot) return tl::unexpected<Error>(boot.error());
+  store->boot_ = *boot;
+  return store;
+}
+
+Result<Recovered> FileStore::Recover(const std::string& cluster, const ConfiguredPolicy& policy,
+                                     const EngineOptions& options) {
+  if (!IsFileName(cluster)) {
+    return Fail("cluster \"" + cluster + "\"",
+                "is no name of a folder: letters, digits, '.', '_' and '-', and no '.' first");
+  }
+  const std::string folder = folder_ + "/" + cluster;
+  std::error_code error;
+  fs::create_directories(folder, error);
+  if (error) return Fail(folder, "cannot be made: " + error.message());
+  Result<Recovered> recovered = store::Recover(folder, policy, options);
+  if (!recovered) return recovered;
+  auto journal =
+      std::make_unique<FileJournal>(folder, options_.sync, options_.min_free_bytes, ops_);
+  journal->SetGeneration(recovered->newest);
+  journals_[cluster] = std::move(journal);
+  return recovered;
+}
+
+FileJournal* FileStore::JournalOf(const std::string& cluster) const {
+  const auto it = journals_.find(cluster);
+  return it == journals_.end() ? nullptr : it->second.get();
+}
+
+Result<JournalSink*> FileStore::Begin(const std::string& cluster, std::string_view snapshot) {
+  FileJournal* journal = JournalOf(cluster);
+  if (journal == nullptr) return Fail("cluster " + cluster, "was not recovered");
+  if (Status ok = journal->Begin(snapshot); !ok) return tl::unexpected<Error>(ok.error());
+  return journal;
+}
+
+std::uint64_t FileStore::Position(const std::string& cluster) const {
+  return JournalOf(cluster)->position();
+}
+std::int64_t FileStore::JournalBytes(const std::string& cluster) const {
+  return JournalOf(cluster)->bytes();
+}
+std::string FileStore::ErrorOf(const std::string& cluster) const {
+  return JournalOf(cluster)->error();
+}
+
+}  // namespace basalt::store

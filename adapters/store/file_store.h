@@ -1,0 +1,55 @@
+// The store of a server: a folder with one folder a cluster, a lock so that no two servers write
+// it, and the number of boots. Recover each cluster before its first Begin.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+
+#include "adapters/service/store.h"
+#include "adapters/store/file_journal.h"
+#include "adapters/store/recover.h"
+
+namespace basalt::store {
+
+struct FileStoreOptions {
+  SyncPolicy sync;
+  std::int64_t min_free_bytes = 64 << 20;  // below this the disk counts as full
+};
+
+class FileStore : public service::Store {
+ public:
+  // Makes the folder where it is missing, takes the lock and counts the boot, durably. `ops` null:
+  // the real file system. Errors: locked by another server; a folder that cannot be written.
+  static Result<std::unique_ptr<FileStore>> Open(const std::string& folder,
+                                                 const FileStoreOptions& options,
+                                                 FileOps* ops = nullptr);
+  ~FileStore() override;
+  FileStore(const FileStore&) = delete;
+  FileStore& operator=(const FileStore&) = delete;
+
+  std::uint64_t boot() const { return boot_; }
+  // Errors: as store::Recover; an id that is no file name (letters, digits, '.', '_', '-').
+  Result<Recovered> Recover(const std::string& cluster, const ConfiguredPolicy& policy,
+                            const EngineOptions& options);
+
+  Result<JournalSink*> Begin(const std::string& cluster, std::string_view snapshot) override;
+  std::uint64_t Position(const std::string& cluster) const override;
+  std::int64_t JournalBytes(const std::string& cluster) const override;
+  std::string ErrorOf(const std::string& cluster) const override;
+
+  // Any thread, after Recover of all clusters. Null: not recovered.
+  FileJournal* JournalOf(const std::string& cluster) const;
+
+ private:
+  FileStore(std::string folder, const FileStoreOptions& options, FileOps* ops);
+  std::string folder_;
+  FileStoreOptions options_;
+  FileOps* ops_;
+  int lock_ = -1;
+  std::uint64_t boot_ = 0;
+  std::map<std::string, std::unique_ptr<FileJournal>> journals_;
+};
+
+}  // namespace basalt::store

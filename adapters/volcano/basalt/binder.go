@@ -1,0 +1,109 @@
+package basalt
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/klog/v2"
+
+	"volcano.sh/volcano/pkg/scheduler/cache"
+
+	"basalt.io/adapters/client"
+	"basalt.io/adapters/hami"
+	placementv1 "basalt.io/adapters/placement/v1"
+)
+
+const lockTimeout = 28 * time.Second // HAMi's own
+
+// binder stands before Volcano's bind: what has no confirmed lease is not bound.
+type binder struct {
+	client *client.Client
+	kube   kubernetes.Interface
+	hami   bool
+}
+
+// PreBind runs in a goroutine of its own. When it fails Volcano does not call PreBindRollBack.
+func (b *binder) PreBind(ctx context.Context, bind *cache.BindContext) error {
+	r, ok := bind.Extensions[Name].(*record)
+	if !ok {
+		return errNotOurs
+	}
+	if r.lease == nil {
+		return nil // fallback, or a pod that asks for nothing
+	}
+	if err := b.check(ctx, bind, r); err != nil {
+		b.PreBindRollBack(ctx, bind)
+		return err
+	}
+	return nil
+}
+
+func (b *binder) check(ctx context.Context, bind *cache.BindContext, r *record) error {
+	// A confirmed lease has no end but with the server's run, unless its journal was kept.
+	if b.client.ServerEpoch() != r.lease.GetServerEpoch() {
+		answer, reason, err := confirm(ctx, b.client, r.lease)
+		if err != nil {
+			return fmt.Errorf("basalt: the lease cannot be checked: %w", err)
+		}
+		if answer != placementv1.LeaseAnswer_LEASE_ANSWER_OK {
+			return fmt.Errorf("basalt: the lease is over: %s", reason)
+		}
+	}
+	task := bind.TaskInfo
+	limit, cancel := context.WithTimeout(ctx, lockTimeout)
+	defer cancel()
+	for _, lock := range hami.Locks(task.Pod.Annotations, b.hami) {
+		if err := hami.Lock(limit, b.kube, lock, task.NodeName, task.Pod); err != nil {
+			return err
+		}
+		r.locks = append(r.locks, lock)
+	}
+	hami.Phase(task.Pod.Annotations, r.locks, time.Now())
+	// Volcano's Binding carries annotations and no labels.
+	if len(r.label) > 0 {
+		patch, err := json.Marshal(map[string]any{"metadata": map[string]any{
+			"uid": task.Pod.UID, "labels": r.label}})
+		if err != nil {
+			return err
+		}
+		if _, err := b.kube.CoreV1().Pods(task.Namespace).Patch(ctx, task.Pod.Name,
+			types.MergePatchType, patch, metav1.PatchOptions{}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// PreBindRollBack gives back what the task held: it is placed anew in a later session.
+func (b *binder) PreBindRollBack(ctx context.Context, bind *cache.BindContext) {
+	r, ok := bind.Extensions[Name].(*record)
+	if !ok || r.lease == nil {
+		return
+	}
+	// The bind's context may be over.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+	defer cancel()
+	for _, lock := range r.locks {
+		if err := hami.Unlock(ctx, b.kube, lock, bind.TaskInfo.NodeName, bind.TaskInfo.Pod); err != nil {
+			klog.ErrorS(err, "A node stays locked until the lock's time is over",
+				"node", bind.TaskInfo.NodeName)
+		}
+	}
+	r.locks = nil
+	releasePod(ctx, b.client, r.lease, string(bind.TaskInfo.Pod.UID))
+}
+
+// releasePod ends a pod's part of a lease. What the server does not let go of, because the pod is
+// bound after all, it keeps rightly.
+func releasePod(ctx context.Context, c *client.Client, lease *placementv1.Lease, uid string) {
+	own := &placementv1.Lease{Cluster: lease.GetCluster(), Uid: uid, Epoch: lease.GetEpoch(),
+		ServerEpoch: lease.GetServerEpoch()}
+	if _, err := c.Release(ctx, own); err != nil {
+		klog.ErrorS(err, "A place is held until the pod is placed again or deleted", "pod", uid)
+	}
+}

@@ -1,0 +1,101 @@
+package harness
+
+import (
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	v1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/informers"
+	"k8s.io/client-go/tools/cache"
+)
+
+// BindWatch notes when pods were first seen with a node.
+type BindWatch struct {
+	bed   *Bed
+	mutex sync.Mutex
+	moved *sync.Cond
+	at    map[string]time.Time
+}
+
+// WatchBinds begins to watch.
+func (b *Bed) WatchBinds() *BindWatch {
+	b.T.Helper()
+	w := &BindWatch{bed: b, at: map[string]time.Time{}}
+	w.moved = sync.NewCond(&w.mutex)
+	see := func(object any) {
+		pod := object.(*v1.Pod)
+		if pod.Spec.NodeName == "" {
+			return
+		}
+		w.mutex.Lock()
+		defer w.mutex.Unlock()
+		if _, known := w.at[pod.Name]; !known {
+			w.at[pod.Name] = time.Now()
+			w.moved.Broadcast()
+		}
+	}
+	factory := informers.NewSharedInformerFactory(b.Client, 0)
+	informer := factory.Core().V1().Pods().Informer()
+	_, err := informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
+		AddFunc: see, UpdateFunc: func(_, object any) { see(object) }})
+	b.must(err)
+	factory.Start(b.ctx.Done())
+	if !cache.WaitForCacheSync(b.ctx.Done(), informer.HasSynced) {
+		b.T.Fatal("the pods could not be listed")
+	}
+	return w
+}
+
+// Until the pod has its node; when that was.
+func (w *BindWatch) Until(name string, most time.Duration) time.Time {
+	w.bed.T.Helper()
+	expired := false
+	timer := time.AfterFunc(most, func() {
+		w.mutex.Lock()
+		defer w.mutex.Unlock()
+		expired = true
+		w.moved.Broadcast()
+	})
+	defer timer.Stop()
+	w.mutex.Lock()
+	defer w.mutex.Unlock()
+	for {
+		if at, bound := w.at[name]; bound {
+			return at
+		}
+		if expired {
+			w.bed.T.Fatalf("pod %s has no node after %s", name, most)
+		}
+		w.moved.Wait()
+	}
+}
+
+// All waits until so many pods have a node; the times, ascending.
+func (w *BindWatch) All(count int, most time.Duration) []time.Time {
+	w.bed.T.Helper()
+	var out []time.Time
+	w.bed.Until(most, fmt.Sprintf("%d pods are bound", count), func() error {
+		w.mutex.Lock()
+		defer w.mutex.Unlock()
+		if len(w.at) < count {
+			return fmt.Errorf("%d are", len(w.at))
+		}
+		for _, at := range w.at {
+			out = append(out, at)
+		}
+		return nil
+	})
+	slices.SortFunc(out, time.Time.Compare)
+	return out
+}
+
+// TryVolcanoGang is VolcanoGang for use from several goroutines.
+func (b *Bed) TryVolcanoGang(name string, minimum int, queue string) error {
+	_, err := b.Dynamic.Resource(VolcanoPodGroups).Namespace("default").Create(b.ctx,
+		object(VolcanoPodGroups, "PodGroup", name, map[string]any{"minMember": int64(minimum), "queue": queue}),
+		metav1.CreateOptions{})
+	return err
+}

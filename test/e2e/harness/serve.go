@@ -1,0 +1,140 @@
+package harness
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+
+	placementv1 "basalt.io/adapters/placement/v1"
+)
+
+// Cluster is what the bed is called in the protocol.
+const Cluster = "default"
+
+// Socket of `basalt serve`.
+func (b *Bed) Socket() string { return filepath.Join(b.Dir, "basalt.sock") }
+
+// Program of `basalt`: E2E_BASALT.
+func (b *Bed) program() string {
+	b.T.Helper()
+	path := os.Getenv("E2E_BASALT")
+	if path == "" {
+		b.T.Fatal("E2E_BASALT is not set; it is the program basalt, as `make build` leaves it")
+	}
+	absolute, err := filepath.Abs(path)
+	b.must(err)
+	return absolute
+}
+
+const serveConfiguration = `listen_unix: %q
+listen_http: "127.0.0.1:%d"
+store: %q
+clusters:
+- id: ` + Cluster + `
+  lease_ttl_s: 20
+  tiers:
+  - {tier: 1, name: rack}
+  - {tier: 2, name: spine}
+`
+
+// StartServe starts the server on its folder, empty or as an earlier one left it.
+func (b *Bed) StartServe() {
+	b.T.Helper()
+	var err error
+	if b.httpPort == 0 {
+		b.httpPort, err = freePort()
+		b.must(err)
+	}
+	// A server that was killed leaves its socket.
+	_ = os.Remove(b.Socket())
+	config := b.write("basalt.yaml", fmt.Sprintf(serveConfiguration, b.Socket(), b.httpPort, filepath.Join(b.Dir, "store")))
+	b.serve, err = startProcess(b.Dir, "basalt", b.program(), nil, "serve", "--config", config)
+	b.must(err)
+	b.waitHTTP(b.serve, b.URL("/healthz"), 20*time.Second)
+}
+
+// Target of the server, for clients.
+func (b *Bed) Target() string { return "unix://" + b.Socket() }
+
+// URL of a path of the server's HTTP side.
+func (b *Bed) URL(path string) string { return fmt.Sprintf("http://127.0.0.1:%d%s", b.httpPort, path) }
+
+// KillServe ends the server with -9.
+func (b *Bed) KillServe() { b.serve.Kill() }
+
+// Serve is the running server.
+func (b *Bed) Serve() *Process { return b.serve }
+
+// UntilSynced waits until the server decides.
+func (b *Bed) UntilSynced() {
+	b.T.Helper()
+	client := http.Client{Timeout: time.Second}
+	b.Until(30*time.Second, "basalt is ready", func() error {
+		response, err := client.Get(b.URL("/readyz"))
+		if err != nil {
+			return err
+		}
+		defer response.Body.Close()
+		if response.StatusCode != http.StatusOK {
+			return fmt.Errorf("/readyz says %s", response.Status)
+		}
+		return nil
+	})
+}
+
+// Status of the cluster as the server sees it, after it has audited itself.
+func (b *Bed) Status() (*placementv1.ClusterStatus, error) {
+	conn, err := grpc.NewClient("unix://"+b.Socket(), grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close()
+	ctx, cancel := context.WithTimeout(b.ctx, 10*time.Second)
+	defer cancel()
+	header := &placementv1.Header{Cluster: Cluster, Scheduler: "e2e"}
+	status, err := placementv1.NewAdminClient(conn).Status(ctx, &placementv1.StatusRequest{
+		Header: header, WantDigests: true, Audit: true})
+	if err != nil {
+		return nil, err
+	}
+	if problem := status.GetAuditError() + status.GetJournalError(); problem != "" {
+		return nil, fmt.Errorf("the server says: %s", problem)
+	}
+	for _, one := range status.GetClusters() {
+		if one.GetCluster() == Cluster {
+			return one, nil
+		}
+	}
+	return nil, fmt.Errorf("no cluster %s", Cluster)
+}
+
+// NothingLeaked waits until the server holds as many allocations as pods with cards hold nodes, and no
+// open lease.
+func (b *Bed) NothingLeaked(most time.Duration) {
+	b.T.Helper()
+	b.UntilAudited()
+	b.Until(most, "the server holds what the cluster holds", func() error {
+		status, err := b.Status()
+		if err != nil {
+			return err
+		}
+		// The server keeps pods without cards, too, for their processors and memory.
+		bound := 0
+		for _, pod := range b.List("") {
+			if pod.Spec.NodeName != "" && pod.Status.Phase != "Succeeded" && pod.Status.Phase != "Failed" {
+				bound++
+			}
+		}
+		if status.GetLeases() != 0 || status.GetAllocations() != int64(bound) {
+			return fmt.Errorf("%d open leases, %d allocations for %d pods", status.GetLeases(),
+				status.GetAllocations(), bound)
+		}
+		return nil
+	})
+}

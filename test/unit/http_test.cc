@@ -1,0 +1,457 @@
+// The HTTP side: stock schedulers' requests as they were captured, and what is wrong with others.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <httplib.h>
+#undef _res  // a macro of <resolv.h>, and a parameter of Eigen
+
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <thread>
+
+#include "adapters/http/http_server.h"
+#include "adapters/http/pod_json.h"
+#include "adapters/http/routes.h"
+#include "test/support/served.h"
+#include "traces/usage_prometheus.h"
+
+namespace basalt::http {
+namespace {
+
+using nlohmann::json;
+using testing::HasSubstr;
+
+std::string Shared() {
+  const char* root = std::getenv("BASALT_SHARED");
+  return (root != nullptr ? std::string(root) : BASALT_SOURCE_DIR "/../shared") +
+         "/data/kubernetes/";
+}
+
+json Captured(const std::string& name) {
+  std::ifstream in(Shared() + name);
+  return json::parse(in);
+}
+
+// A pod as kube-scheduler sends it, for so many whole cards.
+json PodOf(const std::string& uid, int cards, int priority = 0) {
+  const std::string count = std::to_string(cards);
+  return {{"metadata",
+           {{"name", "p"},
+            {"namespace", "default"},
+            {"uid", uid},
+            {"annotations", {{"other.example/x", "y"}}}}},
+          {"spec",
+           {{"priority", priority},
+            {"containers",
+             {{{"name", "main"},
+               {"resources",
+                {{"limits", {{"nvidia.com/gpu", count}}},
+                 {"requests", {{"cpu", "4"}, {"nvidia.com/gpu", count}}}}}}}}}}};
+}
+
+class HttpTest : public testing::Test {
+ protected:
+  void Start(ExtenderOptions options = {}) {
+    routes_ = std::make_unique<Routes>(&served_.rooms(), options);
+    auto server = HttpServer::Start(
+        {.max_body = std::size_t{1} << 20},
+        [this](const std::string& path) { return routes_->Get(path); },
+        [this](const std::string& path, const std::string& body) {
+          return routes_->Post(path, body);
+        });
+    ASSERT_TRUE(server) << server.error().ToString();
+    server_ = std::move(*server);
+    client_ = std::make_unique<httplib::Client>("127.0.0.1", server_->port());
+    client_->set_keep_alive(true);
+  }
+  // gpu-0 to gpu-4, with the cards of which captured pods ask 4 each.
+  void StartSynced(ExtenderOptions options = {}) {
+    served_.Sync(5, 8);
+    Start(options);
+  }
+  void TearDown() override {
+    client_.reset();  // else the server waits for the open connection
+    if (server_ != nullptr) server_->Stop();
+  }
+  json Post(const std::string& path, const json& body) {
+    const auto answer = client_->Post(path, body.dump(), "application/json");
+    EXPECT_TRUE(answer) << path;
+    if (!answer) return {};
+    EXPECT_EQ(answer->status, 200) << path << ": " << answer->body;
+    return json::parse(answer->body, nullptr, false);
+  }
+  std::size_t Allocations() {
+    return served_.room().With(
+        [](service::Service& service, SimTime) { return service.engine().allocation_count(); });
+  }
+
+  test::Served served_;
+  std::unique_ptr<Routes> routes_;
+  std::unique_ptr<HttpServer> server_;
+  std::unique_ptr<httplib::Client> client_;
+};
+
+class CapturedTest : public HttpTest {
+ protected:
+  void SetUp() override {
+    if (!std::filesystem::is_directory(Shared())) GTEST_SKIP() << "skipped: no shared data";
+    StartSynced();
+  }
+};
+
+TEST_F(HttpTest, Pages) {
+  Start();
+  EXPECT_EQ(client_->Get("/healthz")->status, 200);
+  EXPECT_EQ(client_->Get("/readyz")->status, 503) << "nothing is synced";
+  EXPECT_EQ(client_->Get("/x")->status, 404);
+  served_.Sync(2, 8);
+  EXPECT_EQ(client_->Get("/readyz")->status, 200);
+  Post("/v1/c/kube/filter",
+       {{"Pod", PodOf(test::PodUidText(1), 1)}, {"NodeNames", {"gpu-0"}}, {"Nodes", nullptr}});
+  const auto metrics = client_->Get("/metrics");
+  ASSERT_EQ(metrics->status, 200);
+  EXPECT_THAT(metrics->get_header_value("Content-Type"), HasSubstr("version=0.0.4"));
+  EXPECT_THAT(metrics->body, HasSubstr("\nbasalt_nodes{cluster=\"c\"} 2\n"));
+  EXPECT_THAT(metrics->body, HasSubstr("call=\"evaluate\""));
+  trace::Diagnostics diagnostics;
+  const trace::UsageFile read = trace::ParsePrometheusText("metrics", metrics->body, &diagnostics);
+  EXPECT_TRUE(diagnostics.ok()) << diagnostics.ToString();
+  EXPECT_GT(read.unknown.size(), 10U) << "families that no importer knows, but well formed";
+  served_.rooms().Drain();
+  EXPECT_EQ(client_->Get("/readyz")->status, 503);
+  EXPECT_EQ(client_->Get("/healthz")->status, 200);
+}
+
+TEST_F(HttpTest, WhatIsWrongIsSaid) {
+  Start();
+  const auto post = [&](const std::string& path, const std::string& body,
+                        const std::string& type = "application/json") {
+    const auto answer = client_->Post(path, body, type);
+    return answer ? answer->status : -1;
+  };
+  EXPECT_EQ(post("/v1/c/volcano/predicate", "{"), 400);
+  EXPECT_EQ(post("/v1/c/volcano/predicate", ""), 400);
+  EXPECT_EQ(post("/v1/c/volcano/predicate", "[]"), 400);
+  EXPECT_EQ(post("/v1/c/volcano/predicate", "{\"task\":{}}"), 400);
+  EXPECT_EQ(post("/v1/c/volcano/predicate", "{\"task\":{\"Pod\":{\"metadata\":[]}}}"), 400);
+  EXPECT_EQ(post("/v1/c/kube/filter", "{\"Pod\":{\"metadata\":{},\"spec\":{}}}"), 400);
+  EXPECT_EQ(post("/v1/c/volcano/unknown", "{}"), 404);
+  EXPECT_EQ(post("/v1/c/kube/unknown", "{}"), 404);
+  EXPECT_EQ(post("/v1/d/kube/filter", "{}"), 404);
+  EXPECT_EQ(post("/v1/c/other/filter", "{}"), 404);
+  EXPECT_EQ(post("/v1/c/kube/filter/more", "{}"), 404);
+  EXPECT_EQ(post("/", "{}"), 404);
+  // What a page in a browser can send without asking.
+  EXPECT_EQ(post("/v1/c/kube/bind", "{}", "text/plain"), 415);
+  EXPECT_EQ(post("/v1/c/kube/filter", std::string(2 << 20, ' ')), 413);
+  EXPECT_EQ(client_->Get("/healthz")->status, 200);
+}
+
+TEST_F(HttpTest, NothingIsPlacedBeforeTheSync) {
+  Start();
+  const json args = {
+      {"Pod", PodOf(test::PodUidText(1), 1)}, {"NodeNames", {"gpu-0"}}, {"Nodes", nullptr}};
+  const json filtered = Post("/v1/c/kube/filter", args);
+  EXPECT_TRUE(filtered["NodeNames"].empty());
+  EXPECT_NE(filtered["Error"], "");
+  const json verdict = Post("/v1/c/volcano/predicate", {{"task",
+                                                         {{"UID", test::PodUidText(1)},
+                                                          {"Job", "default/j"},
+                                                          {"Status", 1},
+                                                          {"Pod", PodOf(test::PodUidText(1), 1)}}},
+                                                        {"node", {{"Name", "gpu-0"}}}});
+  EXPECT_NE(verdict["code"], 0);
+}
+
+TEST_F(HttpTest, GzipAndChunks) {
+  StartSynced();
+  json names = json::array();
+  for (int i = 0; i < 5; ++i) names.push_back("gpu-" + std::to_string(i));
+  const json args = {
+      {"Pod", PodOf(test::PodUidText(1), 1)}, {"NodeNames", names}, {"Nodes", nullptr}};
+  client_->set_compress(true);
+  client_->set_decompress(true);
+  EXPECT_EQ(Post("/v1/c/kube/filter", args)["NodeNames"], names);
+  client_->set_compress(false);
+  const std::string text = args.dump();
+  const auto chunked = client_->Post(
+      "/v1/c/kube/filter",
+      [&](std::size_t offset, httplib::DataSink& sink) {
+        const std::size_t size = std::min<std::size_t>(100, text.size() - offset);
+        if (size == 0) {
+          sink.done();
+        } else {
+          sink.write(text.data() + offset, size);
+        }
+        return true;
+      },
+      "application/json");
+  ASSERT_TRUE(chunked);
+  EXPECT_EQ(chunked->status, 200);
+  EXPECT_EQ(json::parse(chunked->body)["NodeNames"], names);
+}
+
+// kube-scheduler with node names and with whole nodes: full nodes go, the rest stay as they were.
+TEST_F(HttpTest, FilterAndPrioritize) {
+  StartSynced();
+  served_.room().With([](service::Service& service, SimTime now) {
+    pb::ReserveRequest request;
+    *request.mutable_pod() = test::WholeCards(99, 6);
+    request.mutable_placement()->set_node("gpu-1");
+    request.set_confirm(true);
+    ASSERT_TRUE(service.Reserve({.identity = "t", .local = true}, request, now).body.has_lease());
+  });
+  const json pod = PodOf(test::PodUidText(1), 4);
+  const json by_name =
+      Post("/v1/c/kube/filter",
+           {{"Pod", pod}, {"Nodes", nullptr}, {"NodeNames", {"gpu-0", "gpu-1", "nowhere"}}});
+  EXPECT_EQ(by_name["NodeNames"], json({"gpu-0"}));
+  EXPECT_TRUE(by_name["Nodes"].is_null());
+  EXPECT_EQ(by_name["Error"], "");
+  EXPECT_EQ(by_name["FailedNodes"].size() + by_name["FailedAndUnresolvableNodes"].size(), 2U);
+  EXPECT_TRUE(by_name["FailedNodes"].contains("gpu-1")) << "others may leave it";
+
+  json items = json::array();
+  for (const char* name : {"gpu-0", "gpu-1", "gpu-2"}) {
+    items.push_back({{"metadata", {{"name", name}, {"labels", {{"a", "\"quoted\""}}}}},
+                     {"spec", json::object()}});
+  }
+  const json whole =
+      Post("/v1/c/kube/filter", {{"Pod", pod},
+                                 {"Nodes", {{"metadata", json::object()}, {"items", items}}},
+                                 {"NodeNames", nullptr}});
+  EXPECT_TRUE(whole["NodeNames"].is_null());
+  ASSERT_EQ(whole["Nodes"]["items"].size(), 2U);
+  EXPECT_EQ(whole["Nodes"]["items"][0], items[0]);
+  EXPECT_EQ(whole["Nodes"]["items"][1], items[2]);
+
+  // binpack: a pod of two fits best beside the six.
+  const json scores = Post("/v1/c/kube/prioritize", {{"Pod", PodOf(test::PodUidText(2), 2)},
+                                                     {"Nodes", nullptr},
+                                                     {"NodeNames", {"gpu-0", "gpu-1"}}});
+  ASSERT_EQ(scores.size(), 2U);
+  EXPECT_EQ(scores[0], json({{"Host", "gpu-0"}, {"Score", 0}}));
+  EXPECT_EQ(scores[1], json({{"Host", "gpu-1"}, {"Score", 10}}));
+}
+
+// Bind reserves, has the executor bind, and gives back what nobody bound.
+TEST_F(HttpTest, BindGoesThroughTheExecutor) {
+  StartSynced({.bind = std::chrono::milliseconds(300)});
+  const std::string uid = test::PodUidText(7);
+  const json bind = {
+      {"PodName", "p"}, {"PodNamespace", "default"}, {"PodUID", uid}, {"Node", "gpu-3"}};
+  EXPECT_THAT(Post("/v1/c/kube/bind", bind)["Error"].get<std::string>(), HasSubstr("not filtered"));
+  Post("/v1/c/kube/filter", {{"Pod", PodOf(uid, 4)}, {"Nodes", nullptr}, {"NodeNames", {"gpu-3"}}});
+  std::atomic<bool> over{false};
+  const auto ticking = [&] {
+    while (!over) {
+      served_.rooms().Tick();
+      std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    }
+  };
+  std::thread ticker(ticking);
+  EXPECT_NE(Post("/v1/c/kube/bind", bind)["Error"], "") << "nobody is there to bind it";
+  EXPECT_EQ(Allocations(), 0U);
+  std::thread executor([&] {
+    for (int i = 0; i < 500; ++i) {
+      const bool done = served_.room().With([&](service::Service& service, SimTime now) {
+        const auto actions = service.ActionsAfter(0, {pb::ACTION_KIND_BIND}, 10);
+        if (actions.empty()) return false;
+        EXPECT_EQ(actions[0].pod().uid(), uid);
+        EXPECT_EQ(actions[0].pod().name(), "p");
+        EXPECT_EQ(actions[0].to().node(), "gpu-3");
+        EXPECT_EQ(actions[0].to().card_uuids_size(), 4);
+        pb::AckActionRequest ack;
+        ack.set_id(actions[0].id());
+        ack.set_server_epoch(actions[0].server_epoch());
+        ack.set_done(true);
+        EXPECT_TRUE(service.AckAction({.identity = "t", .local = true}, ack, now).ok());
+        return true;
+      });
+      if (done) return;
+      std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    }
+    ADD_FAILURE() << "no action came";
+  });
+  EXPECT_EQ(Post("/v1/c/kube/bind", bind)["Error"], "");
+  executor.join();
+  over = true;
+  ticker.join();
+  EXPECT_EQ(Allocations(), 1U);
+}
+
+TEST_F(HttpTest, VolcanoAllocatesAndTakesBack) {
+  StartSynced();
+  json task = {{"UID", test::PodUidText(5)},
+               {"Job", "default/j"},
+               {"NodeName", "gpu-2"},
+               {"Status", 2},
+               {"Pod", PodOf(test::PodUidText(5), 8)}};
+  EXPECT_EQ(Post("/v1/c/volcano/allocateFunc", {{"task", task}})["errorMessage"], "");
+  EXPECT_EQ(Allocations(), 1U);
+  json other = task;
+  other["UID"] = test::PodUidText(6);
+  other["Pod"] = PodOf(test::PodUidText(6), 1);
+  EXPECT_NE(Post("/v1/c/volcano/allocateFunc", {{"task", other}})["errorMessage"], "");
+  EXPECT_EQ(
+      Post("/v1/c/volcano/predicate", {{"task", other}, {"node", {{"Name", "gpu-2"}}}})["code"], 2);
+  EXPECT_EQ(Post("/v1/c/volcano/predicate", {{"task", other}, {"node", {{"Name", "gpu-1"}}}}),
+            json({{"status", ""}, {"code", 0}}));
+  // Pipelined: only marked. Releasing: an eviction; it holds its cards until it is gone.
+  other["Status"] = 4;
+  EXPECT_EQ(Post("/v1/c/volcano/allocateFunc", {{"task", other}})["errorMessage"], "");
+  task["Status"] = 64;
+  EXPECT_EQ(Post("/v1/c/volcano/deallocateFunc", {{"task", task}})["errorMessage"], "");
+  EXPECT_EQ(Allocations(), 1U);
+  task["Status"] = 1;
+  EXPECT_EQ(Post("/v1/c/volcano/deallocateFunc", {{"task", task}})["errorMessage"], "");
+  EXPECT_EQ(Allocations(), 0U);
+}
+
+// Whom the engine would not let go stays: equals do not evict each other.
+TEST_F(HttpTest, VolcanoVictimsAreTheEngines) {
+  StartSynced();
+  const auto hold = [&](std::uint64_t pod, int cards, int priority) {
+    served_.room().With([&](service::Service& service, SimTime now) {
+      pb::ReserveRequest request;
+      *request.mutable_pod() = test::WholeCards(pod, cards);
+      request.mutable_pod()->mutable_standing()->set_priority(priority);
+      request.mutable_placement()->set_node("gpu-0");
+      request.set_confirm(true);
+      const auto held = service.Reserve({.identity = "t", .local = true}, request, now);
+      ASSERT_TRUE(held.ok() && held.body.has_lease());
+    });
+  };
+  hold(21, 4, 10);
+  hold(22, 4, 1000);
+  json evictees = json::array();
+  for (const std::uint64_t pod : {21, 22}) {
+    evictees.push_back({{"UID", test::PodUidText(pod)},
+                        {"NodeName", "gpu-0"},
+                        {"Status", 32},
+                        {"Pod", PodOf(test::PodUidText(pod), 4)}});
+  }
+  const json evictor = {{"UID", test::PodUidText(30)},
+                        {"Job", "default/hi"},
+                        {"NodeName", ""},
+                        {"Status", 1},
+                        {"Pod", PodOf(test::PodUidText(30), 4, 1000)}};
+  const json answer =
+      Post("/v1/c/volcano/preemptable", {{"evictor", evictor}, {"evictees", evictees}});
+  EXPECT_EQ(answer["status"], 1);
+  ASSERT_EQ(answer["victims"].size(), 1U) << answer;
+  EXPECT_EQ(answer["victims"][0], evictees[0]) << "the object as it came";
+}
+
+TEST_F(CapturedTest, VolcanosOwnRequests) {
+  // gpu-3 has room; the pods ask for four cards.
+  const json predicate = Captured("vc-extender.predicate.json");
+  EXPECT_EQ(Post("/v1/c/volcano/predicate", predicate), json({{"status", ""}, {"code", 0}}));
+  const json prioritize = Captured("vc-extender.prioritize.json");
+  const json scores = Post("/v1/c/volcano/prioritize", prioritize);
+  EXPECT_EQ(scores["errorMessage"], "");
+  ASSERT_EQ(scores["nodeScore"].size(), prioritize["nodes"].size());
+  for (const json& node : prioritize["nodes"]) {
+    EXPECT_TRUE(scores["nodeScore"].contains(node["Name"])) << node["Name"];
+  }
+  const json allocate = Captured("vc-extender.allocateFunc.json");
+  EXPECT_EQ(Post("/v1/c/volcano/allocateFunc", allocate)["errorMessage"], "");
+  EXPECT_EQ(Allocations(), 1U);
+  // 16 bound of 4 wanted; and all pending of 4 wanted.
+  EXPECT_EQ(Post("/v1/c/volcano/jobReady", Captured("vc-extender.jobReady.json"))["status"], true);
+  EXPECT_EQ(Post("/v1/c/volcano/jobReady", Captured("vc-extender.jobEnqueueable.json"))["status"],
+            false);
+  // Queues are not synced here: nothing is known of "default".
+  EXPECT_EQ(
+      Post("/v1/c/volcano/jobEnqueueable", Captured("vc-extender.jobEnqueueable.json"))["status"],
+      0);
+  EXPECT_EQ(
+      Post("/v1/c/volcano/queueOverused", Captured("vc-extender.queueOverused.json"))["overused"],
+      false);
+  EXPECT_EQ(Post("/v1/c/volcano/onSessionOpen", Captured("vc-extender.onSessionOpen.json")),
+            json::object());
+  EXPECT_EQ(Post("/v1/c/volcano/onSessionClose", json::object()), json::object());
+  // Slices in Volcano's words: a quarter of a card, 20 GiB.
+  EXPECT_EQ(Post("/v1/c/volcano/predicate", Captured("vc-extender-vgpu.predicate.json"))["code"],
+            0);
+  EXPECT_EQ(Post("/v1/c/volcano/allocateFunc",
+                 Captured("vc-extender-vgpu.allocateFunc.json"))["errorMessage"],
+            "");
+  EXPECT_EQ(Allocations(), 2U);
+  EXPECT_EQ(Post("/v1/c/volcano/deallocateFunc",
+                 Captured("vc-extender-preempt.deallocateFunc.json"))["errorMessage"],
+            "");
+  EXPECT_EQ(Post("/v1/c/volcano/preemptable", Captured("vc-extender-preempt.preemptable.json")),
+            json({{"status", 1}, {"victims", json::array()}}))
+      << "there is room: nobody has to leave";
+}
+
+TEST_F(CapturedTest, KubeSchedulersOwnRequests) {
+  for (const std::string mode : {"true", "false"}) {
+    const json args = Captured("ks-extender-" + mode + ".filter.json");
+    const json filtered = Post("/v1/c/kube/filter", args);
+    EXPECT_EQ(filtered["Error"], "");
+    EXPECT_EQ(filtered["FailedNodes"], json::object());
+    if (mode == "true") {
+      EXPECT_EQ(filtered["NodeNames"], args["NodeNames"]);
+    } else {
+      EXPECT_EQ(filtered["Nodes"]["items"], args["Nodes"]["items"]) << "nodes come back untouched";
+    }
+    const json prioritize = Captured("ks-extender-" + mode + ".prioritize.json");
+    const json scores = Post("/v1/c/kube/prioritize", prioritize);
+    ASSERT_EQ(scores.size(), mode == "true" ? prioritize["NodeNames"].size()
+                                            : prioritize["Nodes"]["items"].size());
+    EXPECT_EQ(Post("/v1/c/kube/preempt", Captured("ks-extender-" + mode + ".preempt.json")),
+              json({{"NodeNameToMetaVictims", json::object()}}))
+        << "there is room: nobody has to leave";
+  }
+}
+
+TEST(PodJson, ReadsWhatPlacementNeeds) {
+  const std::string text = R"({"spec":{"containers":[
+      {"name":"a","resources":{"limits":{"nvidia.com/gpu":2,"cpu":"1"}}},{"name":"b"}],
+     "initContainers":[{"name":"i","restartPolicy":"Always","resources":null}],
+     "nodeSelector":{"zone":"\u0061"},"nodeName":"n","priority":7,
+     "tolerations":[{"key":"k","operator":"Exists"},{"operator":"Exists"}]},
+    "metadata":{"annotations":{"x/y":"1","keep/z":"2","exact":"3","exacter":"4"},"uid":"u",
+     "name":"p","namespace":"s"}})";
+  simdjson::ondemand::parser parser;
+  const simdjson::padded_string padded(text);
+  simdjson::ondemand::document document;
+  ASSERT_EQ(parser.iterate(padded).get(document), simdjson::SUCCESS);
+  const auto pod = ReadPod(document.get_object(), AnnotationKeys({"keep/", "exact"}));
+  ASSERT_TRUE(pod) << pod.error().ToString();
+  EXPECT_EQ(pod->key.uid(), "u");
+  EXPECT_EQ(pod->key.name(), "p");
+  EXPECT_EQ(pod->key.namespace_(), "s");
+  EXPECT_EQ(pod->node, "n");
+  EXPECT_EQ(pod->priority, 7);
+  ASSERT_EQ(pod->resources.containers_size(), 3);
+  EXPECT_EQ(pod->resources.containers(0).name(), "i") << "init containers are counted first";
+  EXPECT_TRUE(pod->resources.containers(0).init());
+  EXPECT_TRUE(pod->resources.containers(0).sidecar());
+  EXPECT_EQ(pod->resources.containers(1).limits().at("nvidia.com/gpu"), "2");
+  EXPECT_EQ(pod->resources.containers(1).limits().at("cpu"), "1");
+  EXPECT_EQ(pod->resources.annotations_size(), 2);
+  EXPECT_EQ(pod->resources.annotations().at("keep/z"), "2");
+  EXPECT_EQ(pod->resources.annotations().at("exact"), "3");
+  ASSERT_EQ(pod->resources.node_selector_size(), 1);
+  EXPECT_EQ(pod->resources.node_selector(0).value(), "a");
+  ASSERT_EQ(pod->resources.tolerations_size(), 1);
+  EXPECT_EQ(pod->resources.tolerations(0), "k");
+}
+
+TEST(PodJson, QuotedIsJson) {
+  for (const std::string& text : {std::string("plain"), std::string("\"\\\n\t\x01\x7f"),
+                                  std::string("h\xc3\xa9llo \xe2\x82\xac"),
+                                  std::string("bad \xff\xc3 end"), std::string("\0mid", 4)}) {
+    const json read = json::parse(Quoted(text), nullptr, false);
+    ASSERT_TRUE(read.is_string()) << Quoted(text);
+    if (simdjson::validate_utf8(text)) {
+      EXPECT_EQ(read.get<std::string>(), text);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace basalt::http

@@ -1,0 +1,299 @@
+// `basalt serve` as a process: what it refuses, and that killing it loses nothing it has answered.
+#include <fcntl.h>
+#include <gmock/gmock.h>
+#include <grpcpp/grpcpp.h>
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <filesystem>
+#include <fstream>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "adapters/rpc/placement.grpc.pb.h"
+
+namespace basalt {
+namespace {
+
+namespace fs = std::filesystem;
+namespace pb = placement::v1;
+using std::chrono::milliseconds;
+using std::chrono::steady_clock;
+using testing::HasSubstr;
+
+std::string ReadAll(const std::string& path) {
+  std::ifstream in(path, std::ios::binary);
+  return std::string((std::istreambuf_iterator<char>(in)), {});
+}
+
+class ServeTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    ASSERT_NE(getenv("BASALT_BIN"), nullptr) << "run by ctest, which says where the command is";
+    char name[] = "/tmp/basalt-serve-XXXXXX";
+    ASSERT_NE(mkdtemp(name), nullptr);
+    folder_ = name;
+  }
+  void TearDown() override {
+    if (pid_ > 0) {
+      kill(pid_, SIGKILL);
+      waitpid(pid_, nullptr, 0);
+    }
+    fs::remove_all(folder_);
+  }
+  std::string File(const std::string& name, const std::string& text) {
+    std::ofstream(folder_ + "/" + name) << text;
+    return folder_ + "/" + name;
+  }
+  pid_t Spawn(std::vector<std::string> args, const std::string& errors) {
+    args.insert(args.begin(), {getenv("BASALT_BIN"), "serve"});
+    std::vector<char*> argv;
+    for (std::string& arg : args) argv.push_back(arg.data());
+    argv.push_back(nullptr);
+    const pid_t pid = fork();
+    if (pid == 0) {
+      prctl(PR_SET_PDEATHSIG, SIGKILL);  // a test that is stopped leaves no server behind
+      const int fd = open(errors.c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600);
+      dup2(fd, STDERR_FILENO);
+      execv(argv[0], argv.data());
+      _exit(127);
+    }
+    return pid;
+  }
+  // Runs to its end; the exit code, and what it said.
+  std::pair<int, std::string> Run(const std::vector<std::string>& args) {
+    const std::string errors = folder_ + "/errors";
+    const pid_t pid = Spawn(args, errors);
+    int status = 0;
+    const auto until = steady_clock::now() + std::chrono::seconds(20);
+    while (waitpid(pid, &status, WNOHANG) == 0) {
+      if (steady_clock::now() > until) {
+        kill(pid, SIGKILL);
+        waitpid(pid, &status, 0);
+        return {-1, "still running: " + ReadAll(errors)};
+      }
+      std::this_thread::sleep_for(milliseconds(5));
+    }
+    return {WIFEXITED(status) ? WEXITSTATUS(status) : -2, ReadAll(errors)};
+  }
+  // Starts a server on a socket, and waits until it listens.
+  void StartServer(std::vector<std::string> more) {
+    more.insert(more.begin(), {"--cluster", "c", "--listen-unix", folder_ + "/s"});
+    log_ = folder_ + "/log";
+    fs::remove(log_);  // of an earlier server: it says that it listens
+    pid_ = Spawn(more, log_);
+    const auto until = steady_clock::now() + std::chrono::seconds(20);
+    while (ReadAll(log_).find("\"protocol\":\"grpc\"") == std::string::npos) {
+      ASSERT_LT(steady_clock::now(), until) << ReadAll(log_);
+      ASSERT_EQ(waitpid(pid_, nullptr, WNOHANG), 0) << ReadAll(log_);
+      std::this_thread::sleep_for(milliseconds(5));
+    }
+    grpc::ChannelArguments arguments;
+    arguments.SetInt("test.number", ++starts_);
+    channel_ = grpc::CreateCustomChannel("unix:" + folder_ + "/s",
+                                         grpc::InsecureChannelCredentials(), arguments);
+    stub_ = pb::Placement::NewStub(channel_);
+  }
+  void Kill() {
+    kill(pid_, SIGKILL);
+    waitpid(pid_, nullptr, 0);
+    pid_ = 0;
+  }
+  int Terminate() {
+    kill(pid_, SIGTERM);
+    int status = 0;
+    waitpid(pid_, &status, 0);
+    pid_ = 0;
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+  }
+  // One node of eight cards, and no pods but those given.
+  void Sync(const std::vector<std::pair<std::string, std::string>>& pods_on = {}) {
+    grpc::ClientContext context;
+    context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(20));
+    const auto stream = stub_->Sync(&context);
+    pb::SyncRequest message;
+    message.mutable_open()->set_source("test");
+    message.mutable_open()->add_kinds(pb::SYNC_KIND_NODES);
+    message.mutable_open()->add_kinds(pb::SYNC_KIND_PODS);
+    pb::SyncResponse answer;
+    ASSERT_TRUE(stream->Write(message) && stream->Read(&answer));
+    message.mutable_deltas()->set_generation(1);
+    pb::NodeSpec& node = *message.mutable_deltas()->add_deltas()->mutable_node()->mutable_spec();
+    node.set_name("n0");
+    node.set_cpu_milli(64'000);
+    node.set_memory_mib(262'144);
+    node.set_max_pods(110);
+    for (int i = 0; i < 8; ++i) {
+      pb::CardSpec& card = *node.add_cards();
+      card.set_uuid("card-" + std::to_string(i));
+      card.set_model("T4");
+      card.set_memory_mib(15'360);
+      card.set_slots(10);
+    }
+    for (const auto& [uid, node_name] : pods_on) {
+      pb::PodState& pod = *message.mutable_deltas()->add_deltas()->mutable_pod();
+      pod.mutable_pod()->set_uid(uid);
+      pod.mutable_ask()->mutable_spec()->set_gpus(1);
+      pod.mutable_ask()->mutable_spec()->set_gpu_milli(1000);
+      pod.set_node(node_name);
+    }
+    ASSERT_TRUE(stream->Write(message) && stream->Read(&answer));
+    ASSERT_EQ(answer.rejected_size(), 0) << answer.ShortDebugString();
+    message.mutable_complete()->set_generation(1);
+    message.mutable_complete()->add_kinds(pb::SYNC_KIND_NODES);
+    message.mutable_complete()->add_kinds(pb::SYNC_KIND_PODS);
+    ASSERT_TRUE(stream->Write(message) && stream->Read(&answer));
+    ASSERT_TRUE(answer.ready());
+    stream->WritesDone();
+    ASSERT_TRUE(stream->Finish().ok());
+  }
+  static std::string Uid(int number) {
+    return "00000000-0000-4000-8000-00000000000" + std::to_string(number);
+  }
+  pb::ReserveResponse Reserve(int pod, bool confirm) {
+    pb::ReserveRequest request;
+    request.mutable_pod()->mutable_pod()->set_uid(Uid(pod));
+    request.mutable_pod()->mutable_ask()->mutable_spec()->set_gpus(1);
+    request.mutable_pod()->mutable_ask()->mutable_spec()->set_gpu_milli(1000);
+    request.set_confirm(confirm);
+    pb::ReserveResponse answer;
+    grpc::ClientContext context;
+    context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(20));
+    const grpc::Status status = stub_->Reserve(&context, request, &answer);
+    EXPECT_TRUE(status.ok()) << status.error_message();
+    return answer;
+  }
+  pb::StatusResponse Status() {
+    const auto admin = pb::Admin::NewStub(channel_);
+    pb::StatusRequest request;
+    request.set_want_digests(true);
+    request.set_audit(true);
+    pb::StatusResponse answer;
+    grpc::ClientContext context;
+    context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(20));
+    const grpc::Status status = admin->Status(&context, request, &answer);
+    EXPECT_TRUE(status.ok()) << status.error_message();
+    EXPECT_EQ(answer.audit_error(), "");
+    EXPECT_EQ(answer.clusters_size(), 1);
+    if (answer.clusters().empty()) answer.add_clusters();
+    return answer;
+  }
+
+  std::string folder_;
+  std::string log_;
+  pid_t pid_ = 0;
+  int starts_ = 0;
+  std::shared_ptr<grpc::Channel> channel_;
+  std::unique_ptr<pb::Placement::Stub> stub_;
+};
+
+TEST_F(ServeTest, BadInputIsExitTwoWithWords) {
+  const auto refused = [&](const std::vector<std::string>& args, const std::string& says) {
+    const auto [code, errors] = Run(args);
+    EXPECT_EQ(code, 2) << errors;
+    EXPECT_THAT(errors, HasSubstr(says));
+    EXPECT_THAT(errors, testing::StartsWith("basalt: "));
+  };
+  refused({"--listen", "0.0.0.0:7070"}, "--insecure-remote");
+  refused({"--listen", "127.0.0.1:0", "--http", "0.0.0.0:7071"}, "--insecure-remote");
+  refused({"--listen", "7070"}, "HOST:PORT");
+  refused({"--listen-unix", "relative"}, "absolute");
+  refused({"--listen-unix", "/nowhere/at/all/s"}, "/nowhere/at/all/");
+  refused({"--policy", "binpak"}, "binpack");
+  refused({"--cluster", "a", "--cluster", "a"}, "twice");
+  refused({"--tls-cert", "/nowhere/c.pem"}, "--tls-key");
+  refused({"--config", "/nowhere/c.yaml"}, "/nowhere/c.yaml");
+  refused({"--config", File("c.yaml", "clusters:\n  - id: a\n    polcy: fgd\n")}, "c.yaml:3:5");
+  refused({"--config", File("d.yaml", "clusters: []\n")}, "d.yaml:1");
+  refused({"--config", File("e.yaml", "clusters:\n  - id: a\n"), "--cluster", "b"}, "--cluster");
+  refused({"--listen", "127.0.0.1:0", "--fsync", "sometimes", "--store", folder_ + "/x"}, "fsync");
+  refused({"--max-waiting", "-1"}, "--max-waiting");
+  const std::string socket = File("no-socket", "x");
+  refused({"--listen-unix", socket}, "no socket");
+  EXPECT_EQ(ReadAll(socket), "x") << "a file was pushed aside";
+  const auto [code, errors] = Run({"--check", "--listen", "127.0.0.1:0"});
+  EXPECT_EQ(code, 0) << errors;
+}
+
+TEST_F(ServeTest, KilledAndStartedAgainItIsTheSame) {
+  const std::string store = folder_ + "/store";
+  StartServer({"--store", store});
+  Sync();
+  for (int pod = 1; pod <= 3; ++pod) {
+    EXPECT_EQ(Reserve(pod, true).pod().kind(), pb::OUTCOME_KIND_PLACED);
+  }
+  const pb::Lease open = Reserve(4, false).lease();
+  EXPECT_GT(open.epoch(), 0U);
+  const pb::StatusResponse before = Status();
+  EXPECT_EQ(before.clusters(0).allocations(), 4);
+  // The folder is one server's.
+  const auto [code, errors] = Run({"--cluster", "c", "--listen", "127.0.0.1:0", "--store", store});
+  EXPECT_EQ(code, 2) << errors;
+  Kill();
+
+  StartServer({"--store", store});
+  const pb::StatusResponse after = Status();
+  EXPECT_EQ(after.clusters(0).state_digest(), before.clusters(0).state_digest());
+  EXPECT_GT(after.server_epoch(), before.server_epoch());
+  EXPECT_FALSE(after.clusters(0).ready());
+  EXPECT_EQ(Reserve(5, true).pod().kind(), pb::OUTCOME_KIND_NOT_READY);
+  Sync({{Uid(1), "n0"}, {Uid(2), "n0"}, {Uid(3), "n0"}});
+  // The lease of the earlier boot is good as long as nothing took its place.
+  pb::ConfirmRequest confirm;
+  *confirm.mutable_lease() = open;
+  pb::ConfirmResponse confirmed;
+  grpc::ClientContext context;
+  ASSERT_TRUE(stub_->Confirm(&context, confirm, &confirmed).ok());
+  EXPECT_EQ(confirmed.answer(), pb::LEASE_ANSWER_OK) << confirmed.reason();
+  // Said again it is the same allocation; and the epochs go on.
+  EXPECT_TRUE(Reserve(1, true).pod().already_held());
+  EXPECT_GT(Reserve(6, true).lease().epoch(), open.epoch());
+  const std::string last = Status().clusters(0).state_digest();
+  EXPECT_EQ(Terminate(), 0) << ReadAll(log_);
+  EXPECT_THAT(ReadAll(log_), HasSubstr("\"event\":\"stopped\""));
+
+  StartServer({"--store", store});
+  EXPECT_EQ(Status().clusters(0).state_digest(), last);
+}
+
+TEST_F(ServeTest, HangUpReadsTheFileAgain) {
+  const auto text = [](const std::string& policy) {
+    return "listen_unix: SOCKET\nclusters:\n  - id: c\n    policy: " + policy + "\n";
+  };
+  const auto write = [&](const std::string& policy) {
+    std::string all = text(policy);
+    all.replace(all.find("SOCKET"), 6, folder_ + "/s");
+    return File("c.yaml", all);
+  };
+  const std::string config = write("binpack");
+  log_ = folder_ + "/log";
+  pid_ = Spawn({"--config", config}, log_);
+  const auto wait_for = [&](const std::string& words) {
+    const auto until = steady_clock::now() + std::chrono::seconds(20);
+    while (ReadAll(log_).find(words) == std::string::npos) {
+      ASSERT_LT(steady_clock::now(), until) << words << " is not in " << ReadAll(log_);
+      std::this_thread::sleep_for(milliseconds(5));
+    }
+  };
+  wait_for("\"protocol\":\"grpc\"");
+  channel_ = grpc::CreateChannel("unix:" + folder_ + "/s", grpc::InsecureChannelCredentials());
+  EXPECT_EQ(Status().clusters(0).policy(), "binpack");
+  write("nonsense");
+  kill(pid_, SIGHUP);
+  wait_for("\"applied\":\"no\"");
+  EXPECT_EQ(Status().clusters(0).policy(), "binpack");
+  write("spread");
+  kill(pid_, SIGHUP);
+  wait_for("\"applied\":\"yes\"");
+  EXPECT_EQ(Status().clusters(0).policy(), "spread");
+  EXPECT_EQ(Terminate(), 0);
+}
+
+}  // namespace
+}  // namespace basalt

@@ -1,0 +1,209 @@
+// Nodes in Kubernetes' words, and pods whose cards stand in annotations: the service reads both
+// with devices, and writes assignments that the node's plugin understands.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <map>
+#include <string>
+
+#include "test/support/service_bed.h"
+
+namespace basalt {
+namespace {
+
+using support::Bed;
+using support::NodeDelta;
+using support::UidOf;
+using testing::HasSubstr;
+
+namespace pb = placement::v1;
+
+constexpr const char* kRegister = "hami.io/node-nvidia-register";
+constexpr const char* kAllocated = "hami.io/vgpu-devices-allocated";
+
+std::string Registered(const std::string& node, int cards, const std::string& health = "true") {
+  std::string out;
+  for (int i = 0; i < cards; ++i) {
+    out += "GPU-" + node + '-' + std::to_string(i) + ",10,24576,100,NVIDIA A30,0," + health + ',' +
+           std::to_string(i) + ",hami-core:";
+  }
+  return out;
+}
+
+pb::Delta KubeNode(const std::string& name, const std::string& registered) {
+  pb::Delta delta;
+  pb::NodeResources* node = delta.mutable_node()->mutable_kubernetes();
+  node->set_name(name);
+  (*node->mutable_allocatable())["cpu"] = "64";
+  (*node->mutable_allocatable())["memory"] = "256Gi";
+  if (!registered.empty()) (*node->mutable_annotations())[kRegister] = registered;
+  return delta;
+}
+
+// Asks in HAMi's words: a container without cards, and one with a part of one.
+pb::PodRequest HamiPod(std::uint64_t uid, const std::string& memory, const std::string& cores) {
+  pb::PodRequest pod;
+  pod.mutable_pod()->set_uid(UidOf(uid));
+  pb::PodResources* resources = pod.mutable_ask()->mutable_pod();
+  resources->set_name("pod");
+  resources->add_containers()->set_name("none");
+  pb::PodResources::Container* c = resources->add_containers();
+  c->set_name("c");
+  (*c->mutable_limits())["nvidia.com/gpu"] = "1";
+  (*c->mutable_limits())["nvidia.com/gpumem"] = memory;
+  (*c->mutable_limits())["nvidia.com/gpucores"] = cores;
+  return pod;
+}
+
+pb::Delta On(const pb::PodRequest& pod, const std::string& node,
+             const std::map<std::string, std::string>& annotations) {
+  pb::Delta delta = support::PodDelta(pod, node);
+  for (const auto& [key, text] : annotations)
+    (*delta.mutable_pod()->mutable_annotations())[key] = text;
+  return delta;
+}
+
+std::string Metrics(Bed& bed) {
+  service::MetricsText text;
+  bed.service().WriteMetrics(&text);
+  return text.Text();
+}
+
+pb::ReserveResponse Reserve(Bed& bed, const pb::PodRequest& pod) {
+  pb::ReserveRequest request;
+  *request.mutable_pod() = pod;
+  request.set_want_assignment(true);
+  return bed.service().Reserve(bed.caller, request, bed.now()).body;
+}
+
+TEST(ServiceKube, NodesAreReadAndReadAgain) {
+  Bed bed;
+  bed.List({KubeNode("n1", Registered("n1", 2))});
+  const ClusterState& state = bed.engine().state();
+  ASSERT_EQ(state.hot(state.FindNode("n1")).cards, 2);
+  EXPECT_EQ(state.CardUuid(state.FindNode("n1"), 1), "GPU-n1-1");
+  EXPECT_EQ(state.SpecOf(state.FindNode("n1")).cards[0].model, "A30");
+  const auto lease = Reserve(bed, HamiPod(1, "3000", "30"));
+  ASSERT_TRUE(lease.has_lease());
+  // Its plugin finds the cards ill, one comes, the node is cordoned: the pod stays.
+  pb::Delta changed = KubeNode("n1", Registered("n1", 3, "false"));
+  changed.mutable_node()->mutable_kubernetes()->set_unschedulable(true);
+  EXPECT_EQ(bed.Tell({changed}).rejected_size(), 0);
+  EXPECT_EQ(state.hot(state.FindNode("n1")).cards, 3);
+  EXPECT_FALSE(state.card(state.FindNode("n1"), 0).healthy);
+  EXPECT_TRUE(state.cordoned(state.FindNode("n1")));
+  EXPECT_NE(bed.engine().Find(support::Uid(1)), nullptr);
+  // A register that cannot be read changes nothing.
+  const std::string digest = bed.service().StateDigest();
+  const pb::SyncResponse refused = bed.Tell({KubeNode("n1", "nonsense")});
+  ASSERT_EQ(refused.rejected_size(), 1);
+  EXPECT_EQ(refused.rejected(0).object(), "node n1");
+  EXPECT_THAT(refused.rejected(0).reason(), HasSubstr("hami.io/node-nvidia-register"));
+  EXPECT_EQ(bed.service().StateDigest(), digest);
+  EXPECT_TRUE(bed.service().Audit().has_value());
+  // Listed by its name there, too: it is not swept.
+  bed.List({KubeNode("n1", Registered("n1", 2))});
+  EXPECT_TRUE(state.FindNode("n1").valid());
+  EXPECT_THAT(Metrics(bed), HasSubstr("basalt_nodes_wired{cluster=\"c1\",source=\"unknown\"} 1"));
+}
+
+TEST(ServiceKube, WhatIsWrittenIsReadBackAsTheLease) {
+  Bed bed;
+  bed.List({KubeNode("n1", Registered("n1", 2))});
+  const pb::PodRequest pod = HamiPod(1, "3000", "30");
+  const auto answer = Reserve(bed, pod);
+  const pb::Assignment& assignment = answer.pod().placement().assignment();
+  EXPECT_EQ(assignment.interface(), "nvidia/hami");
+  EXPECT_TRUE(assignment.enforced());
+  EXPECT_EQ(assignment.annotations().at(kAllocated), ";GPU-n1-0,NVIDIA,3000,30:;");
+  EXPECT_EQ(assignment.annotations().at("hami.io/bind-phase"), "allocating");
+  ASSERT_EQ(bed.Confirm(answer.lease()), pb::LEASE_ANSWER_OK);
+  const std::uint64_t position = bed.service().position();
+  bed.Tell({On(pod, "n1", {assignment.annotations().begin(), assignment.annotations().end()})});
+  EXPECT_EQ(bed.service().position(), position);  // nothing new
+  EXPECT_THAT(Metrics(bed), HasSubstr("basalt_mismatches_total{cluster=\"c1\"} 0"));
+}
+
+TEST(ServiceKube, ForeignPodsHaveWhatTheirAnnotationsSay) {
+  Bed bed;
+  bed.List({KubeNode("n1", Registered("n1", 4)),
+            On(HamiPod(1, "3000", "30"), "n1", {{kAllocated, ";GPU-n1-2,NVIDIA,3000,30:;"}}),
+            // Another scheduler gave more than was asked.
+            On(HamiPod(2, "3000", "30"), "n1", {{kAllocated, ";GPU-n1-3,NVIDIA,8000,50:;"}})});
+  const ClusterState& state = bed.engine().state();
+  const NodeId node = state.FindNode("n1");
+  ASSERT_NE(bed.engine().Find(support::Uid(1)), nullptr);
+  EXPECT_EQ(bed.engine().Find(support::Uid(1))->cards, CardSet::Of(2));
+  EXPECT_EQ(state.card(node, 2).free_milli, 700);
+  EXPECT_EQ(state.card(node, 2).memory_free, 24576 - 3000);
+  EXPECT_EQ(bed.engine().Find(support::Uid(2))->cards, CardSet::Of(3));
+  EXPECT_EQ(state.card(node, 3).free_milli, 500);
+  EXPECT_EQ(state.card(node, 3).memory_free, 24576 - 8000);
+  EXPECT_TRUE(bed.service().Audit().has_value());
+}
+
+TEST(ServiceKube, GrantsThatDifferFromTheLeaseWin) {
+  Bed bed;
+  bed.List({KubeNode("n1", Registered("n1", 2))});
+  const pb::PodRequest pod = HamiPod(1, "3000", "30");
+  Reserve(bed, pod);
+  bed.Tell({On(pod, "n1", {{kAllocated, ";GPU-n1-1,NVIDIA,3000,30:;"}})});
+  EXPECT_EQ(bed.engine().Find(support::Uid(1))->cards, CardSet::Of(1));
+  EXPECT_THAT(Metrics(bed), HasSubstr("basalt_mismatches_total{cluster=\"c1\"} 1"));
+}
+
+// No annotation's text can do more than not be read.
+TEST(ServiceKube, GrantsThatCannotBeReadAreAsIfTheyWereNotThere) {
+  Bed bed;
+  bed.List({KubeNode("n1", Registered("n1", 2))});
+  const pb::PodRequest held = HamiPod(1, "3000", "30");
+  ASSERT_TRUE(Reserve(bed, held).has_lease());
+  std::uint64_t uid = 1;
+  for (const std::string text :
+       {"nonsense", ";GPU-n1-0,NVIDIA,x,30:;", ";GPU-other,NVIDIA,3000,30:;", "\n\x01;;;:::,,,",
+        ";GPU-n1-0[0-1],NVIDIA,3000,30:;", "GPU-n1-0,NVIDIA,1,1:;GPU-n1-0,NVIDIA,1,1:;"}) {
+    const pb::SyncResponse answer =
+        bed.Tell({On(HamiPod(uid++, "3000", "30"), "n1", {{kAllocated, text}})});
+    EXPECT_EQ(answer.rejected_size(), 0) << text;
+  }
+  EXPECT_EQ(bed.engine().allocation_count(), 6u);
+  EXPECT_EQ(bed.engine().Find(support::Uid(1))->cards, CardSet::Of(0));
+  EXPECT_THAT(Metrics(bed), HasSubstr("basalt_grants_unread_total{cluster=\"c1\"} 6"));
+  EXPECT_TRUE(bed.service().Audit().has_value());
+}
+
+// NVIDIA's own plugin chooses the cards: nothing that claims otherwise is written.
+TEST(ServiceKube, StockPluginsAreAdvisedNotTold) {
+  Bed bed;
+  pb::Delta stock = KubeNode("n1", "");
+  (*stock.mutable_node()->mutable_kubernetes()->mutable_capacity())["nvidia.com/gpu"] = "2";
+  (*stock.mutable_node()->mutable_kubernetes()->mutable_labels())["nvidia.com/gpu.product"] =
+      "NVIDIA-A30";
+  bed.List({stock});
+  pb::PodRequest pod = HamiPod(1, "3000", "30");
+  auto* limits = pod.mutable_ask()->mutable_pod()->mutable_containers(1)->mutable_limits();
+  limits->clear();
+  (*limits)["nvidia.com/gpu"] = "1";
+  const auto answer = Reserve(bed, pod);
+  ASSERT_TRUE(answer.has_lease());
+  const pb::Place& place = answer.pod().placement();
+  EXPECT_EQ(place.card_uuids(0), "n1/0");
+  EXPECT_FALSE(place.assignment().enforced());
+  EXPECT_TRUE(place.assignment().annotations().empty());
+}
+
+TEST(ServiceKube, HelloTellsWhatToSend) {
+  Bed bed;
+  const auto hello = bed.service().Hello(bed.caller, {}, bed.now());
+  const auto& node = hello.body.node_annotation_keys();
+  EXPECT_NE(std::find(node.begin(), node.end(), kRegister), node.end());
+  const auto& grants = hello.body.grant_annotation_keys();
+  EXPECT_NE(std::find(grants.begin(), grants.end(), kAllocated), grants.end());
+  // What differs from pod to pod is no part of the ask.
+  const auto& pod = hello.body.pod_annotation_keys();
+  EXPECT_EQ(std::find(pod.begin(), pod.end(), kAllocated), pod.end());
+}
+
+}  // namespace
+}  // namespace basalt

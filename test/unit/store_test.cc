@@ -1,0 +1,343 @@
+// Journals and snapshots as files: what was durable is there again, torn ends are cut and said,
+// full disks are latched and overcome.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cerrno>
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "adapters/store/file_store.h"
+#include "test/support/service_bed.h"
+
+namespace basalt {
+namespace {
+
+namespace fs = std::filesystem;
+namespace pb = placement::v1;
+
+using store::FileStore;
+using store::FileStoreOptions;
+using support::NodeDelta;
+using support::PodOf;
+using testing::HasSubstr;
+
+std::string Slurp(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  std::ostringstream bytes;
+  bytes << file.rdbuf();
+  return bytes.str();
+}
+void Spill(const std::string& path, const std::string& bytes) {
+  std::ofstream(path, std::ios::binary | std::ios::trunc) << bytes;
+}
+
+class Folder {
+ public:
+  Folder() {
+    std::string name = (fs::temp_directory_path() / "basalt-store-XXXXXX").string();
+    path_ = ::mkdtemp(name.data());
+  }
+  ~Folder() { fs::remove_all(path_); }
+  Folder(const Folder&) = delete;
+  Folder& operator=(const Folder&) = delete;
+  const std::string& path() const { return path_; }
+
+ private:
+  std::string path_;
+};
+
+// A disk with so many bytes left.
+class SmallDisk : public store::FileOps {
+ public:
+  ssize_t Write(int fd, const char* data, std::size_t size) override {
+    if (left == 0) {
+      errno = ENOSPC;
+      return -1;
+    }
+    const std::size_t part = std::min(size, left);
+    left -= part;
+    return FileOps::Write(fd, data, part);
+  }
+  int Sync(int fd) override {
+    ++syncs;
+    return FileOps::Sync(fd);
+  }
+  std::int64_t FreeBytes(const std::string&) override { return free; }
+  std::size_t left = std::size_t{1} << 30;
+  std::int64_t free = std::int64_t{1} << 40;
+  int syncs = 0;
+};
+
+// A server's life over a folder, without its sockets.
+struct Server {
+  std::unique_ptr<FileStore> files;
+  store::Recovered recovered;
+  std::unique_ptr<service::Service> service;
+};
+
+Result<Server> Boot(const std::string& folder, FileStoreOptions options = {},
+                    store::FileOps* ops = nullptr) {
+  Server server;
+  auto files = FileStore::Open(folder, options, ops);
+  if (!files) return tl::unexpected<Error>(files.error());
+  server.files = std::move(*files);
+  const auto config = support::TestCluster();
+  auto recovered =
+      server.files->Recover(config.id, support::Policy(config.policy),
+                            *service::EngineOptionsOf(config, support::TestEnvironment()));
+  if (!recovered) return tl::unexpected<Error>(recovered.error());
+  server.recovered = std::move(*recovered);
+  auto made = service::Service::Create(config, {}, &support::TestEnvironment(),
+                                       server.files->boot(), server.files.get(),
+                                       std::move(server.recovered.engine), SimTime::Seconds(10));
+  if (!made) return tl::unexpected<Error>(made.error());
+  server.service = std::move(*made);
+  return server;
+}
+
+void Sync(service::Service& s, const std::vector<pb::Delta>& deltas) {
+  pb::SyncOpen open;
+  open.set_source("test");
+  open.add_kinds(pb::SYNC_KIND_NODES);
+  open.add_kinds(pb::SYNC_KIND_PODS);
+  ASSERT_TRUE(s.SyncOpen({"t", true}, open, 1, SimTime::Seconds(11)).ok());
+  pb::SyncDeltas message;
+  message.set_generation(1);
+  for (const pb::Delta& delta : deltas) *message.add_deltas() = delta;
+  s.SyncDeltas(message, 1, SimTime::Seconds(11));
+  pb::SyncComplete complete;
+  complete.set_generation(1);
+  complete.add_kinds(pb::SYNC_KIND_NODES);
+  complete.add_kinds(pb::SYNC_KIND_PODS);
+  ASSERT_TRUE(s.SyncComplete(complete, 1, SimTime::Seconds(11)).body.ready());
+}
+
+service::Answer<pb::ReserveResponse> Reserve(service::Service& s, std::uint64_t uid) {
+  pb::ReserveRequest request;
+  *request.mutable_pod() = PodOf(uid, 1000, 1, 100);
+  return s.Reserve({"t", true}, request, SimTime::Seconds(12));
+}
+
+TEST(Store, WhatWasDurableIsThereAgain) {
+  Folder folder;
+  std::string digest;
+  {
+    auto server = Boot(folder.path());
+    ASSERT_TRUE(server.has_value()) << server.error().ToString();
+    EXPECT_EQ(server->files->boot(), 1u);
+    Sync(*server->service, {NodeDelta("n1", 64000, 4)});
+    for (std::uint64_t pod = 1; pod <= 20; ++pod) {
+      const auto answer = Reserve(*server->service, pod);
+      ASSERT_TRUE(answer.body.has_lease());
+      ASSERT_TRUE(server->files->JournalOf("c1")->WaitDurable(answer.position).has_value());
+    }
+    digest = server->service->StateDigest();
+  }
+  auto again = Boot(folder.path());
+  ASSERT_TRUE(again.has_value()) << again.error().ToString();
+  EXPECT_EQ(again->files->boot(), 2u);
+  EXPECT_EQ(again->service->StateDigest(), digest);
+  EXPECT_EQ(again->recovered.snapshot, 1u);
+  EXPECT_GT(again->recovered.records, 20u);
+  EXPECT_EQ(again->recovered.tail_problem, "");
+  EXPECT_TRUE(again->service->Audit().has_value());
+  // Old generations go, two stay.
+  ASSERT_TRUE(again->service->WriteSnapshot().has_value());
+  EXPECT_FALSE(fs::exists(folder.path() + "/c1/snapshot-1"));
+  EXPECT_TRUE(fs::exists(folder.path() + "/c1/snapshot-2"));
+  EXPECT_TRUE(fs::exists(folder.path() + "/c1/journal-3"));
+}
+
+TEST(Store, OneServerAFolder) {
+  Folder folder;
+  auto first = Boot(folder.path());
+  ASSERT_TRUE(first.has_value());
+  const auto second = FileStore::Open(folder.path(), {});
+  ASSERT_FALSE(second.has_value());
+  EXPECT_THAT(second.error().ToString(), HasSubstr("another server"));
+}
+
+TEST(Store, ClusterNamesAreFileNames) {
+  Folder folder;
+  auto files = FileStore::Open(folder.path(), {});
+  ASSERT_TRUE(files.has_value());
+  for (const char* bad : {"", "..", "a/b", ".x", "a b"}) {
+    EXPECT_FALSE((*files)->Recover(bad, support::Policy("binpack"), {}).has_value()) << bad;
+  }
+}
+
+TEST(Store, ATornTailIsCutAtEveryByte) {
+  Folder folder;
+  std::vector<std::string> digests;  // after each record
+  std::vector<std::size_t> ends;
+  const std::string journal = folder.path() + "/c1/journal-1";
+  std::string bytes;
+  {
+    auto server = Boot(folder.path());
+    ASSERT_TRUE(server.has_value());
+    Sync(*server->service, {NodeDelta("n1", 64000, 4)});
+    for (std::uint64_t pod = 1; pod <= 6; ++pod) {
+      const auto answer = Reserve(*server->service, pod);
+      ASSERT_TRUE(server->files->JournalOf("c1")->WaitDurable(answer.position).has_value());
+      digests.push_back(server->service->StateDigest());
+      ends.push_back(fs::file_size(journal));
+    }
+    bytes = Slurp(journal);
+  }
+  const auto options = service::EngineOptionsOf(support::TestCluster(), support::TestEnvironment());
+  // From the end of the second reservation on, every length.
+  for (std::size_t size = ends[1]; size <= bytes.size(); ++size) {
+    Spill(journal, bytes.substr(0, size));
+    const auto recovered =
+        store::Recover(folder.path() + "/c1", support::Policy("binpack"), *options);
+    ASSERT_TRUE(recovered.has_value()) << recovered.error().ToString() << " at " << size;
+    std::size_t whole = 0;
+    while (whole + 1 < ends.size() && ends[whole + 1] <= size) ++whole;
+    ASSERT_EQ(recovered->engine->StateDigest().ToHex(), digests[whole]) << "at " << size;
+    ASSERT_EQ(recovered->tail_problem.empty(), size == ends[whole]) << "at " << size;
+    ASSERT_EQ(recovered->cut_bytes, static_cast<std::int64_t>(size - ends[whole]));
+    ASSERT_EQ(fs::file_size(journal), ends[whole]);
+  }
+  // And every byte of the last record damaged.
+  for (std::size_t at = ends[4]; at < bytes.size(); ++at) {
+    std::string damaged = bytes;
+    damaged[at] = static_cast<char>(damaged[at] ^ 0x11);
+    Spill(journal, damaged);
+    const auto recovered =
+        store::Recover(folder.path() + "/c1", support::Policy("binpack"), *options);
+    ASSERT_TRUE(recovered.has_value()) << recovered.error().ToString() << " at " << at;
+    ASSERT_EQ(recovered->engine->StateDigest().ToHex(), digests[4]) << "at " << at;
+    ASSERT_FALSE(recovered->tail_problem.empty());
+  }
+}
+
+TEST(Store, ADamagedSnapshotFallsBackOnTheOneBefore) {
+  Folder folder;
+  std::string digest;
+  {
+    auto server = Boot(folder.path());
+    Sync(*server->service, {NodeDelta("n1", 64000, 4)});
+    Reserve(*server->service, 1);
+    ASSERT_TRUE(server->service->WriteSnapshot().has_value());
+    Reserve(*server->service, 2);
+    digest = server->service->StateDigest();
+  }
+  const std::string second = folder.path() + "/c1/snapshot-2";
+  std::string bytes = Slurp(second);
+  bytes[bytes.size() / 2] = static_cast<char>(bytes[bytes.size() / 2] ^ 1);
+  Spill(second, bytes);
+  const auto options = service::EngineOptionsOf(support::TestCluster(), support::TestEnvironment());
+  const auto recovered =
+      store::Recover(folder.path() + "/c1", support::Policy("binpack"), *options);
+  ASSERT_TRUE(recovered.has_value()) << recovered.error().ToString();
+  EXPECT_EQ(recovered->snapshot, 1u);
+  EXPECT_THAT(recovered->damaged, HasSubstr("snapshot-2"));
+  EXPECT_EQ(recovered->engine->StateDigest().ToHex(), digest);
+  // Both damaged: said, and nothing is begun over them.
+  Spill(folder.path() + "/c1/snapshot-1", "nothing");
+  const auto none = store::Recover(folder.path() + "/c1", support::Policy("binpack"), *options);
+  ASSERT_FALSE(none.has_value());
+  EXPECT_THAT(none.error().ToString(), HasSubstr("move the folder away"));
+}
+
+TEST(Store, AFullDiskIsLatchedAndOvercome) {
+  Folder folder;
+  SmallDisk disk;
+  std::string digest;
+  {
+    auto server = Boot(folder.path(), {}, &disk);
+    ASSERT_TRUE(server.has_value());
+    service::Service& s = *server->service;
+    store::FileJournal& journal = *server->files->JournalOf("c1");
+    Sync(s, {NodeDelta("n1", 64000, 4)});
+    const auto good = Reserve(s, 1);
+    ASSERT_TRUE(journal.WaitDurable(good.position).has_value());
+    disk.left = 10;  // a part of a record gets through
+    const auto lost = Reserve(s, 2);
+    EXPECT_TRUE(lost.ok());
+    EXPECT_FALSE(journal.WaitDurable(lost.position).has_value());
+    EXPECT_THAT(journal.error(), HasSubstr("No space left"));
+    EXPECT_EQ(Reserve(s, 3).code, service::Code::kDataLoss);
+    s.Tick(SimTime::Seconds(14));
+    EXPECT_FALSE(journal.error().empty());
+    disk.left = std::size_t{1} << 30;
+    s.Tick(SimTime::Seconds(16));
+    EXPECT_EQ(journal.error(), "");
+    const auto after = Reserve(s, 3);
+    EXPECT_TRUE(after.ok());
+    EXPECT_TRUE(journal.WaitDurable(after.position).has_value());
+    EXPECT_TRUE(journal.WaitDurable(lost.position).has_value());
+    // Little room is refused before there is none.
+    disk.free = 1 << 20;
+    EXPECT_FALSE(journal.WaitDurable(Reserve(s, 4).position).has_value());
+    EXPECT_THAT(journal.error(), HasSubstr("1 MiB are free"));
+    disk.free = std::int64_t{1} << 40;
+    s.Tick(SimTime::Seconds(18));
+    EXPECT_EQ(journal.error(), "");
+    digest = s.StateDigest();
+  }
+  auto again = Boot(folder.path());
+  ASSERT_TRUE(again.has_value()) << again.error().ToString();
+  EXPECT_EQ(again->service->StateDigest(), digest);
+}
+
+TEST(Store, PoliciesOfSyncing) {
+  EXPECT_EQ(store::ParseSyncPolicy("always")->kind, store::SyncPolicy::Kind::kAlways);
+  EXPECT_EQ(store::ParseSyncPolicy("never")->kind, store::SyncPolicy::Kind::kNever);
+  EXPECT_EQ(store::ParseSyncPolicy("25ms")->interval_ms, 25);
+  for (const char* bad : {"", "0ms", "10", "10s", "-1ms", "70000ms", "ms"}) {
+    EXPECT_FALSE(store::ParseSyncPolicy(bad).has_value()) << bad;
+  }
+  for (const char* policy : {"always", "10ms", "never"}) {
+    Folder folder;
+    SmallDisk disk;
+    FileStoreOptions options;
+    options.sync = *store::ParseSyncPolicy(policy);
+    auto server = Boot(folder.path(), options, &disk);
+    Sync(*server->service, {NodeDelta("n1", 64000, 4)});
+    store::FileJournal& journal = *server->files->JournalOf("c1");
+    const int before = disk.syncs;
+    const auto answer = Reserve(*server->service, 1);
+    ASSERT_TRUE(journal.WaitDurable(answer.position).has_value());
+    EXPECT_EQ(disk.syncs - before, std::string(policy) == "always" ? 1 : 0) << policy;
+    const auto size = fs::file_size(folder.path() + "/c1/journal-1");
+    ASSERT_TRUE(journal.Flush().has_value());
+    if (std::string(policy) != "always") {
+      EXPECT_GT(fs::file_size(folder.path() + "/c1/journal-1"), size) << policy;
+      EXPECT_EQ(disk.syncs - before, std::string(policy) == "10ms" ? 1 : 0) << policy;
+    }
+  }
+}
+
+TEST(Store, ManyWaitersShareASync) {
+  Folder folder;
+  SmallDisk disk;
+  auto server = Boot(folder.path(), {}, &disk);
+  Sync(*server->service, {NodeDelta("n1", 64000, 4)});
+  store::FileJournal& journal = *server->files->JournalOf("c1");
+  std::vector<std::uint64_t> positions;
+  for (std::uint64_t pod = 1; pod <= 16; ++pod) {
+    positions.push_back(Reserve(*server->service, pod).position);
+  }
+  const int before = disk.syncs;
+  std::atomic<int> durable = 0;
+  std::vector<std::thread> threads;
+  for (const std::uint64_t position : positions) {
+    threads.emplace_back([&, position] {
+      if (journal.WaitDurable(position)) ++durable;
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(durable, 16);
+  EXPECT_EQ(disk.syncs - before, 1);  // all were appended before the first wait
+}
+
+}  // namespace
+}  // namespace basalt

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <utility>
 
 #include "scheduler-core/base/check.h"
 
@@ -14,7 +15,6 @@ constexpr std::int64_t kMaxMemory = 1'000'000'000;  // MiB; kMaxAmount of worklo
 constexpr std::int32_t kMaxComputeUnits = 1'000'000;
 constexpr std::int32_t kMaxCards = 64;
 constexpr std::size_t kMaxRows = 127;       // templates and profiles are 8-bit indices
-constexpr std::int32_t kMaxMilli = 32'767;  // CardDemand::milli
 
 std::int64_t CeilDiv(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
@@ -206,7 +206,7 @@ CardDemand DemandOn(const CardAsk& ask, const CardRules* rules, std::int32_t phy
                          .whole = true,
                          .milli = static_cast<std::int16_t>(total_milli),
                          .memory = total_memory};
-  BASALT_DCHECK(total_milli >= 0 && total_milli <= kMaxMilli);
+  BASALT_DCHECK(total_milli >= 0 && std::in_range<std::int16_t>(total_milli));
   if (ask.whole) return ask.memory > total_memory ? CardDemand{} : whole;
   std::int64_t milli = ask.milli;
   if (ask.units > 0) {

@@ -11,6 +11,8 @@
 //     cpu        of the server's process, from its start to there
 //   BM_Resume    a stream that broke, the server alive
 //     resume     SyncOpen sent -> answered without relist; then a first Placed
+//   BM_Reserve   Reserve with confirm, and Release, one client: each waits for the disk
+//     p50, p99   of the two calls together, in microseconds
 // BASALT_BIN is the command; by default the one beside this program.
 #include <benchmark/benchmark.h>
 #include <fcntl.h>
@@ -21,6 +23,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <filesystem>
@@ -417,6 +420,38 @@ void BM_Resume(benchmark::State& state) {
   stream->Break();
 }
 BENCHMARK(BM_Resume)->Iterations(20)->Unit(benchmark::kMillisecond);
+
+void BM_Reserve(benchmark::State& state) {
+  Server server;
+  server.ForgetStore();
+  server.Start();
+  Stream stream(server);
+  stream.Open(0, 0);
+  stream.List(false);
+  std::vector<double> samples;
+  int pod = 1 << 29;
+  for (auto _ : state) {
+    pb::ReserveRequest request;
+    request.mutable_pod()->mutable_pod()->set_uid(PodUid(++pod));
+    FillAsk(3, false, request.mutable_pod()->mutable_ask());
+    request.set_confirm(true);
+    pb::ReserveResponse answer;
+    pb::ReleaseResponse released;
+    grpc::ClientContext first;
+    grpc::ClientContext second;
+    const auto begin = Clock::now();
+    BASALT_CHECK(server.stub().Reserve(&first, request, &answer).ok() && answer.has_lease());
+    pb::ReleaseRequest release;
+    *release.mutable_lease() = answer.lease();
+    BASALT_CHECK(server.stub().Release(&second, release, &released).ok());
+    samples.push_back(1000 * Millis(begin));
+  }
+  std::ranges::sort(samples);
+  state.counters["p50_us"] = samples[samples.size() / 2];
+  state.counters["p99_us"] = samples[samples.size() * 99 / 100];
+  stream.Break();
+}
+BENCHMARK(BM_Reserve)->Iterations(2'000);
 
 }  // namespace
 }  // namespace basalt

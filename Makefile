@@ -38,20 +38,22 @@ verify: build
 	  --orders $(BASALT_SHARED)/data/fgd_atc23_expected/orders \
 	  --expected $(BASALT_SHARED)/data/fgd_atc23_expected
 
-## make bench     latency of decisions, card sets, gangs and evictions, a month of a platform, and the gate
+## make bench     latency of decisions, gangs, evictions and calls, a cluster's sync, a month of a platform, the gate
 bench: build
 	$(BIN)/bench_decisions
 	$(BIN)/bench_topology
 	$(BIN)/bench_gangs
 	$(BIN)/bench_eviction
 	$(BIN)/bench_platform
+	$(BIN)/bench_serve
+	$(BIN)/bench_sync
 	$(BIN)/basalt bench
 
 ## make bench-accept REASON="..."   take the present decisions and work as right
 bench-accept: build
 	$(BIN)/basalt bench --accept --reason "$(REASON)"
 
-## make fuzz      each importer's fuzzer for FUZZ_SECONDS (default 60), corpus in test/fuzz/corpus
+## make fuzz      each decoder's fuzzer for FUZZ_SECONDS (default 60), corpus in test/fuzz/corpus
 fuzz: deps
 	scripts/fuzz.sh
 

@@ -1,5 +1,6 @@
-// What the shells around the engine cost: calls over a Unix socket to a server in the same process,
-// one client, 1,000 nodes x 8 cards. `Empty` is a gRPC server whose handler does nothing, with the
+// What the shells around the engine cost: calls over a Unix socket (Propose over TCP, too) to a
+// server in the same process, one client, 1,000 nodes x 8 cards, nothing on a disk (bench_sync has
+// Reserve with fsync). `Empty` is a gRPC server whose handler does nothing, with the
 // same messages: what is above it is ours. Counters: p50 and p99 in microseconds a call, decisions
 // a second for batches. HTTP: Volcano's predicate, one node a call, a body of 8 kB.
 #include <benchmark/benchmark.h>
@@ -50,16 +51,24 @@ std::unique_ptr<pb::Placement::Stub> Stub(const std::string& address) {
   return pb::Placement::NewStub(grpc::CreateChannel(address, grpc::InsecureChannelCredentials()));
 }
 
-pb::Placement::Stub& Real() {
-  static const std::unique_ptr<pb::Placement::Stub> stub = [] {
+struct Stubs {
+  std::unique_ptr<pb::Placement::Stub> local;
+  std::unique_ptr<pb::Placement::Stub> tcp;
+};
+
+Stubs& RealStubs() {
+  static Stubs stubs = [] {
     rpc::GrpcOptions options;
     options.addresses.push_back(*rpc::ParseAddress("--listen", "unix:" + Folder() + "/real"));
+    options.addresses.push_back(*rpc::ParseAddress("--listen", "127.0.0.1:0"));
     static auto server = rpc::GrpcServer::Start(options, &Cluster().rooms(), {});
     BASALT_CHECK(server.has_value());
-    return Stub("unix:" + Folder() + "/real");
+    return Stubs{Stub("unix:" + Folder() + "/real"),
+                 Stub("127.0.0.1:" + std::to_string((*server)->ports()[1]))};
   }();
-  return *stub;
+  return stubs;
 }
+pb::Placement::Stub& Real() { return *RealStubs().local; }
 
 class EmptyHandlers final : public pb::Placement::Service {
   grpc::Status Propose(grpc::ServerContext*, const pb::ProposeRequest*,
@@ -68,17 +77,19 @@ class EmptyHandlers final : public pb::Placement::Service {
   }
 };
 
-pb::Placement::Stub& Empty() {
-  static const std::unique_ptr<pb::Placement::Stub> stub = [] {
+Stubs& EmptyStubs() {
+  static Stubs stubs = [] {
     static EmptyHandlers handlers;
     grpc::ServerBuilder builder;
+    int port = 0;
+    builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port);
     builder.AddListeningPort("unix:" + Folder() + "/empty", grpc::InsecureServerCredentials());
     builder.RegisterService(&handlers);
     builder.SetSyncServerOption(grpc::ServerBuilder::NUM_CQS, 1);
     static const std::unique_ptr<grpc::Server> server = builder.BuildAndStart();
-    return Stub("unix:" + Folder() + "/empty");
+    return Stubs{Stub("unix:" + Folder() + "/empty"), Stub("127.0.0.1:" + std::to_string(port))};
   }();
-  return *stub;
+  return stubs;
 }
 
 class Latencies {
@@ -115,10 +126,14 @@ void ProposeOver(benchmark::State& state, pb::Placement::Stub& stub) {
   latencies.Report(state);
 }
 
-void BM_Empty(benchmark::State& state) { ProposeOver(state, Empty()); }
+void BM_Empty(benchmark::State& state) { ProposeOver(state, *EmptyStubs().local); }
 void BM_Propose(benchmark::State& state) { ProposeOver(state, Real()); }
+void BM_EmptyTcp(benchmark::State& state) { ProposeOver(state, *EmptyStubs().tcp); }
+void BM_ProposeTcp(benchmark::State& state) { ProposeOver(state, *RealStubs().tcp); }
 BENCHMARK(BM_Empty)->Iterations(20'000);
 BENCHMARK(BM_Propose)->Iterations(20'000);
+BENCHMARK(BM_EmptyTcp)->Iterations(20'000);
+BENCHMARK(BM_ProposeTcp)->Iterations(20'000);
 
 // Reserve with confirm, and the release: two calls, one sample.
 void BM_ReserveRelease(benchmark::State& state) {

@@ -60,4 +60,8 @@ function(basalt_test name)
     endif()
   endforeach()
   set_tests_properties(${name} PROPERTIES LABELS "${ARG_LABELS}" TIMEOUT 1200)
+  if(BASALT_SANITIZE MATCHES "address")  # leaks of libraries that are not ours
+    set_property(TEST ${name} APPEND PROPERTY ENVIRONMENT
+                 "LSAN_OPTIONS=suppressions=${PROJECT_SOURCE_DIR}/test/lsan.supp:print_suppressions=0")
+  endif()
 endfunction()

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <set>
 
+#include "adapters/service/shown.h"
+
 namespace basalt::http {
 namespace {
 
@@ -89,14 +91,16 @@ HttpAnswer JsonAnswer(std::string body) {
 }
 
 HttpAnswer BadBody(const Error& error) {
-  return {.status = 400, .body = error.ToString() + "\n", .type = "text/plain"};
+  return {.status = 400, .body = service::Shown(error.ToString()) + "\n", .type = "text/plain"};
 }
 
 HttpAnswer Refused(rpc::CallCode code, const std::string& message) {
   const bool again = code == rpc::CallCode::kExhausted || code == rpc::CallCode::kDeadline ||
                      code == rpc::CallCode::kUnavailable;
   const bool bad = code == rpc::CallCode::kInvalid;
-  return {.status = again ? 503 : (bad ? 400 : 500), .body = message + "\n", .type = "text/plain"};
+  return {.status = again ? 503 : (bad ? 400 : 500),
+          .body = service::Shown(message) + "\n",
+          .type = "text/plain"};
 }
 
 std::string WhyNot(const pb::NodeVerdict& verdict) {

@@ -15,6 +15,11 @@ constexpr std::size_t kCompressFrom = 4096;
 
 void SetAnswer(HttpAnswer answer, httplib::Response& response) {
   response.status = answer.status;
+  // What is text is shown as text, whatever stands in it.
+  response.set_header("X-Content-Type-Options", "nosniff");
+  if (answer.retry_after_s > 0) {
+    response.set_header("Retry-After", std::to_string(answer.retry_after_s));
+  }
   // cpp-httplib compresses what it knows as JSON. For a verdict of 30 bytes that costs more than
   // all the rest, so small answers say their type in a way that it leaves alone.
   if (answer.type == "application/json" && answer.body.size() < kCompressFrom) {

@@ -5,6 +5,7 @@
 // (Volcano: 16 at once; kube-scheduler: a few) fit into the default many times over.
 #pragma once
 
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <string>
@@ -17,6 +18,7 @@ struct HttpAnswer {
   int status = 200;
   std::string body = {};
   std::string type = "application/json";
+  std::int64_t retry_after_s = 0;  // told when not 0
 };
 
 struct HttpOptions {

@@ -1,5 +1,7 @@
 #include "adapters/http/routes.h"
 
+#include "adapters/service/shown.h"
+
 namespace basalt::http {
 namespace {
 
@@ -18,7 +20,8 @@ std::string_view TakePart(std::string_view* path) {
 
 }  // namespace
 
-Routes::Routes(rpc::Rooms* rooms, ExtenderOptions options) : rooms_(rooms) {
+Routes::Routes(rpc::Rooms* rooms, ExtenderOptions options)
+    : rooms_(rooms), caller_(options.caller) {
   for (const auto& room : rooms->all()) {
     extenders_[room->id()] = std::make_unique<Extender>(room.get(), options);
   }
@@ -46,7 +49,13 @@ HttpAnswer Routes::Post(const std::string& path, const std::string& body) {
     return Text(404, "write /v1/CLUSTER/volcano/VERB or /v1/CLUSTER/kube/VERB\n");
   }
   const auto extender = extenders_.find(cluster);
-  if (extender == extenders_.end()) return Text(404, rooms_->UnknownCluster(cluster) + "\n");
+  if (extender == extenders_.end())
+    return Text(404, service::Shown(rooms_->UnknownCluster(cluster)) + "\n");
+  if (const std::int64_t wait_us = rooms_->Limit(caller_); wait_us > 0) {
+    HttpAnswer answer = Text(429, rpc::TooFast(caller_.identity, wait_us) + "\n");
+    answer.retry_after_s = (wait_us + 999'999) / 1'000'000;
+    return answer;
+  }
   return protocol == "kube" ? extender->second->Kube(verb, body)
                             : extender->second->Volcano(verb, body);
 }

@@ -21,6 +21,7 @@ class Routes {
 
  private:
   rpc::Rooms* rooms_;
+  service::Caller caller_;
   std::map<std::string, std::unique_ptr<Extender>, std::less<>> extenders_;  // by cluster
 };
 

@@ -1,7 +1,13 @@
 #include "adapters/rpc/handlers.h"
 
+#include <algorithm>
+#include <cstdint>
+#include <string_view>
 #include <thread>
+#include <type_traits>
 #include <utility>
+
+#include "adapters/service/shown.h"
 
 namespace basalt::rpc {
 namespace {
@@ -10,15 +16,28 @@ std::string FirstOf(const std::vector<grpc::string_ref>& values) {
   return values.empty() ? std::string() : std::string(values[0].data(), values[0].size());
 }
 
+// What calls of a kind cost against their identity's limit.
+enum class Cost : std::uint8_t { kNothing, kOne };
+
 // One call of one room.
 template <class Request, class Response, class Call>
 grpc::Status Unary(Rooms* rooms, grpc::ServerContext* context, const char* name,
-                   const Request& request, Response* response, bool patient, Call&& call) {
+                   const Request& request, Response* response, Cost cost, Call&& call) {
+  std::int64_t tokens = cost == Cost::kNothing ? 0 : 1;
+  if constexpr (std::is_same_v<Request, pb::BatchRequest>) {
+    tokens = std::ranges::count_if(request.items(), [](const pb::BatchItem& item) {
+      return item.has_propose() || item.has_reserve();
+    });
+  }
+  if (tokens > 0) {
+    if (grpc::Status status = Limited(rooms, context, tokens); !status.ok()) return status;
+  }
   Room* room = rooms->Find(request.header().cluster());
   if (room == nullptr) {
     return {grpc::StatusCode::NOT_FOUND, rooms->UnknownCluster(request.header().cluster())};
   }
   const service::Caller caller = CallerOf(*context);
+  const bool patient = std::string_view(name) == "ack_action";
   auto reply =
       room->Run(name, context->deadline(), patient,
                 [&](service::Service& service, SimTime now) { return call(service, caller, now); });
@@ -44,7 +63,16 @@ service::Caller CallerOf(const grpc::ServerContext& context) {
 }
 
 grpc::Status StatusOf(CallCode code, const std::string& message) {
-  return {static_cast<grpc::StatusCode>(code), message};
+  return {static_cast<grpc::StatusCode>(code), service::Shown(message)};
+}
+
+grpc::Status Limited(Rooms* rooms, grpc::ServerContext* context, std::int64_t tokens) {
+  const service::Caller caller = CallerOf(*context);
+  const std::int64_t wait_us = rooms->Limit(caller, tokens);
+  if (wait_us == 0) return grpc::Status::OK;
+  // gRPC clients with a retry policy obey this.
+  context->AddTrailingMetadata("grpc-retry-pushback-ms", std::to_string((wait_us + 999) / 1000));
+  return {grpc::StatusCode::RESOURCE_EXHAUSTED, TooFast(caller.identity, wait_us)};
 }
 
 grpc::Status PlacementHandlers::Hello(grpc::ServerContext* context, const pb::HelloRequest* request,
@@ -55,7 +83,7 @@ grpc::Status PlacementHandlers::Hello(grpc::ServerContext* context, const pb::He
   if (all && !rooms_->all().empty()) {
     named.mutable_header()->set_cluster(rooms_->all().front()->id());
   }
-  grpc::Status status = Unary(rooms_, context, "hello", named, response, false,
+  grpc::Status status = Unary(rooms_, context, "hello", named, response, Cost::kOne,
                               [&](service::Service& service, const service::Caller& caller,
                                   SimTime now) { return service.Hello(caller, named, now); });
   if (!status.ok() || !all) return status;
@@ -71,7 +99,7 @@ grpc::Status PlacementHandlers::Hello(grpc::ServerContext* context, const pb::He
 grpc::Status PlacementHandlers::Propose(grpc::ServerContext* context,
                                         const pb::ProposeRequest* request,
                                         pb::ProposeResponse* response) {
-  return Unary(rooms_, context, "propose", *request, response, false,
+  return Unary(rooms_, context, "propose", *request, response, Cost::kOne,
                [&](service::Service& service, const service::Caller& caller, SimTime now) {
                  return service.Propose(caller, *request, now);
                });
@@ -80,7 +108,7 @@ grpc::Status PlacementHandlers::Propose(grpc::ServerContext* context,
 grpc::Status PlacementHandlers::Reserve(grpc::ServerContext* context,
                                         const pb::ReserveRequest* request,
                                         pb::ReserveResponse* response) {
-  return Unary(rooms_, context, "reserve", *request, response, false,
+  return Unary(rooms_, context, "reserve", *request, response, Cost::kOne,
                [&](service::Service& service, const service::Caller& caller, SimTime now) {
                  return service.Reserve(caller, *request, now);
                });
@@ -89,7 +117,7 @@ grpc::Status PlacementHandlers::Reserve(grpc::ServerContext* context,
 grpc::Status PlacementHandlers::Confirm(grpc::ServerContext* context,
                                         const pb::ConfirmRequest* request,
                                         pb::ConfirmResponse* response) {
-  return Unary(rooms_, context, "confirm", *request, response, false,
+  return Unary(rooms_, context, "confirm", *request, response, Cost::kNothing,
                [&](service::Service& service, const service::Caller& caller, SimTime now) {
                  return service.Confirm(caller, *request, now);
                });
@@ -97,7 +125,7 @@ grpc::Status PlacementHandlers::Confirm(grpc::ServerContext* context,
 
 grpc::Status PlacementHandlers::Renew(grpc::ServerContext* context, const pb::RenewRequest* request,
                                       pb::RenewResponse* response) {
-  return Unary(rooms_, context, "renew", *request, response, false,
+  return Unary(rooms_, context, "renew", *request, response, Cost::kNothing,
                [&](service::Service& service, const service::Caller& caller, SimTime now) {
                  return service.Renew(caller, *request, now);
                });
@@ -106,7 +134,7 @@ grpc::Status PlacementHandlers::Renew(grpc::ServerContext* context, const pb::Re
 grpc::Status PlacementHandlers::Release(grpc::ServerContext* context,
                                         const pb::ReleaseRequest* request,
                                         pb::ReleaseResponse* response) {
-  return Unary(rooms_, context, "release", *request, response, false,
+  return Unary(rooms_, context, "release", *request, response, Cost::kNothing,
                [&](service::Service& service, const service::Caller& caller, SimTime now) {
                  return service.Release(caller, *request, now);
                });
@@ -114,7 +142,7 @@ grpc::Status PlacementHandlers::Release(grpc::ServerContext* context,
 
 grpc::Status PlacementHandlers::Batch(grpc::ServerContext* context, const pb::BatchRequest* request,
                                       pb::BatchResponse* response) {
-  return Unary(rooms_, context, "batch", *request, response, false,
+  return Unary(rooms_, context, "batch", *request, response, Cost::kOne,
                [&](service::Service& service, const service::Caller& caller, SimTime now) {
                  return service.Batch(caller, *request, now);
                });
@@ -123,7 +151,7 @@ grpc::Status PlacementHandlers::Batch(grpc::ServerContext* context, const pb::Ba
 grpc::Status PlacementHandlers::Evaluate(grpc::ServerContext* context,
                                          const pb::EvaluateRequest* request,
                                          pb::EvaluateResponse* response) {
-  return Unary(rooms_, context, "evaluate", *request, response, false,
+  return Unary(rooms_, context, "evaluate", *request, response, Cost::kOne,
                [&](service::Service& service, const service::Caller& caller, SimTime now) {
                  return service.Evaluate(caller, *request, now);
                });
@@ -131,7 +159,7 @@ grpc::Status PlacementHandlers::Evaluate(grpc::ServerContext* context,
 
 grpc::Status PlacementHandlers::Evict(grpc::ServerContext* context, const pb::EvictRequest* request,
                                       pb::EvictResponse* response) {
-  return Unary(rooms_, context, "evict", *request, response, false,
+  return Unary(rooms_, context, "evict", *request, response, Cost::kOne,
                [&](service::Service& service, const service::Caller& caller, SimTime now) {
                  return service.Evict(caller, *request, now);
                });
@@ -140,7 +168,7 @@ grpc::Status PlacementHandlers::Evict(grpc::ServerContext* context, const pb::Ev
 grpc::Status PlacementHandlers::Explain(grpc::ServerContext* context,
                                         const pb::ExplainRequest* request,
                                         pb::ExplainResponse* response) {
-  return Unary(rooms_, context, "explain", *request, response, false,
+  return Unary(rooms_, context, "explain", *request, response, Cost::kOne,
                [&](service::Service& service, const service::Caller& caller, SimTime now) {
                  return service.Explain(caller, *request, now);
                });
@@ -149,7 +177,7 @@ grpc::Status PlacementHandlers::Explain(grpc::ServerContext* context,
 grpc::Status PlacementHandlers::ReportUsage(grpc::ServerContext* context,
                                             const pb::ReportUsageRequest* request,
                                             pb::ReportUsageResponse* response) {
-  return Unary(rooms_, context, "report_usage", *request, response, false,
+  return Unary(rooms_, context, "report_usage", *request, response, Cost::kOne,
                [&](service::Service& service, const service::Caller& caller, SimTime now) {
                  return service.ReportUsage(caller, *request, now);
                });
@@ -158,7 +186,7 @@ grpc::Status PlacementHandlers::ReportUsage(grpc::ServerContext* context,
 grpc::Status PlacementHandlers::AckAction(grpc::ServerContext* context,
                                           const pb::AckActionRequest* request,
                                           pb::AckActionResponse* response) {
-  return Unary(rooms_, context, "ack_action", *request, response, true,
+  return Unary(rooms_, context, "ack_action", *request, response, Cost::kNothing,
                [&](service::Service& service, const service::Caller& caller, SimTime now) {
                  return service.AckAction(caller, *request, now);
                });

@@ -15,6 +15,8 @@ namespace basalt::rpc {
 // From the certificate the first URI name, else the common name; over a Unix socket nothing but
 // that it is local: who may open the socket is the file's mode.
 service::Caller CallerOf(const grpc::ServerContext& context);
+// RESOURCE_EXHAUSTED when the caller's identity makes too many calls.
+grpc::Status Limited(Rooms* rooms, grpc::ServerContext* context, std::int64_t tokens);
 grpc::Status StatusOf(CallCode code, const std::string& message);
 
 class PlacementHandlers final : public pb::Placement::Service {

@@ -144,6 +144,9 @@ std::string Rooms::Metrics() {
              "Calls refused because too many were waiting.", labels,
              static_cast<double>(room->gate().turned_away()));
   }
+  text.Add("basalt_calls_limited_total", "counter",
+           "Calls refused because their identity made too many.", {},
+           static_cast<double>(limits_.refused()));
   return text.Text();
 }
 

@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "adapters/rpc/engine_gate.h"
+#include "adapters/rpc/rate_limits.h"
 #include "adapters/service/metrics.h"
 #include "adapters/service/service.h"
 #include "scheduler-core/base/result.h"
@@ -148,6 +149,11 @@ class Rooms {
   std::string UnknownCluster(std::string_view cluster) const;  // the message for it
   const std::vector<std::unique_ptr<Room>>& all() const { return rooms_; }
   const ServerClock& clock() const { return *clock_; }
+  RateLimits& limits() { return limits_; }
+  // Microseconds until the caller may ask again; 0: now.
+  std::int64_t Limit(const service::Caller& caller, std::int64_t tokens = 1) {
+    return limits_.Take(caller.identity, tokens, clock_->Now().us);
+  }
 
   void Tick();
   void Drain();
@@ -160,6 +166,7 @@ class Rooms {
  private:
   std::vector<std::unique_ptr<Room>> rooms_;
   const ServerClock* clock_;
+  RateLimits limits_;
 };
 
 }  // namespace basalt::rpc

@@ -120,6 +120,7 @@ class Reloader {
       }
       return response;
     }
+    rooms_->limits().Configure(*wanted);
     config_ = *wanted;
     response.set_applied(true);
     return response;
@@ -295,6 +296,7 @@ Status Serve(const ServeOptions& options, const Registry& registry,
         }));
   }
   Rooms rooms(std::move(list), &clock);
+  rooms.limits().Configure(config);
   Reloader reloader(options, environment, &rooms);
 
   const Places places = *PlacesOf(config);

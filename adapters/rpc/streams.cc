@@ -39,6 +39,7 @@ grpc::Status PlacementHandlers::Sync(
     grpc::ServerReaderWriter<pb::SyncResponse, pb::SyncRequest>* stream) {
   const StreamSlot slot(&streams_, max_streams_);
   if (!slot) return TooManyStreams();
+  if (grpc::Status limited = Limited(rooms_, context, 1); !limited.ok()) return limited;
   pb::SyncRequest message;
   if (!stream->Read(&message)) return grpc::Status::OK;
   if (!message.has_open()) {
@@ -84,6 +85,7 @@ grpc::Status PlacementHandlers::GetSnapshot(grpc::ServerContext* context,
                                             grpc::ServerWriter<pb::SnapshotChunk>* writer) {
   const StreamSlot slot(&streams_, max_streams_);
   if (!slot) return TooManyStreams();
+  if (grpc::Status limited = Limited(rooms_, context, 1); !limited.ok()) return limited;
   grpc::Status status;
   Room* room = ReadableRoom(context, request->header(), &status);
   if (room == nullptr) return status;
@@ -114,6 +116,7 @@ grpc::Status PlacementHandlers::Watch(grpc::ServerContext* context, const pb::Wa
                                       grpc::ServerWriter<pb::WatchEvent>* writer) {
   const StreamSlot slot(&streams_, max_streams_);
   if (!slot) return TooManyStreams();
+  if (grpc::Status limited = Limited(rooms_, context, 1); !limited.ok()) return limited;
   grpc::Status status;
   Room* room = ReadableRoom(context, request->header(), &status);
   if (room == nullptr) return status;
@@ -150,6 +153,7 @@ grpc::Status PlacementHandlers::WatchActions(grpc::ServerContext* context,
                                              grpc::ServerWriter<pb::Action>* writer) {
   const StreamSlot slot(&streams_, max_streams_);
   if (!slot) return TooManyStreams();
+  if (grpc::Status limited = Limited(rooms_, context, 1); !limited.ok()) return limited;
   grpc::Status status;
   Room* room = ReadableRoom(context, request->header(), &status);
   if (room == nullptr) return status;

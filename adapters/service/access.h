@@ -34,6 +34,9 @@ struct AccessRule {
   std::vector<std::string> tenants = {};
   std::vector<std::string> queues = {};
   std::vector<std::string> skus = {};
+  // Of the shells' (ServerConfig has what they mean); -1: as everybody's.
+  std::int64_t calls_per_second = -1;
+  std::int64_t calls_burst = 0;
 };
 
 class Access {

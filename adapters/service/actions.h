@@ -36,6 +36,7 @@ class ActionLog {
   // Open ones whose deadline is past fail.
   void Expire(SimTime now);
   std::size_t open() const { return open_.size(); }
+  std::size_t results() const { return results_.size(); }
   const std::map<std::uint64_t, placement::v1::Action>& all_open() const { return open_; }
 
  private:

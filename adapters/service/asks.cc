@@ -126,42 +126,56 @@ Digest128 KeyOf(const devices::PodRequest& request) {
 
 }  // namespace
 
-Result<const AskBook::Entry*> AskBook::Insert(Engine& engine, devices::PodRequest request) {
+void AskBook::Clear() {
+  first_ += entries_.size();
+  entries_.clear();
+  by_pod_.clear();
+  by_request_.clear();
+}
+
+Result<const AskBook::Entry*> AskBook::Insert(Engine& engine, devices::PodRequest request,
+                                              For reader) {
   const Digest128 key = KeyOf(request);
   if (const auto it = by_request_.find(key); it != by_request_.end()) return &entries_[it->second];
-  if (entries_.size() >= kMaxAsks) {
-    return Fail(kFull, fmt::format("this server has read {} different asks; no more", kMaxAsks));
+  if (entries_.size() >= max_asks_ && reader == For::kCall) {
+    return Fail(kFull, fmt::format("{} different asks are known, and max_asks allows no more; ask "
+                                   "again in a second, or in words that others use",
+                                   entries_.size()));
   }
   const Result<ShapeId> shape = engine.InternShape(request.spec);
   if (!shape) return tl::unexpected<Error>(shape.error());
   const auto index = static_cast<std::uint32_t>(entries_.size());
   entries_.push_back(
-      Entry{*shape, std::move(request), (server_epoch_ & 0xFFFFFFFF) << 32 | (index + 1)});
+      Entry{*shape, std::move(request),
+            (server_epoch_ & 0xFFFFFFFF) << 32 | ((first_ + index + 1) & 0xFFFFFFFF)});
   by_request_.emplace(key, index);
   return &entries_.back();
 }
 
-Result<const AskBook::Entry*> AskBook::OfSpec(Engine& engine, RequestSpec spec) {
-  return Insert(engine, RequestOf(std::move(spec)));
+Result<const AskBook::Entry*> AskBook::OfSpec(Engine& engine, RequestSpec spec, For reader) {
+  return Insert(engine, RequestOf(std::move(spec)), reader);
 }
 
 Result<const AskBook::Entry*> AskBook::OfPod(Engine& engine, const devices::PodResources& pod,
-                                             const std::vector<std::string>& tolerations) {
+                                             const std::vector<std::string>& tolerations,
+                                             For reader) {
   const Digest128 key = KeyOf(pod, tolerations);
   if (const auto it = by_pod_.find(key); it != by_pod_.end()) return &entries_[it->second];
   Result<devices::PodRequest> request = devices::ReadRequest(*catalog_, pod);
   if (!request) return tl::unexpected<Error>(request.error());
   request->spec.tolerations.insert(request->spec.tolerations.end(), tolerations.begin(),
                                    tolerations.end());
-  const Result<const Entry*> entry = Insert(engine, std::move(*request));
+  const Result<const Entry*> entry = Insert(engine, std::move(*request), reader);
   // Pods of different words may be the same request: their number is limited, too.
-  if (entry && by_pod_.size() < 4 * kMaxAsks) {
-    by_pod_.emplace(key, static_cast<std::uint32_t>(((*entry)->handle & 0xFFFFFFFF) - 1));
+  if (entry) {
+    if (by_pod_.size() >= 4 * max_asks_) by_pod_.clear();
+    by_pod_.emplace(key, static_cast<std::uint32_t>((*entry)->handle - first_ - 1));
   }
   return entry;
 }
 
-Result<const AskBook::Entry*> AskBook::Read(Engine& engine, const pb::Ask& ask, std::string* sku) {
+Result<const AskBook::Entry*> AskBook::Read(Engine& engine, const pb::Ask& ask, std::string* sku,
+                                            For reader) {
   if (!ask.sku().empty()) {
     if (ask.of_case() != pb::Ask::OF_NOT_SET) {
       return Fail("ask", "names a SKU and an ask of its own; one of the two");
@@ -169,20 +183,20 @@ Result<const AskBook::Entry*> AskBook::Read(Engine& engine, const pb::Ask& ask, 
     const Result<devices::Sku> found = devices::FindSku(*skus_, ask.sku());
     if (!found) return Fail("ask.sku", found.error().message);
     *sku = found->name;
-    return OfSpec(engine, found->request);
+    return OfSpec(engine, found->request, reader);
   }
   switch (ask.of_case()) {
     case pb::Ask::kSpec: {
       Result<RequestSpec> spec = ReadSpec(ask.spec());
       if (!spec) return tl::unexpected<Error>(spec.error());
-      return OfSpec(engine, std::move(*spec));
+      return OfSpec(engine, std::move(*spec), reader);
     }
     case pb::Ask::kPod:
-      return OfPod(engine, ReadPodResources(ask.pod()), Texts(ask.pod().tolerations()));
+      return OfPod(engine, ReadPodResources(ask.pod()), Texts(ask.pod().tolerations()), reader);
     case pb::Ask::kShape: {
-      const std::uint64_t index = (ask.shape() & 0xFFFFFFFF) - 1;
+      const auto index = static_cast<std::uint32_t>(ask.shape() - first_ - 1);
       if (ask.shape() >> 32 != (server_epoch_ & 0xFFFFFFFF) || index >= entries_.size()) {
-        return Fail(kStale, "is not of this server's present run; send the whole ask");
+        return Fail(kStale, "is no longer known; send the whole ask");
       }
       return &entries_[index];
     }

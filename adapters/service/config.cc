@@ -19,18 +19,21 @@ struct ClusterRow {
   std::string id, policy = ClusterConfig{}.policy;
   std::string needs_queues = "no";
   std::int64_t seed = 0, lease_ttl_s = 60, max_lease_ttl_s = 3600;
+  std::int64_t max_asks = ClusterConfig{}.max_asks;
   std::vector<TierRow> tiers;
   std::vector<std::string> target_skus;
 };
 struct AccessRow {
   std::string identity, role = "scheduler";
   std::vector<std::string> tenants, queues, skus;
+  std::int64_t calls_per_second = -1, calls_burst = 0;
 };
 struct FileRow {
   ServerConfig server;
   std::string listen_unix, listen_grpc, listen_http, tls_cert, tls_key, tls_client_ca, skus, store;
   std::string fsync = "always";
-  std::int64_t snapshot_mib = 64, drain_timeout_s = 30, max_waiting = 256;
+  std::int64_t snapshot_mib = 64, drain_timeout_s = 30, max_waiting = 256, calls_per_second = 0,
+               calls_burst = 0;
 };
 
 const OptionTable<TierRow>& TierKeys() {
@@ -80,6 +83,12 @@ const OptionTable<ClusterRow>& ClusterKeys() {
                     .low = 1,
                     .high = 86400},
                    &ClusterRow::max_lease_ttl_s)
+          .Integer({.name = "max_asks",
+                    .help = "different asks known at a time; those that no pod holds are forgotten",
+                    .default_value = "65536",
+                    .low = 1000,
+                    .high = 1'000'000},
+                   &ClusterRow::max_asks)
           .TextList({.name = "target_skus",
                      .help = "fragmentation is measured against these SKUs, one of each",
                      .default_value = "not measured"},
@@ -91,7 +100,7 @@ const OptionTable<AccessRow>& AccessKeys() {
   static const auto table =
       OptionTable<AccessRow>()
           .Text({.name = "identity",
-                 .help = "a certificate's URI or common name, or uid:NUMBER on the socket",
+                 .help = "a certificate's URI or common name; http: who comes over HTTP",
                  .required = true},
                 &AccessRow::identity)
           .Text(
@@ -106,7 +115,19 @@ const OptionTable<AccessRow>& AccessKeys() {
                      .default_value = "all"},
                     &AccessRow::queues)
           .TextList({.name = "skus", .help = "SKUs that it may use", .default_value = "all"},
-                    &AccessRow::skus);
+                    &AccessRow::skus)
+          .Integer({.name = "calls_per_second",
+                    .help = "its own limit; 0: none",
+                    .default_value = "as everybody's",
+                    .low = 0,
+                    .high = 1'000'000},
+                   &AccessRow::calls_per_second)
+          .Integer({.name = "calls_burst",
+                    .help = "calls at once, after a pause",
+                    .default_value = "a second's worth",
+                    .low = 1,
+                    .high = 1'000'000},
+                   &AccessRow::calls_burst);
   return table;
 }
 
@@ -125,6 +146,7 @@ OptionTable<FileRow>& AddLists(OptionTable<FileRow>& table) {
           cluster.seed = row.seed;
           cluster.lease_ttl_us = row.lease_ttl_s * 1'000'000;
           cluster.max_lease_ttl_us = row.max_lease_ttl_s * 1'000'000;
+          cluster.max_asks = row.max_asks;
           cluster.target_skus = row.target_skus;
           cluster.needs_queues = row.needs_queues == "yes";
           for (const TierRow& tier : row.tiers) {
@@ -145,22 +167,22 @@ OptionTable<FileRow>& AddLists(OptionTable<FileRow>& table) {
           errors->Add(file, node, "names no cluster; write at least one");
         }
       });
-  table.Custom(
-      {.name = "access",
-       .help = "who may do what; without it every caller may do everything",
-       .type = "list of maps"},
-      [](const std::string& file, const YAML::Node& node, const config::OptionInfo& option,
-         FileRow* out, config::Errors* errors) {
-        if (!config::CheckList(file, node, option, errors)) return;
-        for (const YAML::Node& item : node) {
-          AccessRow row;
-          AccessKeys().Parse(file, item, &row, errors);
-          const Result<Role> role = ParseRole(row.role);
-          if (!role) errors->Add(file, item, role.error().message);
-          out->server.access.push_back(AccessRule{row.identity, role.value_or(Role::kViewer),
-                                                  row.tenants, row.queues, row.skus});
-        }
-      });
+  table.Custom({.name = "access",
+                .help = "who may do what; without it every caller may do everything",
+                .type = "list of maps"},
+               [](const std::string& file, const YAML::Node& node, const config::OptionInfo& option,
+                  FileRow* out, config::Errors* errors) {
+                 if (!config::CheckList(file, node, option, errors)) return;
+                 for (const YAML::Node& item : node) {
+                   AccessRow row;
+                   AccessKeys().Parse(file, item, &row, errors);
+                   const Result<Role> role = ParseRole(row.role);
+                   if (!role) errors->Add(file, item, role.error().message);
+                   out->server.access.push_back(
+                       AccessRule{row.identity, role.value_or(Role::kViewer), row.tenants,
+                                  row.queues, row.skus, row.calls_per_second, row.calls_burst});
+                 }
+               });
   return table;
 }
 
@@ -201,7 +223,19 @@ const OptionTable<FileRow>& FileKeys() {
                   .default_value = "256",
                   .low = 1,
                   .high = 100'000},
-                 &FileRow::max_waiting);
+                 &FileRow::max_waiting)
+        .Integer({.name = "calls_per_second",
+                  .help = "calls that an identity may make; 0: any number",
+                  .default_value = "0",
+                  .low = 0,
+                  .high = 1'000'000},
+                 &FileRow::calls_per_second)
+        .Integer({.name = "calls_burst",
+                  .help = "calls at once, after a pause",
+                  .default_value = "a second's worth",
+                  .low = 1,
+                  .high = 1'000'000},
+                 &FileRow::calls_burst);
     AddLists(t);
     return t;
   }();
@@ -243,6 +277,8 @@ Result<ServerConfig> ParseServerConfig(const std::string& file, const std::strin
   out.snapshot_mib = row.snapshot_mib;
   out.drain_timeout_s = row.drain_timeout_s;
   out.max_waiting = row.max_waiting;
+  out.calls_per_second = row.calls_per_second;
+  out.calls_burst = row.calls_burst;
   return out;
 }
 

@@ -21,6 +21,9 @@ struct ClusterConfig {
   bool needs_queues = false;  // not ready before the queues are synced, too
   std::int64_t lease_ttl_us = 60'000'000;
   std::int64_t max_lease_ttl_us = 3'600'000'000;
+  // Different asks that are known at a time. Those that no pod holds are forgotten when they are
+  // many; calls with new ones are refused while that does not help.
+  std::int64_t max_asks = 65'536;
   // Fragmentation is measured against these SKUs, one of each; empty: not measured, fgd is refused.
   std::vector<std::string> target_skus = {};
 };
@@ -36,6 +39,8 @@ struct ServerConfig {
   std::int64_t snapshot_mib = 64;  // a new snapshot when the journal is larger
   std::int64_t drain_timeout_s = 30;
   std::int64_t max_waiting = 256;  // calls that wait for a cluster's engine
+  // Of each identity, on average and at once; 0 calls: no limit, 0 burst: a second's worth.
+  std::int64_t calls_per_second = 0, calls_burst = 0;
   std::vector<ClusterConfig> clusters = {};
   std::vector<AccessRule> access = {};
 };

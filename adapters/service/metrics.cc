@@ -4,18 +4,22 @@
 
 #include <algorithm>
 
+#include "adapters/service/shown.h"
+
 namespace basalt::service {
 namespace {
 
+// Names come from outside: a scrape with one byte that is no UTF-8 is refused as a whole.
 std::string Escaped(std::string_view text) {
   std::string out;
-  for (const char c : text) {
-    if (c == '\\' || c == '"') out += '\\';
-    if (c == '\n') {
-      out += "\\n";
-    } else {
+  for (std::size_t at = 0; at <= text.size();) {
+    const std::string_view line = text.substr(at, text.find('\n', at) - at);
+    if (at > 0) out += "\\n";
+    for (const char c : Shown(line, 4 * line.size())) {
+      if (c == '\\' || c == '"') out += '\\';
       out += c;
     }
+    at += line.size() + 1;
   }
   return out;
 }

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "adapters/service/service.h"
+#include "adapters/service/shown.h"
 #include "adapters/service/uid.h"
 #include "scheduler-core/base/check.h"
 
@@ -90,9 +91,9 @@ Answer<pb::ReserveResponse> Service::ReservePod(const Caller& caller,
   if (!ask) return Bad<Body>(code, ask.error().ToString());
   const PodUid uid = ask->request.uid;
   const std::uint32_t attempt = ask->request.attempt;
-  const auto refuse = [&](std::string why) {
+  const auto refuse = [&](const std::string& why) {
     decision->set_kind(pb::OUTCOME_KIND_WAIT);
-    answer.body.set_refused(std::move(why));
+    answer.body.set_refused(Shown(why));
     return Durable(std::move(answer));
   };
   const Allocation* held = engine_->Find(uid);
@@ -159,9 +160,9 @@ Answer<pb::ReserveResponse> Service::ReserveMany(const Caller& caller,
   if (!ask) return Bad<Body>(code, ask.error().ToString());
   const PodUid uid = ask->request.uid;
   const std::uint32_t attempt = ask->request.attempt;
-  const auto refuse = [&](std::string why) {
+  const auto refuse = [&](const std::string& why) {
     decision->set_kind(pb::OUTCOME_KIND_WAIT);
-    answer.body.set_refused(std::move(why));
+    answer.body.set_refused(Shown(why));
     return Durable(std::move(answer));
   };
   const Gang* held = engine_->FindGang(uid);
@@ -230,7 +231,7 @@ Answer<pb::BatchResponse> Service::Batch(const Caller& caller, const pb::BatchRe
     if (item_answer.ok()) {
       *body = std::move(item_answer.body);
     } else {
-      result->set_bad_input(item_answer.message);
+      result->set_bad_input(Shown(item_answer.message));
     }
   };
   bool waits = false;

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "adapters/service/uid.h"
+#include "scheduler-core/base/check.h"
 
 namespace basalt::service {
 namespace {
@@ -44,12 +45,13 @@ Service::Service(const ClusterConfig& config, const Access& access, const Enviro
       server_epoch_(server_epoch),
       store_(store),
       recorder_(this),
-      asks_(environment->catalog, &environment->skus, server_epoch),
+      asks_(environment->catalog, &environment->skus, server_epoch,
+            static_cast<std::size_t>(config.max_asks)),
       ring_(kRing) {
   // A counter that is not there before its first event has no rate.
-  for (const char* name :
-       {"assumed_cards", "card_rules_kept", "evictions", "foreign_pods", "grants_unread",
-        "mismatches", "snapshot_errors", "snapshots", "sync_deltas", "sync_rejected"}) {
+  for (const char* name : {"asks_forgotten", "assumed_cards", "card_rules_kept", "evictions",
+                           "foreign_pods", "grants_unread", "mismatches", "snapshot_errors",
+                           "snapshots", "sync_deltas", "sync_rejected"}) {
     metrics_.Count(name, 0);
   }
 }
@@ -120,7 +122,36 @@ Status Service::Reload(const ClusterConfig& config, const Access& access, SimTim
   }
   config_ = config;
   access_ = access;
+  asks_.SetMaxAsks(static_cast<std::size_t>(config.max_asks));
   return {};
+}
+
+void Service::ForgetAsks() {
+  const std::size_t most = asks_.max_asks();
+  const bool crowded =
+      asks_.size() >= most - most / 4 || engine_->state().shape_count() >= 4 * most;
+  if (!crowded || now_ < forgot_.Plus(kRetryUs)) return;
+  forgot_ = now_;
+  std::set<ShapeId> held;
+  engine_->ForEachAllocation([&held](const Allocation& a) { held.insert(a.shape); });
+  if (held.size() > most / 2) return;  // not much would be forgotten
+  const std::string snapshot = engine_->Snapshot();
+  const auto policy = environment_->registry->Configure(config_.policy);
+  const auto options = EngineOptionsOf(config_, *environment_);
+  BASALT_CHECK(policy.has_value() && options.has_value());  // they were right before
+  Result<std::unique_ptr<Engine>> fresh = Engine::Restore(snapshot, *policy, *options);
+  BASALT_CHECK(fresh.has_value() && (*fresh)->StateDigest() == engine_->StateDigest());
+  const Result<JournalSink*> sink = store_->Begin(config_.id, snapshot);
+  if (!sink) {
+    metrics_.Count("snapshot_errors");
+    return;
+  }
+  metrics_.Count("snapshots");
+  metrics_.Count("asks_forgotten", asks_.size());
+  asks_.Clear();
+  engine_ = std::move(*fresh);
+  recorder_.to = *sink;
+  engine_->RestartJournal(&recorder_);
 }
 
 void Service::Tick(SimTime now) {
@@ -154,6 +185,7 @@ void Service::Tick(SimTime now) {
     retried_ = now;
     if (!WriteSnapshot()) return;
   }
+  ForgetAsks();
   TellVictims();
 }
 
@@ -280,7 +312,25 @@ void Service::WriteMetrics(MetricsText* out) {
   gauge("nominations", "Pods and gangs whose room is not free yet.", engine_->nominations().size());
   gauge("gangs", "Gangs that hold something.", engine_->gangs().size());
   gauge("open_actions", "Actions that nobody has answered.", actions_.open());
-  gauge("asks", "Different asks read since the start.", asks_.size());
+  gauge("asks", "Different asks that are known.", asks_.size());
+  gauge("shapes", "Different requests that the engine knows.", engine_->state().shape_count());
+  std::size_t orphans = 0;
+  for (const auto& [node, pods] : orphans_) orphans += pods.size();
+  for (const auto& [table, entries] : std::initializer_list<std::pair<const char*, std::size_t>>{
+           {"names", names_.size()},
+           {"deleted", deleted_order_.size()},
+           {"answered", answered_order_.size()},
+           {"events", ring_.size()},
+           {"action_results", actions_.results()},
+           {"usage", usage_.cards().size() + usage_.pods().size()},
+           {"paths", paths_.size()},
+           {"nodes", node_facts_.size()},
+           {"orphans", orphans},
+           {"queues", waiting_queues_.size() + closed_queues_.size()},
+           {"streams", streams_.size() + resumable_.size()}}) {
+    out->Add("basalt_book_entries", "gauge", "What the server keeps beside the engine, by book.",
+             {{"cluster", config_.id}, {"book", table}}, static_cast<double>(entries));
+  }
   gauge("sync_generation", "Of the stream of pods.", pods_generation_);
   gauge("sync_age_seconds", "Since the last message of any sync stream.",
         static_cast<double>(now_.us - synced_.us) / 1e6);

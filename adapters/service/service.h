@@ -356,6 +356,9 @@ class Service {
                         Answer<pb::SyncResponse>* answer);
 
   void WriteCardMetrics(MetricsText* out) const;
+  // An engine keeps every shape that it was ever asked for. When most of what is known is held by
+  // nobody, another engine takes over, made from this one's snapshot.
+  void ForgetAsks();
 
   // --- watch and actions ---
   void Recorded(const JournalRecord& record);  // tells watchers
@@ -376,6 +379,7 @@ class Service {
   SimTime now_;
   SimTime retried_;  // a journal that could not be written
   SimTime pruned_;   // names_
+  SimTime forgot_;   // asks_
   bool draining_ = false;
   // Of the call that runs, for what it writes to the ring; null between calls.
   const pb::Header* header_ = nullptr;

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "adapters/service/service.h"
+#include "adapters/service/shown.h"
 #include "adapters/service/uid.h"
 #include "scheduler-core/base/check.h"
 
@@ -85,8 +86,8 @@ Answer<pb::SyncResponse> Service::SyncAnswer(const SyncStream& stream, const Rej
   for (const auto& [object, reason] : rejected) {
     if (std::cmp_greater_equal(body.rejected_size(), kMaxRejectedTold)) break;
     pb::Rejected* r = body.add_rejected();
-    r->set_object(object);
-    r->set_reason(reason);
+    r->set_object(Shown(object, 300));
+    r->set_reason(Shown(reason));
   }
   answer.body = std::move(body);
   return answer;

@@ -108,7 +108,8 @@ Result<PodObserved> Service::Observation(const pb::PodState& pod, const PodUid& 
     out.cards = held->cards;
     out.numa = held->numa;
   } else {
-    const Result<const Entry*> read = asks_.Read(*engine_, pod.ask(), &out.standing.sku);
+    const Result<const Entry*> read =
+        asks_.Read(*engine_, pod.ask(), &out.standing.sku, AskBook::For::kObservation);
     if (!read) return tl::unexpected<Error>(read.error());
     entry = *read;
     out.spec = entry->request.spec;
@@ -152,7 +153,8 @@ bool Service::ReadGrants(const pb::PodState& pod, NodeId node, PodObserved* obse
   const auto grants = devices::ReadGrants({pod.annotations().begin(), pod.annotations().end()});
   if (grants && grants->empty()) return false;
   std::string sku;
-  const Result<const Entry*> entry = asks_.Read(*engine_, pod.ask(), &sku);
+  const Result<const Entry*> entry =
+      asks_.Read(*engine_, pod.ask(), &sku, AskBook::For::kObservation);
   if (!grants || !entry) {
     metrics_.Count("grants_unread");
     return false;

@@ -44,8 +44,16 @@ std::string Engine::Snapshot() const {
   contents.next_epoch = next_epoch_;
   contents.now = now_;
   contents.rules = state_.AllRules();
-  for (std::size_t s = 0; s < state_.shape_count(); ++s) {
-    contents.shapes.push_back(state_.shape(ShapeId(s)).spec);
+  // Only what somebody holds: whatever else was ever asked for would stay forever.
+  std::vector<bool> used(state_.shape_count());
+  for (const auto& [uid, slot] : by_uid_) used[allocations_[slot].shape.index()] = true;
+  for (const auto& [uid, gang] : gangs_) {
+    for (const GangTask& task : gang.spec.tasks) used[task.shape.index()] = true;
+  }
+  std::vector<std::uint32_t> number(used.size());
+  for (std::size_t s = 0; s < used.size(); ++s) {
+    number[s] = static_cast<std::uint32_t>(contents.shapes.size());
+    if (used[s]) contents.shapes.push_back(state_.shape(ShapeId(s)).spec);
   }
   for (const NodeId node : state_.order()) {
     SnapshotNode saved;
@@ -66,15 +74,17 @@ std::string Engine::Snapshot() const {
     });
     for (const std::uint32_t slot : slots) {
       const Allocation& a = allocations_[slot];
-      contents.allocations.push_back(SnapshotAllocation{
-          a.uid, a.attempt, a.shape.value(), a.job, state_.name(node), a.cards, a.epoch, a.expires,
-          a.confirmed, a.numa, a.gang, a.member, *a.standing, a.started, a.checkpoint, a.leaving});
+      contents.allocations.push_back(
+          SnapshotAllocation{a.uid, a.attempt, number[a.shape.index()], a.job, state_.name(node),
+                             a.cards, a.epoch, a.expires, a.confirmed, a.numa, a.gang, a.member,
+                             *a.standing, a.started, a.checkpoint, a.leaving});
     }
   }
   for (const auto& [uid, gang] : gangs_) {
     SnapshotGang saved;
     saved.gang =
         GangSpecRecord{gang.uid, gang.attempt, gang.job, gang.spec, gang.pods, gang.standing};
+    for (GangTask& task : saved.gang.spec.tasks) task.shape = ShapeId(number[task.shape.index()]);
     for (const Gang::Member member : gang.members) {
       saved.members.push_back(static_cast<std::uint8_t>(member));
     }

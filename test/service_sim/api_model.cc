@@ -27,11 +27,10 @@ void ApiModel::Touch(const std::string& name) {
   log_.push_back({LogEntry::Kind::kNode, 0, false, name});
 }
 
-std::uint64_t ApiModel::AddJob(bool gang, int pods, int gpus, int milli, int cpu_milli,
-                               int priority) {
-  Job job{next_job_++, gang, gpus, milli, cpu_milli, priority, {}};
+std::uint64_t ApiModel::AddJob(Job job, int pods) {
+  job.number = next_job_++;
   for (int p = 0; p < pods; ++p) {
-    const Pod pod{next_pod_++, job.number, "", 0, 0};
+    const Pod pod{next_pod_++, job.number, "", 0, 0, false};
     job.pods.push_back(pod.number);
     pods_.emplace(pod.number, pod);
     log_.push_back({LogEntry::Kind::kPod, pod.number, false, ""});
@@ -84,6 +83,8 @@ void ApiModel::Count(const Pod& pod, int sign) {
   const Job& job = jobs_.at(pod.job);
   Taken& taken = taken_[pod.node];
   taken.cpu += sign * job.cpu_milli;
+  taken.memory += sign * job.memory_mib;
+  if (!pod.leaves) CountQueue(pod, sign);
   int cards = 0;
   for (int c = 0; c < kCards; ++c) {
     if (((pod.cards >> c) & 1) == 0) continue;
@@ -95,10 +96,29 @@ void ApiModel::Count(const Pod& pod, int sign) {
                    std::to_string(pod.number);
     }
   }
-  if (taken.cpu > kCpuMilli && sign > 0) violation_ = "CPU of " + pod.node + " is taken twice";
+  if (sign > 0 && (taken.cpu > kCpuMilli || taken.memory > kMemoryMib)) {
+    violation_ = "CPU or memory of " + pod.node + " is taken twice";
+  }
   if (cards != job.gpus || (pod.cards >> kCards) != 0) {
     violation_ = "pod " + std::to_string(pod.number) + " has not the cards that it asked for";
   }
+}
+
+void ApiModel::CountQueue(const Pod& pod, int sign) {
+  const Job& job = jobs_.at(pod.job);
+  int& milli = queue_milli_[static_cast<std::size_t>(job.queue)];
+  milli += sign * job.gpus * job.milli;
+  if (sign > 0 && job.queue != 0 && milli > kQueueMilli) {
+    violation_ = "queue " + job.QueueName() + " has more than its capacity, with pod " +
+                 std::to_string(pod.number);
+  }
+}
+
+void ApiModel::Leaves(std::uint64_t number) {
+  const auto it = pods_.find(number);
+  if (it == pods_.end() || it->second.leaves) return;
+  if (!it->second.node.empty()) CountQueue(it->second, -1);
+  it->second.leaves = true;
 }
 
 }  // namespace basalt::service_sim

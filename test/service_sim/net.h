@@ -1,7 +1,9 @@
 // Virtual time and a bad network: messages are delayed (and so overtake each other), duplicated and
-// lost. What a crash ends is not delivered any more.
+// lost, and some peers are cut off for a while, in one direction or both. What a crash ends is not
+// delivered any more.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <functional>
 #include <queue>
@@ -11,6 +13,10 @@
 #include "scheduler-core/base/rng.h"
 
 namespace basalt::service_sim {
+
+// Who talks with the server.
+enum class Peer : std::uint8_t { kScheduler0, kScheduler1, kScheduler2, kSyncer, kExecutor };
+inline constexpr std::uint32_t kPeers = 5;
 
 struct Faults {
   std::uint32_t drop_percent = 3;
@@ -28,8 +34,16 @@ class Net {
   void After(std::int64_t micros, std::function<void()> fn) {
     queue_.push({now_us_ + micros, next_++, std::move(fn)});
   }
+  // What is under way from or to the peer is lost until Mend.
+  void Cut(Peer peer, bool requests, bool replies) {
+    cut_[static_cast<std::size_t>(peer)] = {requests, replies};
+  }
+  void Mend(Peer peer) { Cut(peer, false, false); }
+  enum class Way : std::uint8_t { kRequest, kReply };
   // A message: may be lost, come twice, or come late.
-  void Send(const std::function<void()>& fn) {
+  void Send(Peer peer, Way way, const std::function<void()>& fn) {
+    const auto& [requests, replies] = cut_[static_cast<std::size_t>(peer)];
+    if (way == Way::kRequest ? requests : replies) return;
     if (rng_.Below(100) < faults.drop_percent) return;
     After(Delay(), fn);
     if (rng_.Below(100) < faults.duplicate_percent) After(Delay(), fn);
@@ -59,6 +73,11 @@ class Net {
       return at != other.at ? at > other.at : number > other.number;
     }
   };
+  struct Severed {
+    bool requests = false;
+    bool replies = false;
+  };
+  std::array<Severed, kPeers> cut_ = {};
   Rng rng_;
   std::priority_queue<Event> queue_;
   std::int64_t now_us_ = 0;

@@ -61,18 +61,22 @@ std::string Scheduler::About(std::uint64_t job) {
                      static_cast<int>(work.state), work.last.substr(0, 2000));
 }
 
-void Scheduler::FillPod(const Job& job, pb::PodRequest* out) const {
+void FillPod(const Job& job, pb::PodRequest* out) {
   *out = support::PodOf(job.pods[0], job.cpu_milli, job.gpus, job.milli);
+  out->mutable_ask()->mutable_spec()->set_memory_mib(job.memory_mib);
   out->mutable_standing()->set_priority(job.priority);
+  out->mutable_standing()->set_queue(job.QueueName());
 }
 
-void Scheduler::FillGang(const Job& job, pb::GangRequest* out) const {
+void FillGang(const Job& job, pb::GangRequest* out) {
   out->mutable_gang()->set_uid(support::UidOf(kGangs + job.number));
   out->mutable_standing()->set_priority(job.priority);
+  out->mutable_standing()->set_queue(job.QueueName());
   pb::GangTask* task = out->add_tasks();
   task->set_name("worker");
   task->set_min(static_cast<std::int32_t>(job.pods.size()));
   *task->mutable_ask() = support::PodOf(1, job.cpu_milli, job.gpus, job.milli).ask();
+  task->mutable_ask()->mutable_spec()->set_memory_mib(job.memory_mib);
   for (const std::uint64_t pod : job.pods) task->add_members()->set_uid(support::UidOf(pod));
 }
 
@@ -141,19 +145,47 @@ void Scheduler::Reserve(std::uint64_t number) {
       const auto index = static_cast<std::size_t>(member.member());
       work->places[of.pods[index]] = {member.placement().node(), member.placement().cards()};
     }
-    if (!net_->OneIn(40)) {
+    if (!net_->OneIn(15)) {
       Confirm(number);
       return;
     }
-    // The host's own filters take longer than the lease lives.
+    // The host's own filters take longer than the lease lives; some hosts renew it.
     work->state = State::kFiltering;
+    if (net_->OneIn(2)) {
+      pb::RenewRequest renew;
+      renew.mutable_header()->set_scheduler(name_);
+      *renew.mutable_lease() = work->lease;
+      renew.set_ttl_us(20'000'000);
+      server_->Ask<pb::RenewResponse>(
+          peer(),
+          [renew](service::Service& s, SimTime now) { return s.Renew(kCaller, renew, now); },
+          [this](const service::Answer<pb::RenewResponse>& renewed) {
+            if (renewed.body.answer() == pb::LEASE_ANSWER_OK) ++tally_->renewals;
+          });
+    }
     net_->After(6'000'000, [this, life, number, turn = ++work->said] {
       if (Waiting(life, number, State::kFiltering, turn) != nullptr) Confirm(number);
     });
   };
   *said = Say(number, State::kReserving, [this, request, reply] {
     server_->Ask<pb::ReserveResponse>(
-        [request](service::Service& s, SimTime now) { return s.Reserve(kCaller, request, now); },
+        peer(),
+        [this, request](service::Service& s, SimTime now) {
+          // Said again, it is the same lease for as long as that lives.
+          s.Tick(now);
+          const Allocation* held = nullptr;
+          if (const auto uid = service::ParseUid(request.pod().pod().uid()); uid) {
+            held = s.engine().Find(*uid);
+          }
+          const std::uint64_t epoch = held == nullptr ? 0 : held->epoch;
+          auto answer = s.Reserve(kCaller, request, now);
+          if (epoch != 0 && answer.ok() && answer.body.has_lease() &&
+              answer.body.lease().epoch() != epoch) {
+            violation_ = "a pod that holds something was given another lease";
+          }
+          if (answer.body.has_lease() && !s.ready()) violation_ = "a lease before the sync";
+          return answer;
+        },
         reply);
   });
 }
@@ -185,7 +217,22 @@ void Scheduler::Confirm(std::uint64_t number) {
   };
   *said = Say(number, State::kConfirming, [this, request, reply] {
     server_->Ask<pb::ConfirmResponse>(
-        [request](service::Service& s, SimTime now) { return s.Confirm(kCaller, request, now); },
+        peer(),
+        [this, request](service::Service& s, SimTime now) {
+          // What is over is over, however late it is noticed.
+          bool open = false;
+          bool over = false;
+          s.engine().ForEachAllocation([&](const Allocation& a) {
+            if (a.epoch != request.lease().epoch() || a.confirmed) return;
+            open = true;
+            over = over || a.expires <= std::max(now, s.engine().now());
+          });
+          auto answer = s.Confirm(kCaller, request, now);
+          if (open && over && answer.body.answer() == pb::LEASE_ANSWER_OK) {
+            violation_ = "a lease was confirmed after its end";
+          }
+          return answer;
+        },
         reply);
   });
 }
@@ -202,6 +249,7 @@ void Scheduler::Release(std::uint64_t number) {
   };
   *said = Say(number, State::kReleasing, [this, request, reply] {
     server_->Ask<pb::ReleaseResponse>(
+        peer(),
         [request](service::Service& s, SimTime now) { return s.Release(kCaller, request, now); },
         reply);
   });
@@ -226,6 +274,7 @@ void Scheduler::Evict(std::uint64_t number) {
   };
   *said = Say(number, State::kEvicting, [this, request, reply] {
     server_->Ask<pb::EvictResponse>(
+        peer(),
         [request](service::Service& s, SimTime now) { return s.Evict(kCaller, request, now); },
         reply);
   });

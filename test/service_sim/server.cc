@@ -28,6 +28,7 @@ void Server::Crash() {
 std::string Server::Start() {
   service::ClusterConfig config = support::TestCluster();
   config.lease_ttl_us = 5'000'000;
+  config.needs_queues = true;
   const auto options = service::EngineOptionsOf(config, support::TestEnvironment());
   std::unique_ptr<Engine> recovered;
   if (boot_ > 0) {

@@ -31,6 +31,7 @@ void Syncer::Break() {
 
 pb::Delta Syncer::NodeDelta(const std::string& name) const {
   pb::Delta delta = support::NodeDelta(name, kCpuMilli, kCards);
+  delta.mutable_node()->mutable_spec()->set_memory_mib(kMemoryMib);
   pb::Label* label = delta.mutable_node()->mutable_spec()->add_labels();
   label->set_key("version");
   label->set_value(std::to_string(api_->nodes().at(name)));
@@ -41,7 +42,9 @@ pb::Delta Syncer::PodDelta(const Pod& pod) const {
   const Job& job = *api_->JobOf(pod.number);
   pb::Delta delta =
       support::PodDelta(support::PodOf(pod.number, job.cpu_milli, job.gpus, job.milli), pod.node);
+  delta.mutable_pod()->mutable_ask()->mutable_spec()->set_memory_mib(job.memory_mib);
   delta.mutable_pod()->mutable_standing()->set_priority(job.priority);
+  delta.mutable_pod()->mutable_standing()->set_queue(job.QueueName());
   // What runs says which cards it was given; some nodes do not say.
   if (pod.number % 2 == 0) {
     for (int c = 0; c < kCards; ++c) {
@@ -78,6 +81,13 @@ pb::SyncDeltas Syncer::Next() {
   message.set_generation(++generation_);
   if (!completed_) {  // the listing, in one message
     at_ = api_->log().size();
+    for (const char* name : {"a", "b"}) {
+      pb::QueueState* queue = message.add_deltas()->mutable_queue();
+      queue->set_name(name);
+      pb::Amount* capacity = queue->add_capacity();
+      capacity->set_resource("gpu");
+      capacity->set_amount(kQueueMilli);
+    }
     for (const auto& [name, version] : api_->nodes()) *message.add_deltas() = NodeDelta(name);
     for (const auto& [number, pod] : api_->pods()) *message.add_deltas() = PodDelta(pod);
     return message;
@@ -114,13 +124,16 @@ void Syncer::Say() {
     open.set_source("syncer");
     open.add_kinds(pb::SYNC_KIND_NODES);
     open.add_kinds(pb::SYNC_KIND_PODS);
-    server_->Ask<pb::SyncResponse>(with([open, stream](service::Service& s, SimTime now) {
+    open.add_kinds(pb::SYNC_KIND_QUEUES);
+    server_->Ask<pb::SyncResponse>(Peer::kSyncer,
+                                   with([open, stream](service::Service& s, SimTime now) {
                                      return s.SyncOpen(kCaller, open, stream, now);
                                    }),
                                    reply);
   } else if (state_ == State::kTelling) {
     const pb::SyncDeltas message = message_;
-    server_->Ask<pb::SyncResponse>(with([message, stream](service::Service& s, SimTime now) {
+    server_->Ask<pb::SyncResponse>(Peer::kSyncer,
+                                   with([message, stream](service::Service& s, SimTime now) {
                                      return s.SyncDeltas(message, stream, now);
                                    }),
                                    reply);
@@ -129,7 +142,9 @@ void Syncer::Say() {
     complete.set_generation(generation);
     complete.add_kinds(pb::SYNC_KIND_NODES);
     complete.add_kinds(pb::SYNC_KIND_PODS);
-    server_->Ask<pb::SyncResponse>(with([complete, stream](service::Service& s, SimTime now) {
+    complete.add_kinds(pb::SYNC_KIND_QUEUES);
+    server_->Ask<pb::SyncResponse>(Peer::kSyncer,
+                                   with([complete, stream](service::Service& s, SimTime now) {
                                      return s.SyncComplete(complete, stream, now);
                                    }),
                                    reply);

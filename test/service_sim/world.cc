@@ -40,8 +40,16 @@ void World::AddJob() {
   const bool gang = rng.Below(3) == 0;
   const int gpus = rng.Below(6) == 0 ? 0 : 1 + static_cast<int>(rng.Below(6) == 0);
   const int milli = gpus == 0 ? 0 : gpus > 1 ? 1000 : kMilli[rng.Below(5)];
-  api_.AddJob(gang, gang ? 2 + static_cast<int>(rng.Below(5)) : 1, gpus, milli,
-              1000 * static_cast<int>(1 + rng.Below(6)), static_cast<int>(rng.Below(3)));
+  const int pods = gang ? 2 + static_cast<int>(rng.Below(5)) : 1;
+  Job job;
+  job.gang = gang;
+  job.gpus = gpus;
+  job.milli = milli;
+  job.cpu_milli = 1000 * static_cast<int>(1 + rng.Below(6));
+  job.memory_mib = 1024 * static_cast<int>(1 + rng.Below(12));
+  job.priority = static_cast<int>(rng.Below(3));
+  job.queue = static_cast<int>(rng.Below(kQueues));
+  api_.AddJob(std::move(job), pods);
 }
 
 // Jobs come and go, nodes now and then.
@@ -99,6 +107,13 @@ void World::Trouble() {
     }
     if (rng.Below(60) == 0) server_.FillDisk(static_cast<int>(rng.Below(20)));
     if (rng.Below(10) == 0) server_.MendDisk();
+    if (rng.Below(30) == 0) {
+      ++tally_.partitions;
+      const auto peer = static_cast<Peer>(rng.Below(kPeers));
+      const std::uint32_t way = rng.Below(3);
+      net_.Cut(peer, way != 0, way != 1);
+      net_.After(net_.Micros(20'000'000), [this, peer] { net_.Mend(peer); });
+    }
     // The network is sometimes good and sometimes hardly there.
     if (rng.Below(25) == 0) net_.faults.drop_percent = rng.Below(3) == 0 ? 40 : rng.Below(6);
   }
@@ -119,6 +134,7 @@ void World::Execute() {
     ack.set_server_epoch(action.server_epoch());
     ack.set_done(true);
     server_.Ask<pb::AckActionResponse>(
+        Peer::kExecutor,
         [ack](service::Service& s, SimTime now) { return s.AckAction(kExecutor, ack, now); },
         [](const service::Answer<pb::AckActionResponse>&) {});
   }
@@ -133,16 +149,25 @@ void World::Tick() {
 std::string World::Check() {
   if (!wrong_.empty()) return wrong_;
   if (!api_.violation().empty()) return api_.violation();
-  if (steps_ % 1'000 == 0 && server_.up()) {
+  for (const auto& scheduler : schedulers_) {
+    if (!scheduler->violation().empty()) return scheduler->violation();
+  }
+  if (!server_.up()) return "";
+  if (steps_ % 1'000 == 0) {
     if (Status ok = server_.service().Audit(); !ok) return ok.error().ToString();
   }
-  return "";
+  return steps_ % 100 == 0 ? Probe() : "";
 }
 
 std::string World::Run(std::uint64_t steps) {
   for (std::uint64_t s = 0; s < steps; ++s) {
     ++steps_;
     if (!net_.Step()) return "nothing happens any more";
+    if (server_.up()) {
+      for (const auto& [uid, nomination] : server_.service().engine().nominations()) {
+        for (const PodUid& victim : nomination.waiting) api_.Leaves(victim.lo);
+      }
+    }
     if (std::string why = Check(); !why.empty()) return fmt::format("step {}: {}", steps_, why);
   }
   return "";
@@ -152,6 +177,7 @@ std::string World::Settle() {
   faults_ = false;
   const Faults bad = std::exchange(net_.faults, Faults{0, 0, 0});
   server_.MendDisk();
+  for (std::uint32_t p = 0; p < kPeers; ++p) net_.Mend(static_cast<Peer>(p));
   const std::int64_t deadline = net_.now_us() + 900'000'000;
   const auto pending = [this] {
     for (const auto& [number, pod] : api_.pods()) {

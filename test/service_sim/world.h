@@ -19,7 +19,9 @@ namespace pb = placement::v1;
 
 struct Tally {
   std::uint64_t crashes = 0, torn = 0, client_crashes = 0, relists = 0, jumps = 0, lost_answers = 0,
-                evictions = 0, fenced = 0, expired = 0, deletions = 0, node_losses = 0;
+                evictions = 0, fenced = 0, expired = 0, deletions = 0, node_losses = 0,
+                partitions = 0, full_disks = 0, writes_refused = 0, renewals = 0, probes = 0,
+                not_ready = 0, freed = 0;
 };
 
 // The server: a Service, its store, its disk's slowness, its clock's errors, its crashes.
@@ -40,6 +42,7 @@ class Server {
   // What executors are told: once it is durable that they are.
   std::vector<pb::Action> Actions();
   void FillDisk(int records) {  // after so many more
+    ++tally_->full_disks;
     store_.full = true;
     store_.fail_after = records;
   }
@@ -49,16 +52,18 @@ class Server {
   }
   // The call is made when the request arrives; its answer leaves when what it hangs on is durable.
   template <class Body, class Call>
-  void Ask(const Call& call, const std::function<void(const service::Answer<Body>&)>& reply) {
-    net_->Send([this, call, reply] {
+  void Ask(Peer peer, const Call& call,
+           const std::function<void(const service::Answer<Body>&)>& reply) {
+    net_->Send(peer, Net::Way::kRequest, [this, peer, call, reply] {
       if (!up()) return;
       auto answer = std::make_shared<service::Answer<Body>>(call(*service_, clock()));
+      if (answer->code == service::Code::kDataLoss) ++tally_->writes_refused;
       if (answer->position <= store_.synced_position) {
-        Reply<Body>(answer, reply);
+        Reply<Body>(peer, answer, reply);
         return;
       }
       const std::uint64_t boot = boot_;
-      net_->After(200 + net_->Micros(10'000), [this, boot, answer, reply] {
+      net_->After(200 + net_->Micros(10'000), [this, peer, boot, answer, reply] {
         if (!up() || boot != boot_) {
           ++tally_->lost_answers;
           return;
@@ -68,7 +73,7 @@ class Server {
           ++tally_->lost_answers;
           return;
         }
-        Reply<Body>(answer, reply);
+        Reply<Body>(peer, answer, reply);
       });
     });
   }
@@ -76,9 +81,9 @@ class Server {
  private:
   static constexpr std::int64_t kStart = 1'000'000'000;
   template <class Body>
-  void Reply(const std::shared_ptr<service::Answer<Body>>& answer,
+  void Reply(Peer peer, const std::shared_ptr<service::Answer<Body>>& answer,
              const std::function<void(const service::Answer<Body>&)>& reply) {
-    net_->Send([answer, reply] { reply(*answer); });
+    net_->Send(peer, Net::Way::kReply, [answer, reply] { reply(*answer); });
   }
   Net* net_;
   Tally* tally_;
@@ -129,8 +134,11 @@ class Scheduler {
   bool Owns(std::uint64_t job) const { return job % of_ == number_; }
   // For reports of what went wrong: where the job stands, and the server's last words on it.
   std::string About(std::uint64_t job);
+  // What an answer broke of what the server promises; empty: nothing.
+  const std::string& violation() const { return violation_; }
 
  private:
+  Peer peer() const { return static_cast<Peer>(number_); }
   enum class State { kIdle, kReserving, kFiltering, kConfirming, kReleasing, kEvicting };
   struct Work {
     State state = State::kIdle;
@@ -151,8 +159,6 @@ class Scheduler {
   // The work, if it still waits for the answer to this saying of this life.
   Work* Waiting(std::uint64_t life, std::uint64_t job, State state, std::uint64_t said);
   std::uint64_t Say(std::uint64_t job, State state, const std::function<void()>& again);
-  void FillPod(const Job& job, pb::PodRequest* out) const;
-  void FillGang(const Job& job, pb::GangRequest* out) const;
   Net* net_;
   ApiModel* api_;
   Server* server_;
@@ -163,7 +169,12 @@ class Scheduler {
   std::uint64_t requests_ = 0;
   std::map<std::uint64_t, Work> work_;
   std::string name_;
+  std::string violation_;
 };
+
+// The request of a job, as its scheduler makes it.
+void FillPod(const Job& job, pb::PodRequest* out);
+void FillGang(const Job& job, pb::GangRequest* out);
 
 class World {
  public:
@@ -184,6 +195,13 @@ class World {
   void Tick();
   std::string Check();
   void AddJob();
+  // --- probe.cc: what must hold at any moment, asked of the service itself ---
+  std::string Probe();
+  std::string ProbeNotReady();
+  std::string ProbeDryRuns(const Job& job);
+  std::string ProbeExplanation(const Job& job);
+  std::string ProbeMoreRoom(const Job& job);
+  std::string ProbeGangs() const;
   Net net_;
   Tally tally_;
   ApiModel api_;

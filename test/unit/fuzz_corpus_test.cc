@@ -1,42 +1,18 @@
 // Replays the committed fuzz corpus through the same entry points, in every build.
 #include <gtest/gtest.h>
 
-#include <algorithm>
-#include <filesystem>
-#include <fstream>
-#include <sstream>
 #include <string>
 #include <utility>
-#include <vector>
 
 #include "test/fuzz/devices_entry.h"
 #include "test/fuzz/engine_entry.h"
 #include "test/fuzz/imports_entry.h"
+#include "test/fuzz/replay.h"
 #include "test/fuzz/topology_entry.h"
 #include "test/fuzz/usage_entry.h"
 
 namespace basalt::fuzz {
 namespace {
-
-class FuzzCorpus
-    : public testing::TestWithParam<std::pair<const char*, void (*)(std::string_view)>> {};
-
-TEST_P(FuzzCorpus, EveryInputKeepsThePromises) {
-  const auto& [name, entry] = GetParam();
-  std::vector<std::filesystem::path> files;
-  for (const auto& file : std::filesystem::directory_iterator(std::string(BASALT_SOURCE_DIR) +
-                                                              "/test/fuzz/corpus/" + name)) {
-    files.push_back(file.path());
-  }
-  std::ranges::sort(files);
-  ASSERT_FALSE(files.empty());
-  for (const auto& path : files) {
-    SCOPED_TRACE(path.string());
-    std::stringstream bytes;
-    bytes << std::ifstream(path, std::ios::binary).rdbuf();
-    entry(bytes.str());
-  }
-}
 
 INSTANTIATE_TEST_SUITE_P(
     All, FuzzCorpus,

@@ -441,6 +441,35 @@ TEST(PodJson, ReadsWhatPlacementNeeds) {
   EXPECT_EQ(pod->resources.tolerations(0), "k");
 }
 
+TEST_F(HttpTest, TooManyCallsAreToldWhenToComeBack) {
+  StartSynced();
+  service::ServerConfig config;
+  config.access.push_back({.identity = "http", .calls_per_second = 1, .calls_burst = 1});
+  served_.rooms().limits().Configure(config);
+  const json body = {{"job", {{"UID", "ns/j"}}}};
+  const auto first = client_->Post("/v1/c/volcano/jobReady", body.dump(), "application/json");
+  ASSERT_TRUE(first);
+  EXPECT_NE(first->status, 429);
+  const auto second = client_->Post("/v1/c/volcano/jobReady", body.dump(), "application/json");
+  ASSERT_TRUE(second);
+  EXPECT_EQ(second->status, 429);
+  EXPECT_EQ(second->get_header_value("Retry-After"), "1");
+  EXPECT_THAT(second->body, HasSubstr("\"http\" makes more calls"));
+  EXPECT_EQ(client_->Get("/healthz")->status, 200) << "operators are not limited";
+  EXPECT_THAT(client_->Get("/metrics")->body, HasSubstr("basalt_calls_limited_total 1"));
+}
+
+TEST_F(HttpTest, TextIsShownAsText) {
+  StartSynced();
+  const auto answer =
+      client_->Post("/v1/%1b%5b2J%0d%0aX-Evil:%201/volcano/predicate", "{}", "application/json");
+  ASSERT_TRUE(answer);
+  EXPECT_EQ(answer->status, 404);
+  EXPECT_EQ(answer->get_header_value("X-Content-Type-Options"), "nosniff");
+  EXPECT_FALSE(answer->has_header("X-Evil"));
+  EXPECT_EQ(answer->body.find('\x1b'), std::string::npos) << answer->body;
+}
+
 TEST(PodJson, QuotedIsJson) {
   for (const std::string& text : {std::string("plain"), std::string("\"\\\n\t\x01\x7f"),
                                   std::string("h\xc3\xa9llo \xe2\x82\xac"),

@@ -276,6 +276,55 @@ TEST_F(RpcTest, TooManyWaitingAreTurnedAway) {
   EXPECT_EQ(codes.count(grpc::StatusCode::RESOURCE_EXHAUSTED), 2U);
 }
 
+// Who makes too many calls is told when to come back; what gives back or keeps a promise is never
+// refused for that.
+TEST_F(RpcTest, TooManyCallsOfOneIdentity) {
+  Start();
+  served_->Sync(1, 8);
+  service::ServerConfig config;
+  config.calls_per_second = 1;
+  config.calls_burst = 2;
+  served_->rooms().limits().Configure(config);
+  const auto stub = Stub();
+  pb::ReserveResponse answer;
+  for (std::uint64_t pod = 1; pod <= 2; ++pod) {
+    grpc::ClientContext context;
+    ASSERT_TRUE(stub->Reserve(&context, ReserveCards(pod, 1), &answer).ok());
+  }
+  const pb::Lease lease = answer.lease();
+  {
+    grpc::ClientContext context;
+    const grpc::Status status = stub->Reserve(&context, ReserveCards(3, 1), &answer);
+    EXPECT_EQ(status.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
+    EXPECT_THAT(status.error_message(), HasSubstr("more calls a second than it may"));
+    const auto pushback = context.GetServerTrailingMetadata().find("grpc-retry-pushback-ms");
+    ASSERT_NE(pushback, context.GetServerTrailingMetadata().end());
+    const int wait = std::stoi(std::string(pushback->second.data(), pushback->second.size()));
+    EXPECT_GT(wait, 0);
+    EXPECT_LE(wait, 1000);
+  }
+  {
+    grpc::ClientContext context;
+    pb::BatchRequest batch;
+    *batch.add_items()->mutable_reserve() = ReserveCards(4, 1);
+    pb::BatchResponse results;
+    EXPECT_EQ(stub->Batch(&context, batch, &results).error_code(),
+              grpc::StatusCode::RESOURCE_EXHAUSTED);
+  }
+  for (int i = 0; i < 5; ++i) {
+    grpc::ClientContext context;
+    pb::ConfirmRequest confirm;
+    *confirm.mutable_lease() = lease;
+    pb::ConfirmResponse confirmed;
+    ASSERT_TRUE(stub->Confirm(&context, confirm, &confirmed).ok());
+    EXPECT_EQ(confirmed.answer(), pb::LEASE_ANSWER_OK);
+  }
+  EXPECT_THAT(served_->rooms().Metrics(), HasSubstr("basalt_calls_limited_total 2"));
+  served_->rooms().limits().Configure({});
+  grpc::ClientContext context;
+  EXPECT_TRUE(stub->Reserve(&context, ReserveCards(3, 1), &answer).ok());
+}
+
 TEST_F(RpcTest, TwoClientsNeverHaveOneCard) {
   Start();
   served_->Sync(4, 8);

@@ -9,11 +9,16 @@ basalt_library(basalt_test_served
 
 basalt_test(rpc_gate_test SOURCES ${server_unit}/rpc_gate_test.cc LINK basalt_base Threads::Threads
   LABELS "unit;threads")
-basalt_test(rpc_test SOURCES ${server_unit}/rpc_test.cc LINK basalt_test_served basalt_rpc)
+basalt_test(rpc_test
+  SOURCES ${server_unit}/rpc_test.cc ${server_unit}/rpc_limits_test.cc
+  LINK basalt_test_served basalt_rpc)
 basalt_test(http_test
   SOURCES ${server_unit}/http_test.cc
   LINK basalt_test_served basalt_http basalt_traces PkgConfig::httplib nlohmann_json::nlohmann_json
   LABELS "unit;data")
+basalt_test(fuzz_server_test
+  SOURCES ${server_unit}/fuzz_server_test.cc
+  LINK basalt_http basalt_store basalt_policies basalt_traces basalt_config basalt_topology_files)
 basalt_test(serve_test
   SOURCES ${server_unit}/serve_test.cc
   LINK basalt_grpc

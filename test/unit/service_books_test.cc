@@ -124,6 +124,13 @@ TEST(ServiceMetrics, TextHasEachFamilyOnce) {
   EXPECT_EQ(metrics.counter("none"), 0u);
 }
 
+// A scrape with a byte that is no UTF-8, or with a control character, would be refused as a whole.
+TEST(ServiceMetrics, LabelsAreTextWhateverTheNamesAre) {
+  MetricsText text;
+  text.Add("basalt_x", "gauge", "X.", {{"node", "a\x1b\xFF\r\nb\xC3"}}, 1);
+  EXPECT_THAT(text.Text(), HasSubstr(R"(basalt_x{node="a\\x1b\\xff\\x0d\nb\\xc3"} 1)"));
+}
+
 TEST(ServiceWatch, WhoIsTooLateIsTold) {
   WatchRing ring(4);
   for (int i = 0; i < 10; ++i) ring.Add(pb::WatchEvent());

@@ -58,8 +58,9 @@ TEST(ServiceMetrics, TheScrapeOfTheDashboardsIsWhatIsWritten) {
   service::MetricsText text;
   bed.service().WriteMetrics(&text);
   std::set<std::string> written = Shapes(text.Text());
-  // The gate before the engine is the server's (adapters/rpc/rooms.cc).
-  written.insert({"basalt_gate_waiting{cluster}", "basalt_gate_turned_away_total{cluster}"});
+  // The gate before the engine and the limits before it are the server's (adapters/rpc/rooms.cc).
+  written.insert({"basalt_gate_waiting{cluster}", "basalt_gate_turned_away_total{cluster}",
+                  "basalt_calls_limited_total"});
   std::ifstream file(std::string(BASALT_SOURCE_DIR) + "/test/deploy/scrape.prom");
   const std::string recorded{std::istreambuf_iterator<char>(file), {}};
   EXPECT_EQ(Shapes(recorded), written);

@@ -383,5 +383,105 @@ TEST(ServiceSync, ARestartAtEveryRecordIsConsistent) {
   EXPECT_GT(distinct, 5);
 }
 
+// What is refused is told in valid UTF-8, or the syncer could not read the answer, nor the next one
+// after it has listed again. Messages quote the first bytes of what they refuse.
+TEST(ServiceSync, WhatIsRefusedIsToldAsText) {
+  Bed bed;
+  bed.List({NodeDelta("n1", 8000, 4)});
+  pb::Delta delta;
+  std::string half(63, 'x');
+  half += "\xC3\xA4";  // cut inside the last letter
+  delta.mutable_pod()->mutable_pod()->set_uid(half);
+  pb::Delta control;
+  control.mutable_pod_gone()->set_uid("a\nb\x1b[2J");
+  const pb::SyncResponse answer = bed.Tell({delta, control});
+  ASSERT_EQ(answer.rejected_size(), 2);
+  pb::SyncResponse read;
+  ASSERT_TRUE(read.ParseFromString(answer.SerializeAsString()));  // refuses what is no UTF-8
+  EXPECT_NE(read.rejected(0).reason().find("\\xc3"), std::string::npos);
+  EXPECT_EQ(read.rejected(1).reason().find('\n'), std::string::npos);
+  EXPECT_EQ(read.rejected(1).object().find('\x1b'), std::string::npos);
+}
+
+// Telling a cluster costs what it tells: no decision is made, no node looked at for another one.
+TEST(ServiceSync, AListingLooksAtNoOtherNodes) {
+  const auto work = [](int nodes) {
+    Bed bed;
+    std::vector<pb::Delta> deltas;
+    for (int n = 0; n < nodes; ++n) deltas.push_back(NodeDelta("n" + std::to_string(n), 64000, 8));
+    for (int p = 0; p < 8 * nodes; ++p) {
+      const int node = p / 8;
+      pb::Delta pod = support::PodDelta(PodOf(static_cast<std::uint64_t>(p + 1), 1000, 1, 1000),
+                                        "n" + std::to_string(node));
+      pod.mutable_pod()->add_granted_uuids("GPU-n" + std::to_string(node) + "-" +
+                                           std::to_string(p % 8));
+      deltas.push_back(pod);
+    }
+    bed.List(deltas);
+    EXPECT_EQ(bed.engine().allocation_count(), static_cast<std::size_t>(8 * nodes));
+    EXPECT_EQ(bed.engine().state().shape_count(), 1u);  // an ask is read once
+    return bed.engine().work();
+  };
+  const WorkCounters small = work(20);
+  const WorkCounters large = work(200);
+  EXPECT_EQ(large.decisions, 0u);
+  EXPECT_EQ(large.index_rebuilds, 0u);
+  EXPECT_EQ(large.nodes_checked, 10 * small.nodes_checked);
+  EXPECT_LE(large.nodes_checked, 8u * 200);
+  EXPECT_EQ(large.nodes_scored, 10 * small.nodes_scored);
+}
+
+// Asks that nobody holds are forgotten when they are many; what is held, its leases and the digest
+// stay. When that does not help calls are refused, and what runs is recorded all the same.
+TEST(ServiceSync, AsksThatNobodyHoldsAreForgotten) {
+  service::ClusterConfig config = support::TestCluster();
+  config.max_asks = 1000;
+  Bed bed(config);
+  bed.List({NodeDelta("n1", 64'000, 8), NodeDelta("n2", 64'000, 8)});
+  const auto lease = bed.Reserve(PodOf(1, 1000, 1, 500)).body.lease();
+  ASSERT_EQ(bed.Confirm(lease), pb::LEASE_ANSWER_OK);
+  const auto open = bed.Reserve(support::GangOf(10, 2, 2, 1, 500)).body.lease();
+  const auto ask = [&bed](int memory) {
+    pb::ProposeRequest request;
+    *request.mutable_pod() = PodOf(500, 1000, 1, 500);
+    request.mutable_pod()->mutable_ask()->mutable_spec()->set_memory_mib(memory);
+    return bed.service().Propose(bed.caller, request, bed.now());
+  };
+  const std::size_t snapshot = bed.engine().Snapshot().size();
+  const std::uint64_t handle = ask(1).body.pod().shape();
+  int refused_at = 0;
+  for (int memory = 2; refused_at == 0 && memory < 2000; ++memory) {
+    const auto answer = ask(memory);
+    if (answer.ok()) continue;
+    EXPECT_EQ(answer.code, service::Code::kExhausted);
+    EXPECT_NE(answer.message.find("max_asks"), std::string::npos) << answer.message;
+    refused_at = memory;
+  }
+  EXPECT_EQ(refused_at, 1000);  // one is held
+  EXPECT_EQ(bed.engine().Snapshot().size(), snapshot) << "only what is held is kept on disk";
+  pb::Delta foreign = support::PodDelta(PodOf(2, 1234, 1, 1000), "n2");
+  EXPECT_EQ(bed.Tell({foreign}).rejected_size(), 0);
+  EXPECT_NE(bed.engine().Find(support::Uid(2)), nullptr);
+  const std::string digest = bed.service().StateDigest();
+  bed.Wait(1'100'000);
+  bed.service().Tick(bed.now());
+  EXPECT_EQ(bed.engine().state().shape_count(), 2u);
+  EXPECT_EQ(bed.service().StateDigest(), digest);
+  EXPECT_TRUE(bed.service().Audit().has_value());
+  EXPECT_TRUE(ask(refused_at).ok());
+  // A handle of one that was forgotten is never another ask's.
+  pb::ProposeRequest old;
+  *old.mutable_pod() = PodOf(500, 1000, 1, 500);
+  old.mutable_pod()->mutable_ask()->set_shape(handle);
+  EXPECT_EQ(bed.service().Propose(bed.caller, old, bed.now()).code, service::Code::kPrecondition);
+  // Leases live on, in the journal, too.
+  EXPECT_EQ(bed.Confirm(open), pb::LEASE_ANSWER_OK);
+  EXPECT_EQ(bed.Release(lease), pb::LEASE_ANSWER_OK);
+  const std::string after = bed.service().StateDigest();
+  bed.store.Sync();
+  bed.Restart();
+  EXPECT_EQ(bed.service().StateDigest(), after);
+}
+
 }  // namespace
 }  // namespace basalt

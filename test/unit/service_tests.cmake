@@ -9,7 +9,7 @@ basalt_library(basalt_test_service_support
 basalt_test(service_test
   SOURCES ${service_unit}/service_test.cc ${service_unit}/service_sync_test.cc
           ${service_unit}/service_books_test.cc ${service_unit}/service_kube_test.cc
-          ${service_unit}/service_metrics_test.cc
+          ${service_unit}/service_metrics_test.cc ${service_unit}/service_churn_test.cc
   LINK basalt_test_service_support)
 basalt_test(store_test
   SOURCES ${service_unit}/store_test.cc
@@ -19,6 +19,6 @@ basalt_test(store_test
 set(service_sim ${service_unit}/../service_sim)
 basalt_test(service_sim_test
   SOURCES ${service_sim}/service_sim_test.cc ${service_sim}/api_model.cc
-          ${service_sim}/scheduler.cc ${service_sim}/server.cc ${service_sim}/syncer.cc
+          ${service_sim}/probe.cc ${service_sim}/scheduler.cc ${service_sim}/server.cc ${service_sim}/syncer.cc
           ${service_sim}/world.cc
   LINK basalt_test_service_support)

@@ -41,10 +41,10 @@ type Executor struct {
 	options Options
 	mutex   sync.Mutex
 	epoch   uint64
-	doing   map[string]bool    // ids that are being carried out: an order may be sent again meanwhile
-	lanes   map[string][]order // of one pod or node, oldest first; the first is being carried out
-	running sync.WaitGroup     // a goroutine a lane
-	calls   chan struct{}      // room for calls of the API server
+	doing   map[string]*order   // by id, all that are in lanes: an order may be sent again meanwhile
+	lanes   map[string][]*order // of one pod or node, oldest first; the first is being carried out
+	running sync.WaitGroup      // a goroutine a lane
+	calls   chan struct{}       // room for calls of the API server
 }
 
 // New executor; Run starts it.
@@ -58,7 +58,7 @@ func New(options Options) (*Executor, error) {
 	if options.RetryPause <= 0 {
 		options.RetryPause = 500 * time.Millisecond
 	}
-	return &Executor{options: options, doing: map[string]bool{}, lanes: map[string][]order{},
+	return &Executor{options: options, doing: map[string]*order{}, lanes: map[string][]*order{},
 		calls: make(chan struct{}, options.Workers)}, nil
 }
 
@@ -100,43 +100,61 @@ func (e *Executor) watch(ctx context.Context) error {
 	}
 }
 
-// take puts an order behind those of its pod or node, if it is not there yet.
+// take puts an order behind those of its pod or node. One that is there already is a copy; from a
+// newer run of the server it replaces the older run's, whose answer that run would not take.
 func (e *Executor) take(ctx context.Context, o order) {
 	e.mutex.Lock()
 	defer e.mutex.Unlock()
-	if o.action.GetServerEpoch() < e.epoch || e.doing[o.action.GetId()] {
-		return // of an earlier run of the server, or here already
+	if o.action.GetServerEpoch() < e.epoch {
+		return
 	}
 	e.epoch = o.action.GetServerEpoch()
-	e.doing[o.action.GetId()] = true
+	if there := e.doing[o.action.GetId()]; there != nil {
+		if there.action.GetServerEpoch() < o.action.GetServerEpoch() {
+			*there = o
+		}
+		return
+	}
+	e.doing[o.action.GetId()] = &o
 	key := o.action.GetPod().GetUid()
 	if key == "" {
 		key = "node " + o.action.GetNode()
 	}
-	e.lanes[key] = append(e.lanes[key], o)
+	e.lanes[key] = append(e.lanes[key], &o)
 	if len(e.lanes[key]) > 1 {
 		return
 	}
 	e.running.Add(1)
 	go func() {
 		defer e.running.Done()
-		for next := &o; next != nil; next = e.after(key) {
-			e.carryOut(ctx, key, *next)
+		for next := &o; next != nil; {
+			next = e.after(key, e.carryOut(ctx, key, next))
 		}
 	}()
 }
 
-// after ends the first order of the lane; nil: it was the last.
-func (e *Executor) after(key string) *order {
+// after ends the first order of the lane; nil: it was the last. It is not over when a newer run of the
+// server has asked for the same since it was answered.
+func (e *Executor) after(key string, answered *placementv1.Action) *order {
 	e.mutex.Lock()
 	defer e.mutex.Unlock()
+	if first := e.lanes[key][0]; first.action != answered {
+		return first
+	}
 	delete(e.doing, e.lanes[key][0].action.GetId())
 	e.lanes[key] = e.lanes[key][1:]
 	if len(e.lanes[key]) == 0 {
 		delete(e.lanes, key)
 		return nil
 	}
-	return &e.lanes[key][0]
+	return e.lanes[key][0]
+}
+
+// now is the order as the newest run of the server gave it.
+func (e *Executor) now(o *order) order {
+	e.mutex.Lock()
+	defer e.mutex.Unlock()
+	return *o
 }
 
 // overtaken: a newer order to the pod's agent waits behind this one.
@@ -176,24 +194,23 @@ func (e *Executor) try(ctx context.Context, o order) (again bool, err error) {
 	return false, fmt.Errorf("an unknown order %v", o.action.GetKind())
 }
 
-func (e *Executor) carryOut(ctx context.Context, key string, o order) {
-	ends := time.Time{}
-	if at := o.action.GetDeadlineUs(); at > 0 {
-		ends = time.UnixMicro(at)
-	}
+// carryOut returns what it has answered, or given up with the context.
+func (e *Executor) carryOut(ctx context.Context, key string, of *order) *placementv1.Action {
 	for {
+		o := e.now(of)
+		ends := o.action.GetDeadlineUs()
 		again, err := e.try(ctx, o)
 		if ctx.Err() != nil {
-			return
+			return o.action
 		}
-		if !again || (!ends.IsZero() && time.Now().After(ends)) || e.overtaken(key, o.action) {
+		if !again || (ends > 0 && time.Now().After(time.UnixMicro(ends))) || e.overtaken(key, o.action) {
 			e.answer(ctx, o.action, err)
-			return
+			return o.action
 		}
 		klog.V(2).InfoS("An order is tried again", "order", o.action.GetId(), "reason", err)
 		select {
 		case <-ctx.Done():
-			return
+			return o.action
 		case <-time.After(e.options.RetryPause):
 		}
 	}

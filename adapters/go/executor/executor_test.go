@@ -326,6 +326,21 @@ func TestAnOlderOrderNeverUndoesANewerOne(t *testing.T) {
 	}
 }
 
+// The answer to an older run's copy would not be taken.
+func TestANewerRunOfTheServerIsAnswered(t *testing.T) {
+	s, kube := start(t, withAgent(pod("p", "n"), "block"))
+	s.order(numbered(action("b", block, "p"), 5))
+	eventually(t, OrderAnnotation, "1.5 block", podReader(kube, "p"))
+	again := numbered(action("b", block, "p"), 1)
+	again.ServerEpoch = 2
+	s.order(again)
+	eventually(t, OrderAnnotation, "2.1 block", podReader(kube, "p"))
+	answerAs(t, kube, "p", "2.1 block")
+	if ack := s.answer(t, "b"); !ack.Done || ack.ServerEpoch != 2 {
+		t.Errorf("%v", ack)
+	}
+}
+
 func TestNothingIsEndedBeforeItsWorkIsSaved(t *testing.T) {
 	finished := withAgent(pod("finished", "n"), "commit")
 	finished.Status.Phase = v1.PodSucceeded

@@ -112,6 +112,7 @@ void AddPlan(CLI::App* app, Context* context);
 void AddTopo(CLI::App* app, Context* context);
 void AddDevices(CLI::App* app, Context* context);
 void AddServe(CLI::App* app, Context* context);
+void AddCtl(CLI::App* app, Context* context);
 void AddTopoCompare(CLI::App* topo, Context* context);
 void AddTopoNetwork(CLI::App* topo, Context* context);
 

@@ -46,6 +46,7 @@ int main(int argc, char** argv) {
   AddPlan(app.add_subcommand("plan", "how far one may oversubscribe"), &context);
   AddTopo(app.add_subcommand("topo", "machines: drawing, bandwidth, card choice"), &context);
   AddServe(app.add_subcommand("serve", "decide for live clusters over gRPC and HTTP"), &context);
+  AddCtl(app.add_subcommand("ctl", "tell a running server about pods and cards"), &context);
   AddDevices(app.add_subcommand("devices", "card models; what a pod becomes on each"), &context);
 
   if (argc > 1 && argv[1][0] != '-') {

@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "devices/allocation.h"
+#include "devices/plugins.h"
 #include "devices/quantity.h"
 #include "topology/pair_scores.h"
 #include "topology/synthetic.h"
@@ -179,6 +180,12 @@ class Reader {
         std::ranges::adjacent_find(cards, {}, &RegisteredCard::index) == cards.end();
     const bool withdrawn = Offered(node_, InterfacesOf(catalog_, reg)) == 0 ||
                            (reg.counted && TextAt(node_.allocatable, reg.key) == "0");
+    const std::string taint = PluginTaint(catalog_, reg.vendor, reg.platform);
+    std::vector<std::string>& plugins = out_.facts.plugins;
+    const auto at = std::ranges::lower_bound(plugins, taint);
+    if (!cards.empty() && !taint.empty() && (at == plugins.end() || *at != taint)) {
+      plugins.insert(at, taint);
+    }
     if (withdrawn && !cards.empty()) Note(reg.key + ": its plugin offers no cards now");
     if (reg.version != HamiVersion::kUnknown) out_.facts.version = reg.version;
     out_.facts.profile_ids.insert(reg.profile_ids.begin(), reg.profile_ids.end());

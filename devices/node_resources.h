@@ -34,6 +34,8 @@ struct NodeResources {
 struct NodeFacts {
   std::vector<NodeCard> cards = {};
   std::vector<std::string> platforms = {};  // by card: whose plugin serves it, Interface::platform
+  // Taints by which pods in other plugins' words keep away (plugins.h), ascending.
+  std::vector<std::string> plugins = {};
   HamiVersion version = HamiVersion::kUnknown;
   std::map<std::string, std::string> profile_ids = {};
 };

@@ -337,6 +337,14 @@ std::int64_t LabelledCards(const std::map<std::string, std::string>& labels) {
 
 }  // namespace
 
+std::vector<std::pair<std::string, std::string>> CountedNames(std::string_view vendor) {
+  std::vector<std::pair<std::string, std::string>> out;
+  for (const Counted& counted : kCounted) {
+    if (counted.vendor == vendor) out.emplace_back(counted.resource, counted.platform);
+  }
+  return out;
+}
+
 std::vector<std::string_view> SplitAt(std::string_view text, char at) {
   std::vector<std::string_view> out;
   for (std::size_t begin = 0; begin <= text.size();) {

@@ -84,6 +84,10 @@ Result<std::vector<Register>> CountCards(const Amounts& capacity,
                                          const std::string& node,
                                          const std::vector<Register>& registers);
 
+// Names under which the vendor's cards are counted where nothing is registered, each with the
+// platform whose plugin that is.
+std::vector<std::pair<std::string, std::string>> CountedNames(std::string_view vendor);
+
 // The catalog's model for a type as plugins spell it ("NVIDIA-Tesla V100-SXM2-32GB", "DCU-Z100");
 // null: unknown.
 const CardModel* ModelOfType(const Catalog& catalog, std::string_view type);

@@ -26,6 +26,18 @@ Extender::Extender(rpc::Room* room, ExtenderOptions options)
       });
   keys_ = AnnotationKeys(
       {hello.body.pod_annotation_keys().begin(), hello.body.pod_annotation_keys().end()});
+  if (!room_->With([](service::Service& service, SimTime) { return service.config().learn; })) {
+    return;
+  }
+  const auto of = [](const auto& keys) {
+    return std::vector<std::string>(keys.begin(), keys.end());
+  };
+  std::vector<std::string> grants = of(hello.body.grant_annotation_keys());
+  grants.emplace_back("basalt.io/cards");
+  learner_ = std::make_unique<Learner>(
+      room_, options_.caller,
+      Learner::Keys{AnnotationKeys(of(hello.body.node_annotation_keys())), keys_,
+                    AnnotationKeys(std::move(grants))});
 }
 
 rpc::Deadline Extender::TurnBy() const { return std::chrono::system_clock::now() + options_.turn; }

@@ -1,6 +1,6 @@
 // What stock schedulers call over HTTP: Volcano's extender plugin and kube-scheduler's extenders
-// (JSON in, JSON out). The endpoints keep no state of the cluster, which comes over Sync; they
-// remember what one call says and a later one does not: a pod's ask between filter and bind, a
+// (JSON in, JSON out). The endpoints keep no state of the cluster, which comes over Sync, or with
+// `learn` from the bodies of Volcano's predicates (learn.h); they remember what one call says and a later one does not: a pod's ask between filter and bind, a
 // job's queue, the leases that they took. A restart forgets these; the leases end by themselves.
 //
 // Both protocols: what is asked of pods without an answer in time, or before the sync is complete,
@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <deque>
 #include <map>
+#include <memory>
 #include <mutex>
 #include <optional>
 #include <string>
@@ -20,6 +21,7 @@
 #include <vector>
 
 #include "adapters/http/http_server.h"
+#include "adapters/http/learn.h"
 #include "adapters/http/pod_json.h"
 #include "adapters/rpc/rooms.h"
 
@@ -107,6 +109,7 @@ class Extender {
   rpc::Room* room_;
   const ExtenderOptions options_;
   AnnotationKeys keys_;
+  std::unique_ptr<Learner> learner_;  // null: the cluster is synced
   mutable std::mutex mutex_;  // of the books below
   Recent<pb::PodRequest> asks_;
   Recent<std::string> queue_of_job_;

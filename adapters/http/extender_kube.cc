@@ -95,6 +95,13 @@ HttpAnswer Extender::Kube(std::string_view verb, const std::string& body) {
       {"preempt", &Extender::Preempt},
       {"bind", &Extender::Bind},
   };
+  // Its bodies name no pods that run: what ends would never be free again.
+  if (learner_ != nullptr) {
+    return {.status = 400,
+            .body = "cluster " + room_->id() +
+                    " is learned from Volcano's extender; kube-scheduler's needs basalt-sync\n",
+            .type = "text/plain"};
+  }
   for (const auto& [name, method] : kVerbs) {
     if (verb != name) continue;
     const simdjson::padded_string text(body);

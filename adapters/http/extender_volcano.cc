@@ -149,6 +149,19 @@ HttpAnswer Extender::Predicate(sj::object root) {
   if (!node) return BadBody(node.error());
   const auto name = TextOf(*node, "Name");
   if (!name) return BadBody(name.error());
+  if (learner_ != nullptr) {
+    std::string_view inner, tasks;
+    for (const auto& [field, raw] : {std::pair{"Node", &inner}, {"Tasks", &tasks}}) {
+      sj::object part;
+      const auto found = node->find_field_unordered(field).get_object().get(part);
+      if (found) return BadBody(Error{field, simdjson::error_message(found)});
+      if (const auto code = part.raw_json().get(*raw)) {
+        return BadBody(Error{field, simdjson::error_message(code)});
+      }
+    }
+    const std::string why = learner_->See(*name, inner, tasks);
+    if (!why.empty()) return Verdict(why, kCodeWait);
+  }
   const auto reply = Evaluate(kWho, RequestOf(*task), {*name});
   if (!reply.ok()) return Verdict(reply.message, kCodeError);
   if (reply.body.kind() == pb::OUTCOME_KIND_NOT_READY) {

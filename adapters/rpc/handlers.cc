@@ -7,6 +7,7 @@
 #include <type_traits>
 #include <utility>
 
+#include "adapters/rpc/choose.h"
 #include "adapters/service/shown.h"
 
 namespace basalt::rpc {
@@ -18,6 +19,15 @@ std::string FirstOf(const std::vector<grpc::string_ref>& values) {
 
 // What calls of a kind cost against their identity's limit.
 enum class Cost : std::uint8_t { kNothing, kOne };
+
+// A call about a lease needs no cluster: the lease has one.
+template <class Request>
+const std::string& ClusterOf(const Request& request) {
+  if constexpr (requires { request.lease(); }) {
+    if (request.header().cluster().empty()) return request.lease().cluster();
+  }
+  return request.header().cluster();
+}
 
 // One call of one room.
 template <class Request, class Response, class Call>
@@ -32,15 +42,22 @@ grpc::Status Unary(Rooms* rooms, grpc::ServerContext* context, const char* name,
   if (tokens > 0) {
     if (grpc::Status status = Limited(rooms, context, tokens); !status.ok()) return status;
   }
-  Room* room = rooms->Find(request.header().cluster());
+  Room* room = rooms->Find(ClusterOf(request));
   if (room == nullptr) {
-    return {grpc::StatusCode::NOT_FOUND, rooms->UnknownCluster(request.header().cluster())};
+    return {grpc::StatusCode::NOT_FOUND, rooms->UnknownCluster(ClusterOf(request))};
   }
   const service::Caller caller = CallerOf(*context);
   const bool patient = std::string_view(name) == "ack_action";
   auto reply =
       room->Run(name, context->deadline(), patient,
                 [&](service::Service& service, SimTime now) { return call(service, caller, now); });
+  if (!reply.ok()) return StatusOf(reply.code, reply.message);
+  *response = std::move(reply.body);
+  return grpc::Status::OK;
+}
+
+template <class Response>
+grpc::Status Among(Reply<Response> reply, Response* response) {
   if (!reply.ok()) return StatusOf(reply.code, reply.message);
   *response = std::move(reply.body);
   return grpc::Status::OK;
@@ -99,6 +116,12 @@ grpc::Status PlacementHandlers::Hello(grpc::ServerContext* context, const pb::He
 grpc::Status PlacementHandlers::Propose(grpc::ServerContext* context,
                                         const pb::ProposeRequest* request,
                                         pb::ProposeResponse* response) {
+  if (request->clusters_size() > 0) {
+    if (grpc::Status status = Limited(rooms_, context, request->clusters_size()); !status.ok()) {
+      return status;
+    }
+    return Among(ProposeAmong(rooms_, CallerOf(*context), *request, context->deadline()), response);
+  }
   return Unary(rooms_, context, "propose", *request, response, Cost::kOne,
                [&](service::Service& service, const service::Caller& caller, SimTime now) {
                  return service.Propose(caller, *request, now);
@@ -108,6 +131,12 @@ grpc::Status PlacementHandlers::Propose(grpc::ServerContext* context,
 grpc::Status PlacementHandlers::Reserve(grpc::ServerContext* context,
                                         const pb::ReserveRequest* request,
                                         pb::ReserveResponse* response) {
+  if (request->clusters_size() > 0) {
+    if (grpc::Status status = Limited(rooms_, context, request->clusters_size()); !status.ok()) {
+      return status;
+    }
+    return Among(ReserveAmong(rooms_, CallerOf(*context), *request, context->deadline()), response);
+  }
   return Unary(rooms_, context, "reserve", *request, response, Cost::kOne,
                [&](service::Service& service, const service::Caller& caller, SimTime now) {
                  return service.Reserve(caller, *request, now);
@@ -233,6 +262,26 @@ grpc::Status AdminHandlers::Reload(grpc::ServerContext* context, const pb::Reloa
                                    pb::ReloadResponse* response) {
   if (grpc::Status status = Allowed(context); !status.ok()) return status;
   *response = hooks_.reload(request->config_yaml(), request->dry_run());
+  return grpc::Status::OK;
+}
+
+grpc::Status AdminHandlers::Command(grpc::ServerContext* context, const pb::CommandRequest* request,
+                                    pb::CommandState* response) {
+  return Unary(rooms_, context, "command", *request, response, Cost::kOne,
+               [&](service::Service& service, const service::Caller& caller, SimTime now) {
+                 return service.Command(caller, *request, now);
+               });
+}
+
+grpc::Status AdminHandlers::ListCommands(grpc::ServerContext* context,
+                                         const pb::ListCommandsRequest* request,
+                                         pb::ListCommandsResponse* response) {
+  if (grpc::Status status = Allowed(context); !status.ok()) return status;
+  Room* room = rooms_->Find(request->header().cluster());
+  if (room == nullptr) {
+    return {grpc::StatusCode::NOT_FOUND, rooms_->UnknownCluster(request->header().cluster())};
+  }
+  room->With([&](service::Service& service, SimTime) { *response = service.ListCommands(); });
   return grpc::Status::OK;
 }
 

@@ -89,7 +89,6 @@ class PlacementHandlers final : public pb::Placement::Service {
   const int max_streams_;
   std::atomic<int> streams_{0};
   std::atomic<bool> stopping_{false};
-  std::atomic<std::uint64_t> next_stream_{1};
 };
 
 class AdminHandlers final : public pb::Admin::Service {
@@ -103,6 +102,10 @@ class AdminHandlers final : public pb::Admin::Service {
                      pb::DrainResponse* response) override;
   grpc::Status WriteSnapshot(grpc::ServerContext* context, const pb::WriteSnapshotRequest* request,
                              pb::WriteSnapshotResponse* response) override;
+  grpc::Status Command(grpc::ServerContext* context, const pb::CommandRequest* request,
+                       pb::CommandState* response) override;
+  grpc::Status ListCommands(grpc::ServerContext* context, const pb::ListCommandsRequest* request,
+                            pb::ListCommandsResponse* response) override;
 
  private:
   grpc::Status Allowed(grpc::ServerContext* context) const;

@@ -12,6 +12,25 @@ constexpr std::size_t kChunk = std::size_t{1} << 20;
 constexpr std::size_t kEventsAtOnce = 256;
 constexpr std::chrono::milliseconds kLook{200};  // how soon a stream sees that it is to end
 
+// Who is kept to some queues sees when something happens, and of others no more than UIDs.
+void HideNames(pb::WatchEvent* event) {
+  event->clear_request_id();
+  event->clear_scheduler();
+  for (pb::PodKey* key : {event->has_about() ? event->mutable_about() : nullptr,
+                          event->has_mismatch() ? event->mutable_mismatch()->mutable_pod()
+                                                : nullptr}) {
+    if (key == nullptr) continue;
+    key->clear_namespace_();
+    key->clear_name();
+  }
+}
+
+bool IsLimited(grpc::ServerContext* context, Room* room) {
+  const service::Caller caller = CallerOf(*context);
+  return room->With(
+      [&](service::Service& service, SimTime) { return service.IsLimited(caller); });
+}
+
 }  // namespace
 
 grpc::Status PlacementHandlers::TooManyStreams() const {
@@ -49,10 +68,10 @@ grpc::Status PlacementHandlers::Sync(
   Room* room = rooms_->Find(cluster);
   if (room == nullptr) return {grpc::StatusCode::NOT_FOUND, rooms_->UnknownCluster(cluster)};
   const service::Caller caller = CallerOf(*context);
-  const std::uint64_t number = next_stream_.fetch_add(1);
+  std::uint64_t number = 0;  // until it is open
   struct Close {
     Room* room;
-    std::uint64_t number;
+    const std::uint64_t& number;
     ~Close() {
       room->With([&](service::Service& service, SimTime) { service.SyncClosed(number); });
     }
@@ -67,7 +86,10 @@ grpc::Status PlacementHandlers::Sync(
                     if (message.has_complete())
                       return service.SyncComplete(message.complete(), number, now);
                     if (message.has_open() && !opened) {
-                      return service.SyncOpen(caller, message.open(), number, now);
+                      const std::uint64_t made = service.NewStream();
+                      auto answer = service.SyncOpen(caller, message.open(), made, now);
+                      if (answer.ok()) number = made;
+                      return answer;
                     }
                     return {.code = service::Code::kInvalid,
                             .message = "a sync message must have deltas or complete"};
@@ -89,6 +111,9 @@ grpc::Status PlacementHandlers::GetSnapshot(grpc::ServerContext* context,
   grpc::Status status;
   Room* room = ReadableRoom(context, request->header(), &status);
   if (room == nullptr) return status;
+  if (IsLimited(context, room)) {
+    return {grpc::StatusCode::PERMISSION_DENIED, "a snapshot holds all queues' pods"};
+  }
   std::string bytes;
   pb::SnapshotChunk chunk;
   const std::uint64_t position = room->With([&](service::Service& service, SimTime) {
@@ -120,6 +145,7 @@ grpc::Status PlacementHandlers::Watch(grpc::ServerContext* context, const pb::Wa
   grpc::Status status;
   Room* room = ReadableRoom(context, request->header(), &status);
   if (room == nullptr) return status;
+  const bool limited = IsLimited(context, room);
   std::uint64_t from = request->from();
   if (from == 0) {
     from = room->With([](service::Service& service, SimTime) { return service.last_event(); });
@@ -129,7 +155,7 @@ grpc::Status PlacementHandlers::Watch(grpc::ServerContext* context, const pb::Wa
   while (!Over(context)) {
     const std::uint64_t seen = room->news();
     std::uint64_t position = 0;
-    const std::vector<pb::WatchEvent> events = room->With([&](service::Service& service, SimTime) {
+    std::vector<pb::WatchEvent> events = room->With([&](service::Service& service, SimTime) {
       position = service.position();
       return service.WatchAfter(from, kEventsAtOnce);
     });
@@ -140,7 +166,8 @@ grpc::Status PlacementHandlers::Watch(grpc::ServerContext* context, const pb::Wa
     if (!room->Durable(position)) {
       return {grpc::StatusCode::DATA_LOSS, "the journal cannot be written"};
     }
-    for (const pb::WatchEvent& event : events) {
+    for (pb::WatchEvent& event : events) {
+      if (limited) HideNames(&event);
       if (!writer->Write(event)) return grpc::Status::OK;
       from = std::max(from, event.number());
     }
@@ -157,6 +184,9 @@ grpc::Status PlacementHandlers::WatchActions(grpc::ServerContext* context,
   grpc::Status status;
   Room* room = ReadableRoom(context, request->header(), &status);
   if (room == nullptr) return status;
+  if (IsLimited(context, room)) {
+    return {grpc::StatusCode::PERMISSION_DENIED, "actions are about all queues' pods"};
+  }
   std::vector<pb::ActionKind> kinds;
   for (const int kind : request->kinds()) kinds.push_back(static_cast<pb::ActionKind>(kind));
   std::uint64_t after = request->after_sequence();

@@ -28,10 +28,22 @@ Status Access::MayFeed(const Caller& caller) const {
   return Fail("access", "\"" + caller.identity + "\" may not change this cluster");
 }
 
+bool Access::IsLimited(const Caller& caller) const {
+  const AccessRule* rule = RuleOf(caller);
+  return rule != nullptr && (!rule->queues.empty() || !rule->tenants.empty());
+}
+
 Status Access::MayDecide(const Caller& caller, const Standing& standing,
                          const QueueTree& tree) const {
   if (!Has(caller, Role::kScheduler)) {
     return Fail("access", "\"" + caller.identity + "\" may not place pods");
+  }
+  return MayAsk(caller, standing, tree);
+}
+
+Status Access::MayAsk(const Caller& caller, const Standing& standing, const QueueTree& tree) const {
+  if (!MayRead(caller)) {
+    return Fail("access", "\"" + caller.identity + "\" may not read this cluster");
   }
   const AccessRule* rule = RuleOf(caller);
   if (rule == nullptr) return {};

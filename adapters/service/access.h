@@ -47,6 +47,10 @@ class Access {
   bool MayAdminister(const Caller& caller) const { return Has(caller, Role::kAdmin); }
   // Sync, usage, actions.
   Status MayFeed(const Caller& caller) const;
+  // Of this queue and SKU, without deciding anything (Explain).
+  Status MayAsk(const Caller& caller, const Standing& standing, const QueueTree& tree) const;
+  // Whether a rule keeps the caller to some queues or tenants: then it reads no other's names.
+  bool IsLimited(const Caller& caller) const;
   // Decide for this queue and SKU.
   Status MayDecide(const Caller& caller, const Standing& standing, const QueueTree& tree) const;
 

@@ -28,7 +28,7 @@ class ActionLog {
   bool Ack(const std::string& id, ActionResult result);
   std::optional<ActionResult> ResultOf(const std::string& id) const;
   bool Knows(const std::string& id) const;
-  // Answered actions whose pod is this, of this kind, are forgotten; open ones are done.
+  // Open actions of the pod are over: those that were to end it are done, the others failed.
   void PodGone(const std::string& uid);
   std::vector<placement::v1::Action> After(std::uint64_t sequence,
                                            const std::vector<placement::v1::ActionKind>& kinds,

@@ -2,7 +2,10 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <utility>
+
+#include "devices/plugins.h"
 
 namespace basalt::service {
 namespace {
@@ -135,6 +138,10 @@ void AskBook::Clear() {
 
 Result<const AskBook::Entry*> AskBook::Insert(Engine& engine, devices::PodRequest request,
                                               For reader) {
+  for (std::string& taint : devices::PluginTolerations(*catalog_, request)) {
+    std::vector<std::string>& accepted = request.spec.tolerations;
+    if (std::ranges::find(accepted, taint) == accepted.end()) accepted.push_back(std::move(taint));
+  }
   const Digest128 key = KeyOf(request);
   if (const auto it = by_request_.find(key); it != by_request_.end()) return &entries_[it->second];
   if (entries_.size() >= max_asks_ && reader == For::kCall) {

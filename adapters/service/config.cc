@@ -18,6 +18,7 @@ struct TierRow {
 struct ClusterRow {
   std::string id, policy = ClusterConfig{}.policy;
   std::string needs_queues = "no";
+  std::string learn = "no";
   std::int64_t seed = 0, lease_ttl_s = 60, max_lease_ttl_s = 3600;
   std::int64_t max_asks = ClusterConfig{}.max_asks;
   std::vector<TierRow> tiers;
@@ -69,6 +70,11 @@ const OptionTable<ClusterRow>& ClusterKeys() {
                  .help = "yes: no decision before the queues are synced",
                  .default_value = "no"},
                 &ClusterRow::needs_queues)
+          .Text({.name = "learn",
+                 .help = "yes: nodes and pods are learned from the stock extenders' bodies, and "
+                         "nothing needs to sync",
+                 .default_value = "no"},
+                &ClusterRow::learn)
           .Integer({.name = "lease_ttl_s",
                     .help = "a lease lives so long unconfirmed, unless the caller says",
                     .default_value = "60",
@@ -149,8 +155,15 @@ OptionTable<FileRow>& AddLists(OptionTable<FileRow>& table) {
           cluster.max_asks = row.max_asks;
           cluster.target_skus = row.target_skus;
           cluster.needs_queues = row.needs_queues == "yes";
+          cluster.learn = row.learn == "yes";
           for (const TierRow& tier : row.tiers) {
             cluster.tier_names[static_cast<int>(tier.tier)] = tier.name;
+          }
+          if (row.learn != "yes" && row.learn != "no") {
+            errors->Add(file, item, "learn is yes or no");
+          }
+          if (cluster.learn && cluster.needs_queues) {
+            errors->Add(file, item, "learn and needs_queues: queues are not learned");
           }
           if (row.needs_queues != "yes" && row.needs_queues != "no") {
             errors->Add(file, item, "needs_queues is yes or no");

@@ -19,6 +19,9 @@ struct ClusterConfig {
   std::int64_t seed = 0;
   std::map<int, std::string> tier_names = {};
   bool needs_queues = false;  // not ready before the queues are synced, too
+  // Nodes and pods are learned from what stock extenders are asked about: it decides at once, of
+  // what it has seen. For clusters in which nothing syncs.
+  bool learn = false;
   std::int64_t lease_ttl_us = 60'000'000;
   std::int64_t max_lease_ttl_us = 3'600'000'000;
   // Different asks that are known at a time. Those that no pod holds are forgotten when they are

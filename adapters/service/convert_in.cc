@@ -75,7 +75,7 @@ Result<LevelWish> Service::ReadLevel(const pb::LevelWish& wish, const std::strin
 }
 
 Result<Service::PodAsk> Service::ReadPod(const Caller& caller, const pb::PodRequest& pod,
-                                         Code* code) {
+                                         Code* code, bool decides) {
   *code = Code::kInvalid;
   PodAsk out;
   out.key = pod.pod();
@@ -88,7 +88,9 @@ Result<Service::PodAsk> Service::ReadPod(const Caller& caller, const pb::PodRequ
     *code = CodeOf(entry.error());
     return tl::unexpected<Error>(entry.error());
   }
-  if (Status may = access_.MayDecide(caller, *standing, engine_->queues()); !may) {
+  const Status may = decides ? access_.MayDecide(caller, *standing, engine_->queues())
+                             : access_.MayAsk(caller, *standing, engine_->queues());
+  if (!may) {
     *code = Code::kDenied;
     return tl::unexpected<Error>(may.error());
   }

@@ -31,10 +31,14 @@ std::string Service::Barred(const PodUid& uid, const Standing& standing) const {
 
 Outcome Service::ProposeOne(const PodAsk& ask, SimTime now) {
   std::string barred = Barred(ask.request.uid, ask.request.standing);
-  if (barred.empty() || engine_->Find(ask.request.uid) != nullptr) {
-    return engine_->Propose(ask.request, now);
-  }
   Outcome outcome;
+  if (barred.empty() || engine_->Find(ask.request.uid) != nullptr) {
+    const pb::CommandState* migration = MigrationFor(ask.request);
+    if (migration == nullptr) return engine_->Propose(ask.request, now);
+    outcome.kind = OutcomeKind::kPlaced;
+    outcome.placement = PlaceOf(*engine_->Find(*ParseUid(migration->held_uid())));
+    return outcome;
+  }
   outcome.by_quota = true;
   outcome.reason = std::move(barred);
   return outcome;
@@ -118,8 +122,11 @@ Answer<pb::EvaluateResponse> Service::Evaluate(const Caller& caller,
   engine_->Expire(now);
   std::vector<NodeId> nodes;
   for (const std::string& name : request.nodes()) nodes.push_back(engine_->state().FindNode(name));
-  // What the pod holds already is the only place for it.
+  // What the pod holds already, or what its migration holds for it, is the only place for it.
   const Allocation* held = engine_->Find(ask->request.uid);
+  if (const pb::CommandState* migration = MigrationFor(ask->request); migration != nullptr) {
+    held = engine_->Find(*ParseUid(migration->held_uid()));
+  }
   const std::string barred = held != nullptr ? "" : Barred(ask->request.uid, ask->request.standing);
   const std::vector<NodeVerdict> verdicts = engine_->Judge(ask->request, nodes);
   bool some = false;
@@ -158,7 +165,7 @@ Answer<pb::ExplainResponse> Service::Explain(const Caller& caller,
   answer.body.set_kind(pb::OUTCOME_KIND_NOT_READY);
   if (!Decides(request.header())) return answer;
   Code code = Code::kOk;
-  const Result<PodAsk> ask = ReadPod(caller, request.pod(), &code);
+  const Result<PodAsk> ask = ReadPod(caller, request.pod(), &code, /*decides=*/false);
   if (!ask) return Bad<Body>(code, ask.error().ToString());
   engine_->Expire(now);
   const Explanation explanation = engine_->Explain(

@@ -103,6 +103,17 @@ void Service::Recorded(const JournalRecord& record) {
   ring_.Add(std::move(event));
 }
 
+void Service::TellFreed(const std::string& node, std::vector<std::string> cards,
+                        const PodUid* about) {
+  pb::WatchEvent event;
+  event.set_time_us(now_.us);
+  event.set_cluster(config_.id);
+  event.mutable_freed()->set_node(node);
+  for (std::string& card : cards) event.mutable_freed()->add_card_uuids(std::move(card));
+  if (about != nullptr) *event.mutable_about() = KeyOf(*about);
+  ring_.Add(std::move(event));
+}
+
 std::vector<pb::WatchEvent> Service::WatchAfter(std::uint64_t from, std::size_t max) const {
   return ring_.After(from, max);
 }
@@ -134,12 +145,13 @@ std::optional<ActionResult> Service::ResultOf(const std::string& action_id) cons
 
 Answer<pb::AckActionResponse> Service::AckAction(const Caller& caller,
                                                  const pb::AckActionRequest& request, SimTime now) {
-  Enter(now);
+  now = Enter(now);
   Answer<pb::AckActionResponse> answer;
   if (RefusedHere(request.header(), &answer) || RefusedFeed(caller, &answer)) return answer;
   // Of an earlier run: that run's action may be open under the same id.
   if (request.server_epoch() == server_epoch_) {
     answer.body.set_known(actions_.Ack(request.id(), {request.done(), request.error()}));
+    StepCommands(now);
   }
   return answer;
 }

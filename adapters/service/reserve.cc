@@ -129,8 +129,18 @@ Answer<pb::ReserveResponse> Service::ReservePod(const Caller& caller,
     return refuse("the pod holds another place, on node " +
                   engine_->state().name(outcome.placement.node) + "; release that first");
   }
+  // A pod that comes in another's stead takes what its migration holds, if it is to go there.
+  pb::CommandState* migration = MigrationFor(ask->request);
+  if (migration != nullptr) {
+    const Placement kept = PlaceOf(*engine_->Find(*ParseUid(migration->held_uid())));
+    if (kept.node != outcome.placement.node || kept.cards != outcome.placement.cards) {
+      migration = nullptr;
+    }
+  }
+  const std::int64_t ttl = TtlOf(request.ttl_us());
   const Result<Lease> lease =
-      engine_->Reserve(ask->request, outcome.placement, now, TtlOf(request.ttl_us()));
+      migration != nullptr ? TakeOver(migration, ask->request, ttl, now)
+                           : engine_->Reserve(ask->request, outcome.placement, now, ttl);
   if (!lease) return refuse(lease.error().ToString());
   if (request.confirm()) {
     if (const Status ok = engine_->Confirm(*lease, now); !ok) {

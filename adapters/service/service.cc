@@ -49,9 +49,10 @@ Service::Service(const ClusterConfig& config, const Access& access, const Enviro
             static_cast<std::size_t>(config.max_asks)),
       ring_(kRing) {
   // A counter that is not there before its first event has no rate.
-  for (const char* name : {"asks_forgotten", "assumed_cards", "card_rules_kept", "evictions",
-                           "foreign_pods", "grants_unread", "mismatches", "snapshot_errors",
-                           "snapshots", "sync_deltas", "sync_rejected"}) {
+  for (const char* name :
+       {"asks_forgotten", "assumed_cards", "card_rules_kept", "command_store_errors", "commands",
+        "commands_done", "commands_failed", "evictions", "foreign_pods", "grants_unread",
+        "mismatches", "snapshot_errors", "snapshots", "sync_deltas", "sync_rejected"}) {
     metrics_.Count(name, 0);
   }
 }
@@ -90,6 +91,9 @@ Result<std::unique_ptr<Service>> Service::Create(const ClusterConfig& config, co
   }
   engine.RaiseEpoch(server_epoch << kEpochBits);
   if (Status ok = service->WriteSnapshot(); !ok) return tl::unexpected<Error>(ok.error());
+  if (Status ok = service->RecallCommands(); !ok) {
+    return Fail(where, ok.error().ToString());
+  }
   service->TellVictims();
   return service;
 }
@@ -187,6 +191,7 @@ void Service::Tick(SimTime now) {
   }
   ForgetAsks();
   TellVictims();
+  StepCommands(now);
 }
 
 void Service::TellVictims() {
@@ -269,6 +274,10 @@ Answer<pb::HelloResponse> Service::Hello(const Caller& caller, const pb::HelloRe
 std::int64_t Service::open_leases() const {
   std::int64_t open = 0;
   engine_->ForEachAllocation([&open](const Allocation& a) { open += a.confirmed ? 0 : 1; });
+  for (const auto& [number, state] : commands_.all()) {  // nobody will confirm these
+    const Result<PodUid> hold = ParseUid(state.held_uid());
+    if (hold && engine_->Find(*hold) != nullptr) --open;
+  }
   return open;
 }
 
@@ -312,6 +321,7 @@ void Service::WriteMetrics(MetricsText* out) {
   gauge("nominations", "Pods and gangs whose room is not free yet.", engine_->nominations().size());
   gauge("gangs", "Gangs that hold something.", engine_->gangs().size());
   gauge("open_actions", "Actions that nobody has answered.", actions_.open());
+  gauge("open_commands", "Commands of operators that have not ended.", commands_.open());
   gauge("asks", "Different asks that are known.", asks_.size());
   gauge("shapes", "Different requests that the engine knows.", engine_->state().shape_count());
   std::size_t orphans = 0;

@@ -28,6 +28,7 @@
 #include "adapters/service/access.h"
 #include "adapters/service/actions.h"
 #include "adapters/service/asks.h"
+#include "adapters/service/commands.h"
 #include "adapters/service/config.h"
 #include "adapters/service/metrics.h"
 #include "adapters/service/store.h"
@@ -118,6 +119,11 @@ class Service {
   Answer<pb::AckActionResponse> AckAction(const Caller& caller, const pb::AckActionRequest& request,
                                           SimTime now);
 
+  // This very Reserve got a lease that has ended since: a late copy, which takes nothing. `held_epoch`
+  // is of what the pod or gang holds now, 0: nothing.
+  bool AnsweredBefore(const pb::Header& header, const PodUid& uid, std::uint32_t attempt,
+                      std::uint64_t held_epoch) const;
+
   // --- sync; `stream` is the caller's number of the stream, larger than all before ---
   Answer<pb::SyncResponse> SyncOpen(const Caller& caller, const pb::SyncOpen& open,
                                     std::uint64_t stream, SimTime now);
@@ -126,6 +132,7 @@ class Service {
   Answer<pb::SyncResponse> SyncComplete(const pb::SyncComplete& complete, std::uint64_t stream,
                                         SimTime now);
   void SyncClosed(std::uint64_t stream);
+  std::uint64_t NewStream() const { return last_stream_ + 1; }
   bool ready() const;
 
   // --- streams out: polled, after `Tick` or any call. Both check no rights: see `MayRead`. ---
@@ -144,7 +151,14 @@ class Service {
 
   // --- operators ---
   bool MayRead(const Caller& caller) const { return access_.MayRead(caller); }
+  // Kept to some queues or tenants: it sees nobody else's names.
+  bool IsLimited(const Caller& caller) const { return access_.IsLimited(caller); }
   bool MayAdminister(const Caller& caller) const { return access_.MayAdminister(caller); }
+  // Accepted when it returns: durable, and told to executors. Errors: kPrecondition: the pod or
+  // card is not there, or another command stands in the way; kDataLoss: it cannot be stored.
+  Answer<pb::CommandState> Command(const Caller& caller, const pb::CommandRequest& request,
+                                   SimTime now);
+  pb::ListCommandsResponse ListCommands() const;
   pb::ClusterStatus StatusOf(bool want_digests);
   Status Audit() const { return engine_->Audit(); }
   std::string Snapshot() const { return engine_->Snapshot(); }  // Engine::Snapshot
@@ -266,7 +280,8 @@ class Service {
   }
 
   // --- convert (convert_in.cc, convert_out.cc) ---
-  Result<PodAsk> ReadPod(const Caller& caller, const pb::PodRequest& pod, Code* code);
+  Result<PodAsk> ReadPod(const Caller& caller, const pb::PodRequest& pod, Code* code,
+                         bool decides = true);
   Result<GangAsk> ReadGang(const Caller& caller, const pb::GangRequest& gang, Code* code);
   Result<std::shared_ptr<const NodeChoice>> ReadChoice(const pb::Constraints& constraints) const;
   Result<LevelWish> ReadLevel(const pb::LevelWish& wish, const std::string& where) const;
@@ -293,9 +308,6 @@ class Service {
                                           SimTime now);
   // What was just taken and cannot be promised.
   void GiveBack(const PodUid& uid, bool gang, SimTime now);
-  // This very request got a lease that has ended since: a late copy, which takes nothing.
-  bool AnsweredBefore(const pb::Header& header, const PodUid& uid, std::uint32_t attempt,
-                      std::uint64_t held_epoch) const;
   void Remember(const pb::Header& header, const PodUid& uid, std::uint32_t attempt,
                 std::uint64_t epoch);
   std::int64_t TtlOf(std::int64_t asked) const;
@@ -327,8 +339,8 @@ class Service {
   void ApplyDelta(const pb::Delta& delta, SyncStream* stream, SimTime now, Rejections* rejected);
   Status ApplyNode(const pb::NodeState& node, SimTime now);
   Status ApplyKubernetes(const pb::NodeResources& node, SimTime now);
-  Status PutNode(NodeSpec spec, const std::vector<devices::CardCondition>& conditions,
-                 bool cordoned, SimTime now);
+  Status PutNode(NodeSpec spec, std::vector<devices::CardCondition> conditions, bool cordoned,
+                 SimTime now);
   Status ApplyPath(const pb::NodePath& path, SimTime now);
   Status ApplyCard(const pb::CardState& card, SimTime now);
   Status ApplyQueue(const pb::QueueState& queue, SimTime now);
@@ -360,8 +372,32 @@ class Service {
   // nobody, another engine takes over, made from this one's snapshot.
   void ForgetAsks();
 
+  // --- commands (commands.cc) ---
+  Status AcceptForPod(pb::CommandState* state, SimTime now);
+  Status AcceptMove(pb::CommandState* state);
+  Status HoldNewPlace(const Allocation& held, pb::CommandState* state, SimTime now);
+  void OrderCommand(const pb::CommandState& state);
+  Status StoreCommands();
+  Status RecallCommands();  // at the start
+  void StepCommands(SimTime now);
+  void StepForPod(pb::CommandState* state, SimTime now);
+  void StepMove(pb::CommandState* state, SimTime now);
+  void EvictFrom(const pb::CommandState& state, NodeId node, int card);
+  void Uncordon(const pb::CommandState& state, SimTime now);
+  // A card that is being moved stays cordoned; what the sync tells holds from the command's end.
+  bool KeptCordoned(const std::string& node, const std::string& uuid, bool told);
+  std::optional<std::pair<NodeId, int>> FindCard(const std::string& node,
+                                                 const std::string& uuid) const;
+  // The migration whose successor asks, and that still holds a place for it; null: none.
+  pb::CommandState* MigrationFor(const Request& request);
+  Result<Lease> TakeOver(pb::CommandState* migration, const Request& request, std::int64_t ttl_us,
+                         SimTime now);
+  Placement PlaceOf(const Allocation& a) const;  // as it is held now
+
   // --- watch and actions ---
   void Recorded(const JournalRecord& record);  // tells watchers
+  void TellFreed(const std::string& node, std::vector<std::string> cards = {},
+                 const PodUid* about = nullptr);
   void TellVictims();  // an action for every pod that must leave and was not told in this boot
 
   ClusterConfig config_;
@@ -373,6 +409,7 @@ class Service {
   std::unique_ptr<Engine> engine_;
   AskBook asks_;
   ActionLog actions_;
+  CommandBook commands_;
   WatchRing ring_;
   UsageBook usage_;
   Metrics metrics_;

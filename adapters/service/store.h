@@ -26,6 +26,11 @@ class Store {
   // Why the cluster's journal cannot be written; empty: it can. A failed append is latched until
   // Begin succeeds.
   virtual std::string ErrorOf(const std::string& cluster) const = 0;
+  // A small book beside the journal, replaced as a whole and durable when the call returns (the
+  // service's commands: few, and each is waited for). A store that keeps nothing has none.
+  virtual Status Keep(const std::string& /*cluster*/, std::string_view /*book*/) { return {}; }
+  // The last one; empty: none. Errors: it is damaged.
+  virtual Result<std::string> Kept(const std::string& /*cluster*/) { return std::string(); }
 };
 
 }  // namespace basalt::service

@@ -72,6 +72,7 @@ int KindOf(const pb::Delta& delta) {
 }  // namespace
 
 bool Service::ready() const {
+  if (config_.learn) return true;
   return complete_.contains(pb::SYNC_KIND_NODES) && complete_.contains(pb::SYNC_KIND_PODS) &&
          (!config_.needs_queues || complete_.contains(pb::SYNC_KIND_QUEUES));
 }
@@ -182,6 +183,7 @@ Answer<pb::SyncResponse> Service::SyncDeltas(const pb::SyncDeltas& deltas, std::
   for (const pb::Delta& delta : deltas.deltas()) ApplyDelta(delta, from, now, &rejected);
   RetryQueues(now);
   TellVictims();
+  StepCommands(now);
   synced_ = now;
   if (from->kinds.contains(pb::SYNC_KIND_PODS)) pods_generation_ = from->generation;
   metrics_.Count("sync_deltas", static_cast<std::uint64_t>(deltas.deltas_size()));
@@ -222,6 +224,7 @@ Answer<pb::SyncResponse> Service::SyncComplete(const pb::SyncComplete& complete,
     complete_.insert(kind);
   }
   TellVictims();
+  StepCommands(now);
   synced_ = now;
   return SyncAnswer(*from, rejected, std::move(body));
 }
@@ -234,6 +237,7 @@ void Service::ApplyDelta(const pb::Delta& delta, SyncStream* stream, SimTime now
     return;
   }
   const bool lists = stream->listing.contains(kind);
+  const std::uint64_t before = engine_->state().change_count();
   Status ok;
   switch (delta.of_case()) {
     case pb::Delta::kNode: {
@@ -302,6 +306,11 @@ void Service::ApplyDelta(const pb::Delta& delta, SyncStream* stream, SimTime now
       break;
   }
   if (!ok) rejected->emplace_back(ObjectOf(delta), ok.error().ToString());
+  // The listing before the cluster decides frees nothing for anybody.
+  if (!ready()) return;
+  if (delta.has_queue() || delta.has_queue_gone()) TellFreed("");
+  if (delta.has_node() && engine_->state().change_count() != before) TellFreed(NameOf(delta.node()));
+  if (delta.has_card() && engine_->state().change_count() != before) TellFreed(delta.card().node());
 }
 
 void Service::SweepBudgets(const SyncStream& stream, SimTime now) {

@@ -98,7 +98,9 @@ Status Service::ApplyNode(const pb::NodeState& node, SimTime now) {
     conditions.push_back({.healthy = !card.unhealthy(), .cordoned = card.cordoned()});
   }
   const std::string name = spec->name;
-  if (Status ok = PutNode(std::move(*spec), conditions, node.cordoned(), now); !ok) return ok;
+  if (Status ok = PutNode(std::move(*spec), std::move(conditions), node.cordoned(), now); !ok) {
+    return ok;
+  }
   node_facts_.erase(name);
   return {};
 }
@@ -115,6 +117,8 @@ Status Service::ApplyKubernetes(const pb::NodeResources& node, SimTime now) {
   in.ready = !node.not_ready();
   Result<devices::NodeRead> read = devices::ReadNode(*environment_->catalog, in);
   if (!read) return tl::unexpected<Error>(read.error());
+  read->spec.taints.insert(read->spec.taints.end(), read->facts.plugins.begin(),
+                           read->facts.plugins.end());
   // A register does not know of passthrough, nor of cards that an operator gives one pod at a time.
   if (const NodeId known = engine_->state().FindNode(in.name); known.valid()) {
     const NodeSpec was = engine_->state().SpecOf(known);
@@ -129,7 +133,8 @@ Status Service::ApplyKubernetes(const pb::NodeResources& node, SimTime now) {
       }
     }
   }
-  if (Status ok = PutNode(std::move(read->spec), read->conditions, read->cordoned, now); !ok) {
+  if (Status ok = PutNode(std::move(read->spec), std::move(read->conditions), read->cordoned, now);
+      !ok) {
     return ok;
   }
   node_facts_[in.name] =
@@ -137,9 +142,17 @@ Status Service::ApplyKubernetes(const pb::NodeResources& node, SimTime now) {
   return {};
 }
 
-Status Service::PutNode(NodeSpec spec, const std::vector<devices::CardCondition>& conditions,
+Status Service::PutNode(NodeSpec spec, std::vector<devices::CardCondition> conditions,
                         bool cordoned, SimTime now) {
   const std::string name = spec.name;
+  const NodeId known = engine_->state().FindNode(name);
+  for (std::size_t i = 0; i < conditions.size() && commands_.open() > 0 && known.valid(); ++i) {
+    std::string uuid = spec.cards[i].uuid;
+    if (uuid.empty() && std::cmp_less(i, engine_->state().hot(known).cards)) {
+      uuid = engine_->state().CardUuid(known, static_cast<int>(i));
+    }
+    conditions[i].cordoned = KeptCordoned(name, uuid, conditions[i].cordoned);
+  }
   if (const auto path = paths_.find(name); spec.network.empty() && path != paths_.end()) {
     spec.network = path->second;
   }
@@ -207,9 +220,12 @@ Status Service::ApplyCard(const pb::CardState& card, SimTime now) {
       return ok;
     }
   }
-  if (card.has_cordoned() && card.cordoned() != is.cordoned) {
-    if (Status ok = engine_->Apply(CardCordoned{card.node(), index, card.cordoned()}, now); !ok) {
-      return ok;
+  if (card.has_cordoned()) {
+    const bool cordoned = KeptCordoned(card.node(), state.CardUuid(node, index), card.cordoned());
+    if (cordoned != is.cordoned) {
+      if (Status ok = engine_->Apply(CardCordoned{card.node(), index, cordoned}, now); !ok) {
+        return ok;
+      }
     }
   }
   if (!card.has_mode() || static_cast<CardMode>(card.mode()) == is.mode) return {};

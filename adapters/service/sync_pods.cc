@@ -224,6 +224,11 @@ Status Service::ChooseCards(const pb::PodState& pod, const Entry& entry, NodeId 
 
 void Service::PodEnded(const PodUid& uid, bool failed, SimTime now) {
   ForgetOrphan(uid);
+  if (const Allocation* held = engine_->Find(uid); held != nullptr) {
+    std::vector<std::string> cards;
+    for (const int card : held->cards) cards.push_back(engine_->state().CardUuid(held->node, card));
+    TellFreed(engine_->state().name(held->node), std::move(cards), &uid);
+  }
   names_.erase(uid);
   usage_.PodGone(uid);
   actions_.PodGone(UuidText(uid));

@@ -11,7 +11,10 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <iterator>
 #include <utility>
+
+#include "scheduler-core/base/digest.h"
 
 namespace basalt::store {
 namespace {
@@ -24,6 +27,30 @@ bool IsFileName(const std::string& id) {
            return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
                   c == '.' || c == '_' || c == '-';
          });
+}
+
+// The file has this text, or what it had before, also after a crash.
+Status Replace(const std::string& folder, const std::string& name, std::string_view text,
+               FileOps* ops) {
+  const std::string path = folder + "/" + name;
+  const int fd = ::open((path + ".new").c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0640);
+  if (fd < 0) return Fail(path, std::strerror(errno));
+  bool written = true;
+  while (written && !text.empty()) {
+    const ssize_t done = ops->Write(fd, text.data(), text.size());
+    written = done > 0;
+    if (written) text.remove_prefix(static_cast<std::size_t>(done));
+  }
+  written = written && ops->Sync(fd) == 0;
+  ::close(fd);
+  if (!written || ::rename((path + ".new").c_str(), path.c_str()) != 0) {
+    return Fail(path, std::string("cannot be written: ") + std::strerror(errno));
+  }
+  const int dir = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  const bool synced = dir >= 0 && ops->Sync(dir) == 0;
+  if (dir >= 0) ::close(dir);
+  if (!synced) return Fail(folder, std::string("cannot be synced: ") + std::strerror(errno));
+  return {};
 }
 
 // Reads the count of boots, adds one, and makes it durable.
@@ -41,21 +68,18 @@ Result<std::uint64_t> CountBoot(const std::string& folder, FileOps* ops) {
     }
   }
   ++boots;
-  const std::string text = std::to_string(boots) + "\n";
-  const int fd = ::open((path + ".new").c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0640);
-  if (fd < 0) return Fail(path, std::strerror(errno));
-  const bool written =
-      ops->Write(fd, text.data(), text.size()) == static_cast<ssize_t>(text.size()) &&
-      ops->Sync(fd) == 0;
-  ::close(fd);
-  if (!written || ::rename((path + ".new").c_str(), path.c_str()) != 0) {
-    return Fail(path, std::string("cannot be written: ") + std::strerror(errno));
+  if (Status ok = Replace(folder, "BOOT", std::to_string(boots) + "\n", ops); !ok) {
+    return tl::unexpected<Error>(ok.error());
   }
-  const int dir = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  const bool synced = dir >= 0 && ops->Sync(dir) == 0;
-  if (dir >= 0) ::close(dir);
-  if (!synced) return Fail(folder, std::string("cannot be synced: ") + std::strerror(errno));
   return boots;
+}
+
+constexpr const char* kBook = "COMMANDS";
+
+std::string DigestOf(std::string_view book) {
+  Digest digest;
+  digest.Add(book);
+  return digest.value().ToHex();
 }
 
 FileOps* RealFiles() {
@@ -129,6 +153,24 @@ std::int64_t FileStore::JournalBytes(const std::string& cluster) const {
 }
 std::string FileStore::ErrorOf(const std::string& cluster) const {
   return JournalOf(cluster)->error();
+}
+
+
+Status FileStore::Keep(const std::string& cluster, std::string_view book) {
+  return Replace(folder_ + "/" + cluster, kBook, DigestOf(book) + "\n" + std::string(book), ops_);
+}
+
+Result<std::string> FileStore::Kept(const std::string& cluster) {
+  const std::string path = folder_ + "/" + cluster + "/" + kBook;
+  if (!fs::exists(path)) return std::string();
+  std::ifstream file(path, std::ios::binary);
+  std::string digest;
+  std::getline(file, digest);
+  std::string book{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+  if (digest != DigestOf(book)) {
+    return Fail(path, "is damaged; remove it to go on without the commands that were open");
+  }
+  return book;
 }
 
 }  // namespace basalt::store

@@ -38,6 +38,9 @@ class FileStore : public service::Store {
   std::uint64_t Position(const std::string& cluster) const override;
   std::int64_t JournalBytes(const std::string& cluster) const override;
   std::string ErrorOf(const std::string& cluster) const override;
+  // The file COMMANDS, whatever the sync policy: a digest, and the book.
+  Status Keep(const std::string& cluster, std::string_view book) override;
+  Result<std::string> Kept(const std::string& cluster) override;
 
   // Any thread, after Recover of all clusters. Null: not recovered.
   FileJournal* JournalOf(const std::string& cluster) const;

@@ -17,31 +17,45 @@ std::uint64_t CountingStore::Position(const std::string& cluster) const {
   return it == sinks_.end() ? 0 : it->second.records;
 }
 
+namespace {
+
+std::vector<service::ClusterConfig> One() {
+  std::vector<service::ClusterConfig> clusters(1);
+  clusters[0].id = "c";
+  return clusters;
+}
+
+}  // namespace
+
 Served::Served(int max_waiting, std::vector<service::AccessRule> rules)
+    : Served(One(), max_waiting, std::move(rules)) {}
+
+Served::Served(std::vector<service::ClusterConfig> clusters, int max_waiting,
+               std::vector<service::AccessRule> rules)
     : catalog_(devices::EmbeddedCatalog()), clock_(SimTime{0}) {
   RegisterBuiltinPolicies(registry_);
   environment_.registry = &registry_;
   environment_.catalog = &catalog_;
   environment_.version = "test";
-  service::ClusterConfig config;
-  config.id = "c";
-  auto service = service::Service::Create(config, service::Access(std::move(rules)), &environment_,
-                                          1, &store_, nullptr, clock_.Now());
-  BASALT_CHECK(service.has_value());
   std::vector<std::unique_ptr<rpc::Room>> list;
-  list.push_back(std::make_unique<rpc::Room>(std::move(*service), max_waiting, &clock_,
-                                             [this](const std::string&, std::uint64_t) {
-                                               ++store_.waits;
-                                               return store_.durable.load();
-                                             }));
+  for (const service::ClusterConfig& config : clusters) {
+    auto service = service::Service::Create(config, service::Access(rules), &environment_, 1,
+                                            &store_, nullptr, clock_.Now());
+    BASALT_CHECK(service.has_value());
+    list.push_back(std::make_unique<rpc::Room>(std::move(*service), max_waiting, &clock_,
+                                               [this](const std::string&, std::uint64_t) {
+                                                 ++store_.waits;
+                                                 return store_.durable.load();
+                                               }));
+  }
   rooms_ = std::make_unique<rpc::Rooms>(std::move(list), &clock_);
 }
 
-void Served::Sync(int nodes, int cards, const std::string& model) {
-  room().With([&](service::Service& service, SimTime now) {
+void Served::Sync(int nodes, int cards, const std::string& model, std::size_t at) {
+  room(at).With([&](service::Service& service, SimTime now) {
     constexpr std::uint64_t kStream = 1'000'000;
     pb::SyncOpen open;
-    open.mutable_header()->set_cluster("c");
+    open.mutable_header()->set_cluster(room(at).id());
     open.set_source("test");
     open.add_kinds(pb::SYNC_KIND_NODES);
     open.add_kinds(pb::SYNC_KIND_PODS);

@@ -38,17 +38,19 @@ class CountingStore : public service::Store {
   std::map<std::string, Sink> sinks_;
 };
 
-// One cluster, "c", with a policy of its own.
+// One cluster, "c", with a policy of its own; or those that are given.
 class Served {
  public:
   explicit Served(int max_waiting = 256, std::vector<service::AccessRule> rules = {});
+  explicit Served(std::vector<service::ClusterConfig> clusters, int max_waiting = 256,
+                  std::vector<service::AccessRule> rules = {});
   rpc::Rooms& rooms() { return *rooms_; }
-  rpc::Room& room() { return *rooms_->all().front(); }
+  rpc::Room& room(std::size_t at = 0) { return *rooms_->all()[at]; }
   CountingStore& store() { return store_; }
 
   // Nodes gpu-0, gpu-1, ... with so many whole cards each; then NODES and PODS are complete, and
   // the cluster decides. The card's UUIDs are NODE-0, NODE-1, ...
-  void Sync(int nodes, int cards, const std::string& model = "A100");
+  void Sync(int nodes, int cards, const std::string& model = "A100", std::size_t at = 0);
 
  private:
   Registry registry_;

@@ -24,6 +24,12 @@ class MemoryStore : public service::Store {
     return static_cast<std::int64_t>(sink_.bytes.size());
   }
   std::string ErrorOf(const std::string&) const override { return error; }
+  Status Keep(const std::string& cluster, std::string_view text) override {
+    if (full) return Fail(cluster, "no space left on device");
+    book = text;
+    return {};
+  }
+  Result<std::string> Kept(const std::string&) override { return book; }
 
   void Sync() {
     if (!error.empty()) return;
@@ -36,6 +42,7 @@ class MemoryStore : public service::Store {
   std::size_t journal_size() const { return sink_.bytes.size(); }
   void Flip(std::size_t at) { sink_.bytes[at] = static_cast<char>(sink_.bytes[at] ^ 0x20); }
 
+  std::string book;
   std::string error;  // set: appends are lost, Begin fails while `full`
   bool full = false;
   // Appends after so many more fail; negative: never.

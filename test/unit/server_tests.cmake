@@ -9,6 +9,9 @@ basalt_library(basalt_test_served
 
 basalt_test(rpc_gate_test SOURCES ${server_unit}/rpc_gate_test.cc LINK basalt_base Threads::Threads
   LABELS "unit;threads")
+basalt_test(choose_test SOURCES ${server_unit}/choose_test.cc LINK basalt_test_served)
+basalt_test(learn_test SOURCES ${server_unit}/learn_test.cc
+  LINK basalt_test_served basalt_http nlohmann_json::nlohmann_json)
 basalt_test(rpc_test
   SOURCES ${server_unit}/rpc_test.cc ${server_unit}/rpc_limits_test.cc
   LINK basalt_test_served basalt_rpc)

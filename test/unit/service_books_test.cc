@@ -87,6 +87,9 @@ TEST(ServiceConfig, FaultsAreNamedWithTheirPlace) {
   EXPECT_THAT(error("clusters: [{id: a}, {id: a}]\n"), HasSubstr("stands twice"));
   EXPECT_THAT(error("clusters: [{id: a, lease_ttl_s: 5000}]\n"), HasSubstr("max_lease_ttl_s"));
   EXPECT_THAT(error("clusters: [{id: a, needs_queues: maybe}]\n"), HasSubstr("yes or no"));
+  EXPECT_THAT(error("clusters: [{id: a, learn: maybe}]\n"), HasSubstr("learn is yes or no"));
+  EXPECT_THAT(error("clusters: [{id: a, learn: \"yes\", needs_queues: \"yes\"}]\n"),
+              HasSubstr("queues are not learned"));
   EXPECT_THAT(error("fsync: soon\nclusters: [{id: a}]\n"), HasSubstr("server.yaml:1:8: fsync"));
   EXPECT_THAT(error("tls_cert: a.pem\nclusters: [{id: a}]\n"), HasSubstr("belong together"));
   EXPECT_THAT(error("clusters: [{id: a}]\naccess: [{identity: x, role: king}]\n"),

@@ -193,6 +193,48 @@ TEST(ServiceKube, StockPluginsAreAdvisedNotTold) {
   EXPECT_TRUE(place.assignment().annotations().empty());
 }
 
+// A plugin reads its own names: a pod that speaks another's would never start there.
+TEST(ServiceKube, PodsLandWhereTheirWordsAreUnderstood) {
+  Bed bed;
+  pb::Delta volcano = KubeNode("volcano", "");
+  pb::NodeResources* node = volcano.mutable_node()->mutable_kubernetes();
+  (*node->mutable_annotations())["volcano.sh/node-vgpu-register"] =
+      "GPU-v-0,10,24576,NVIDIA A30,true,hami-core:";
+  pb::Delta stock = KubeNode("stock", "");
+  (*stock.mutable_node()->mutable_kubernetes()->mutable_capacity())["nvidia.com/gpu"] = "2";
+  (*stock.mutable_node()->mutable_kubernetes()->mutable_labels())["nvidia.com/gpu.product"] =
+      "NVIDIA-A30";
+  bed.List({KubeNode("hami", Registered("hami", 2)), volcano, stock, NodeDelta("told", 8000, 0)});
+  const auto pod = [](const std::map<std::string, std::string>& limits) {
+    pb::PodRequest out;
+    out.mutable_pod()->set_uid(UidOf(1));
+    pb::PodResources::Container* c = out.mutable_ask()->mutable_pod()->add_containers();
+    c->set_name("c");
+    for (const auto& [name, amount] : limits) (*c->mutable_limits())[name] = amount;
+    return out;
+  };
+  const auto fits = [&](const pb::PodRequest& asks) {
+    pb::EvaluateRequest request;
+    *request.mutable_pod() = asks;
+    for (const char* name : {"hami", "volcano", "stock"}) request.add_nodes(name);
+    std::string out;
+    const auto answer = bed.service().Evaluate(bed.caller, request, bed.now());
+    for (const pb::NodeVerdict& v : answer.body.verdicts()) {
+      if (v.reason() == pb::REASON_FITS) out += v.node() + ' ';
+    }
+    return out;
+  };
+  EXPECT_EQ(fits(pod({{"nvidia.com/gpu", "1"}, {"nvidia.com/gpumem", "8000"}})), "hami ");
+  EXPECT_EQ(fits(pod({{"volcano.sh/vgpu-number", "1"}, {"volcano.sh/vgpu-memory", "8000"}})),
+            "volcano ");
+  EXPECT_EQ(fits(pod({{"volcano.sh/vgpu-number", "1"}})), "volcano ");
+  EXPECT_EQ(fits(pod({{"nvidia.com/gpu", "1"}})), "hami stock ");
+  EXPECT_EQ(fits(pod({{"basalt.io/gpu", "1"}})), "hami volcano stock ");
+  EXPECT_EQ(fits(pod({{"cpu", "1"}})), "hami volcano stock ");
+  // A spec of our own speaks no plugin's words.
+  EXPECT_EQ(fits(support::PodOf(1, 1000, 1, 1000)), "hami volcano stock ");
+}
+
 TEST(ServiceKube, HelloTellsWhatToSend) {
   Bed bed;
   const auto hello = bed.service().Hello(bed.caller, {}, bed.now());

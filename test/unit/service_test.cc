@@ -577,6 +577,41 @@ TEST(Service, RightsAreByQueueSkuAndRole) {
   EXPECT_EQ(code("cert:b", "a/one", ""), Code::kDenied);
   EXPECT_EQ(code("cert:v", "b/x", ""), Code::kDenied);
   EXPECT_EQ(code("stranger", "b/x", ""), Code::kDenied);
+  // Every call that names a pod asks the same; a viewer explains, and decides nothing.
+  const auto ask = [&](const std::string& in) {
+    pb::PodRequest pod = PodOf(1, 1000);
+    pod.mutable_standing()->set_queue(in);
+    return pod;
+  };
+  const auto all = [&](const std::string& who, const std::string& in) {
+    const service::Caller caller{who, false};
+    pb::ReserveRequest reserve;
+    *reserve.mutable_pod() = ask(in);
+    pb::EvaluateRequest evaluate;
+    *evaluate.mutable_pod() = ask(in);
+    pb::EvictRequest evict;
+    *evict.mutable_pod() = ask(in);
+    pb::ExplainRequest explain;
+    *explain.mutable_pod() = ask(in);
+    pb::BatchRequest batch;
+    *batch.add_items()->mutable_reserve() = reserve;
+    batch.add_items()->mutable_propose()->mutable_pod()->CopyFrom(ask(in));
+    const pb::BatchResponse done = bed.service().Batch(caller, batch, bed.now()).body;
+    std::vector<bool> may = {
+        bed.service().Reserve(caller, reserve, bed.now()).ok(),
+        bed.service().Evaluate(caller, evaluate, bed.now()).ok(),
+        bed.service().Evict(caller, evict, bed.now()).ok(),
+        bed.service().Explain(caller, explain, bed.now()).ok(),
+        !done.results(0).has_bad_input(), !done.results(1).has_bad_input()};
+    return may;
+  };
+  using Rights = std::vector<bool>;
+  EXPECT_EQ(all("cert:a", "b/x"), Rights(6, false));
+  EXPECT_EQ(all("stranger", "b/x"), Rights(6, false));
+  EXPECT_EQ(all("cert:v", "b/x"), (Rights{false, false, false, true, false, false}));
+  EXPECT_EQ(bed.engine().allocation_count(), 0u);
+  EXPECT_TRUE(bed.service().IsLimited({"cert:a", false}));
+  EXPECT_FALSE(bed.service().IsLimited({"cert:v", false}));
   EXPECT_TRUE(bed.service().MayRead({"cert:v", false}));
   EXPECT_FALSE(bed.service().MayRead({"stranger", false}));
   EXPECT_FALSE(bed.service().MayAdminister({"cert:a", false}));

@@ -1,14 +1,15 @@
 // Package executor carries out what Basalt orders of a cluster: EVICT ends a pod whose place somebody
-// else needs, BIND binds a pod for a stock extender. Each order comes at least once and is idempotent:
-// it names a pod by its uid. An order is answered when it is done, or when it will never be; what
-// may yet succeed is tried again until the order's own time is over.
+// else needs, BIND binds a pod for a stock extender; BLOCK, RESUME, COMMIT_AND_EXIT, MIGRATE and
+// MOVE_CARD are operators' (orders.go). Each order comes at least once and is idempotent: it names a
+// pod by its uid, and what it writes has its number, so that an older one never undoes it. An order
+// is answered when it is done, or when it will never be; what may yet succeed is tried again until
+// the order's own time is over.
 package executor
 
 import (
 	"context"
 	"errors"
 	"fmt"
-	"hash/fnv"
 	"sync"
 	"time"
 
@@ -31,7 +32,7 @@ type Options struct {
 	Client     *client.Client
 	Kube       kubernetes.Interface
 	HAMi       bool          // nodes run HAMi's device plugins: node lock and bind phase
-	Workers    int           // 8; orders of one pod are carried out in their order
+	Workers    int           // 8 calls of the API server at once; orders of one pod in their order
 	RetryPause time.Duration // 500 ms
 }
 
@@ -40,7 +41,10 @@ type Executor struct {
 	options Options
 	mutex   sync.Mutex
 	epoch   uint64
-	doing   map[string]bool // ids that are being carried out: an order may be sent again meanwhile
+	doing   map[string]*order   // by id, all that are in lanes: an order may be sent again meanwhile
+	lanes   map[string][]*order // of one pod or node, oldest first; the first is being carried out
+	running sync.WaitGroup      // a goroutine a lane
+	calls   chan struct{}       // room for calls of the API server
 }
 
 // New executor; Run starts it.
@@ -54,7 +58,8 @@ func New(options Options) (*Executor, error) {
 	if options.RetryPause <= 0 {
 		options.RetryPause = 500 * time.Millisecond
 	}
-	return &Executor{options: options, doing: map[string]bool{}}, nil
+	return &Executor{options: options, doing: map[string]*order{}, lanes: map[string][]*order{},
+		calls: make(chan struct{}, options.Workers)}, nil
 }
 
 type order struct {
@@ -64,20 +69,8 @@ type order struct {
 
 // Run carries out orders until the context ends.
 func (e *Executor) Run(ctx context.Context) error {
-	queues := make([]chan order, e.options.Workers)
-	var workers sync.WaitGroup
-	for i := range queues {
-		queues[i] = make(chan order, 1024)
-		workers.Add(1)
-		go func() {
-			defer workers.Done()
-			for o := range queues[i] {
-				e.carryOut(ctx, o)
-			}
-		}()
-	}
 	for ctx.Err() == nil {
-		err := e.watch(ctx, queues)
+		err := e.watch(ctx)
 		if ctx.Err() == nil {
 			klog.V(2).InfoS("The stream of orders has ended; opening it again", "reason", err)
 			select {
@@ -86,17 +79,14 @@ func (e *Executor) Run(ctx context.Context) error {
 			}
 		}
 	}
-	for _, queue := range queues {
-		close(queue)
-	}
-	workers.Wait()
+	e.running.Wait()
 	return ctx.Err()
 }
 
-func (e *Executor) watch(ctx context.Context, queues []chan order) error {
-	ctx, cancel := context.WithCancel(ctx)
+func (e *Executor) watch(ctx context.Context) error {
+	limit, cancel := context.WithCancel(ctx)
 	defer cancel()
-	stream, err := e.options.Client.Raw().WatchActions(ctx,
+	stream, err := e.options.Client.Raw().WatchActions(limit,
 		&placementv1.WatchActionsRequest{Header: e.options.Client.Header()})
 	if err != nil {
 		return err
@@ -106,62 +96,121 @@ func (e *Executor) watch(ctx context.Context, queues []chan order) error {
 		if err != nil {
 			return err
 		}
-		if !e.begin(action) {
-			continue
-		}
-		hash := fnv.New32a()
-		hash.Write([]byte(action.GetPod().GetUid()))
-		select {
-		case queues[hash.Sum32()%uint32(len(queues))] <- order{action, time.Now()}:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
+		e.take(ctx, order{action, time.Now()})
 	}
 }
 
-func (e *Executor) begin(action *placementv1.Action) bool {
+// take puts an order behind those of its pod or node. One that is there already is a copy; from a
+// newer run of the server it replaces the older run's, whose answer that run would not take.
+func (e *Executor) take(ctx context.Context, o order) {
 	e.mutex.Lock()
 	defer e.mutex.Unlock()
-	if action.GetServerEpoch() < e.epoch || e.doing[action.GetId()] {
-		return false // of an earlier run of the server, or here already
+	if o.action.GetServerEpoch() < e.epoch {
+		return
 	}
-	e.epoch = action.GetServerEpoch()
-	e.doing[action.GetId()] = true
-	return true
+	e.epoch = o.action.GetServerEpoch()
+	if there := e.doing[o.action.GetId()]; there != nil {
+		if there.action.GetServerEpoch() < o.action.GetServerEpoch() {
+			*there = o
+		}
+		return
+	}
+	e.doing[o.action.GetId()] = &o
+	key := o.action.GetPod().GetUid()
+	if key == "" {
+		key = "node " + o.action.GetNode()
+	}
+	e.lanes[key] = append(e.lanes[key], &o)
+	if len(e.lanes[key]) > 1 {
+		return
+	}
+	e.running.Add(1)
+	go func() {
+		defer e.running.Done()
+		for next := &o; next != nil; {
+			next = e.after(key, e.carryOut(ctx, key, next))
+		}
+	}()
 }
 
-func (e *Executor) carryOut(ctx context.Context, o order) {
-	defer func() {
-		e.mutex.Lock()
-		delete(e.doing, o.action.GetId())
-		e.mutex.Unlock()
-	}()
-	ends := time.Time{}
-	if at := o.action.GetDeadlineUs(); at > 0 {
-		ends = time.UnixMicro(at)
+// after ends the first order of the lane; nil: it was the last. It is not over when a newer run of the
+// server has asked for the same since it was answered.
+func (e *Executor) after(key string, answered *placementv1.Action) *order {
+	e.mutex.Lock()
+	defer e.mutex.Unlock()
+	if first := e.lanes[key][0]; first.action != answered {
+		return first
 	}
+	delete(e.doing, e.lanes[key][0].action.GetId())
+	e.lanes[key] = e.lanes[key][1:]
+	if len(e.lanes[key]) == 0 {
+		delete(e.lanes, key)
+		return nil
+	}
+	return e.lanes[key][0]
+}
+
+// now is the order as the newest run of the server gave it.
+func (e *Executor) now(o *order) order {
+	e.mutex.Lock()
+	defer e.mutex.Unlock()
+	return *o
+}
+
+// overtaken: a newer order to the pod's agent waits behind this one.
+func (e *Executor) overtaken(key string, action *placementv1.Action) bool {
+	kind := action.GetKind()
+	if kind != placementv1.ActionKind_ACTION_KIND_BLOCK && kind != placementv1.ActionKind_ACTION_KIND_RESUME {
+		return false
+	}
+	e.mutex.Lock()
+	defer e.mutex.Unlock()
+	return len(e.lanes[key]) > 1
+}
+
+func (e *Executor) try(ctx context.Context, o order) (again bool, err error) {
+	select {
+	case e.calls <- struct{}{}:
+		defer func() { <-e.calls }()
+	case <-ctx.Done():
+		return false, ctx.Err()
+	}
+	switch o.action.GetKind() {
+	case placementv1.ActionKind_ACTION_KIND_EVICT:
+		return e.evict(ctx, o.action)
+	case placementv1.ActionKind_ACTION_KIND_BIND:
+		return e.bind(ctx, o)
+	case placementv1.ActionKind_ACTION_KIND_BLOCK:
+		return e.tell(ctx, o.action, "block", "block")
+	case placementv1.ActionKind_ACTION_KIND_RESUME:
+		return e.tell(ctx, o.action, "resume", "block")
+	case placementv1.ActionKind_ACTION_KIND_COMMIT_AND_EXIT:
+		return e.commit(ctx, o.action)
+	case placementv1.ActionKind_ACTION_KIND_MIGRATE:
+		return e.migrate(ctx, o.action)
+	case placementv1.ActionKind_ACTION_KIND_MOVE_CARD:
+		return e.moveCard(ctx, o.action)
+	}
+	return false, fmt.Errorf("an unknown order %v", o.action.GetKind())
+}
+
+// carryOut returns what it has answered, or given up with the context.
+func (e *Executor) carryOut(ctx context.Context, key string, of *order) *placementv1.Action {
 	for {
-		var again bool
-		var err error
-		switch o.action.GetKind() {
-		case placementv1.ActionKind_ACTION_KIND_EVICT:
-			again, err = e.evict(ctx, o.action)
-		case placementv1.ActionKind_ACTION_KIND_BIND:
-			again, err = e.bind(ctx, o)
-		default:
-			err = fmt.Errorf("an unknown order %v", o.action.GetKind())
-		}
+		o := e.now(of)
+		ends := o.action.GetDeadlineUs()
+		again, err := e.try(ctx, o)
 		if ctx.Err() != nil {
-			return
+			return o.action
 		}
-		if !again || (!ends.IsZero() && time.Now().After(ends)) {
+		if !again || (ends > 0 && time.Now().After(time.UnixMicro(ends))) || e.overtaken(key, o.action) {
 			e.answer(ctx, o.action, err)
-			return
+			return o.action
 		}
 		klog.V(2).InfoS("An order is tried again", "order", o.action.GetId(), "reason", err)
 		select {
 		case <-ctx.Done():
-			return
+			return o.action
 		case <-time.After(e.options.RetryPause):
 		}
 	}

@@ -2,6 +2,9 @@ package executor
 
 import (
 	"context"
+	"encoding/json"
+	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -201,5 +204,211 @@ func TestEvict(t *testing.T) {
 	defer s.mutex.Unlock()
 	if s.acks["older"] != nil {
 		t.Error("an order of an earlier run is carried out")
+	}
+}
+
+const (
+	block    = placementv1.ActionKind_ACTION_KIND_BLOCK
+	resume   = placementv1.ActionKind_ACTION_KIND_RESUME
+	commit   = placementv1.ActionKind_ACTION_KIND_COMMIT_AND_EXIT
+	migrate  = placementv1.ActionKind_ACTION_KIND_MIGRATE
+	moveCard = placementv1.ActionKind_ACTION_KIND_MOVE_CARD
+)
+
+func withAgent(p *v1.Pod, words string) *v1.Pod {
+	p.Annotations = map[string]string{AgentAnnotation: words}
+	return p
+}
+
+func numbered(a *placementv1.Action, sequence uint64) *placementv1.Action {
+	a.Sequence = sequence
+	return a
+}
+
+// eventually reads an object's annotation until it is as wanted.
+func eventually(t *testing.T, key, want string, read func() (metav1.Object, error)) {
+	t.Helper()
+	var is string
+	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
+		object, err := read()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if is = object.GetAnnotations()[key]; is == want {
+			return
+		}
+	}
+	t.Fatalf("%s is %q, not %q", key, is, want)
+}
+
+func podReader(kube *kubefake.Clientset, name string) func() (metav1.Object, error) {
+	return func() (metav1.Object, error) {
+		return kube.CoreV1().Pods("ns").Get(context.Background(), name, metav1.GetOptions{})
+	}
+}
+
+// answerAs is the pod's agent.
+func answerAs(t *testing.T, kube *kubefake.Clientset, name, text string) {
+	t.Helper()
+	patch, _ := json.Marshal(map[string]any{"metadata": map[string]any{
+		"annotations": map[string]string{OrderDoneAnnotation: text}}})
+	if _, err := kube.CoreV1().Pods("ns").Patch(context.Background(), name, types.MergePatchType, patch,
+		metav1.PatchOptions{}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func evictions(kube *kubefake.Clientset) (names []string) {
+	for _, a := range kube.Actions() {
+		if a.GetSubresource() == "eviction" {
+			names = append(names, a.(k8stesting.CreateAction).GetObject().(metav1.Object).GetName())
+		}
+	}
+	return names
+}
+
+func TestBlockAndResumeAreTheAgentsToCarryOut(t *testing.T) {
+	s, kube := start(t, withAgent(pod("p", "n"), "block,commit"), pod("none", "n"))
+	s.order(numbered(action("b", block, "p"), 5))
+	eventually(t, OrderAnnotation, "1.5 block", podReader(kube, "p"))
+	time.Sleep(10 * time.Millisecond)
+	s.mutex.Lock()
+	early := s.acks["b"]
+	s.mutex.Unlock()
+	if early != nil {
+		t.Fatalf("answered before the agent: %v", early)
+	}
+	answerAs(t, kube, "p", "1.5 block")
+	if ack := s.answer(t, "b"); !ack.Done {
+		t.Errorf("%v", ack)
+	}
+	s.order(numbered(action("r", resume, "p"), 6))
+	eventually(t, OrderAnnotation, "1.6 resume", podReader(kube, "p"))
+	answerAs(t, kube, "p", "1.6 resume failed: the driver hangs")
+	if ack := s.answer(t, "r"); ack.Done || !strings.Contains(ack.Error, "the driver hangs") {
+		t.Errorf("%v", ack)
+	}
+	s.order(numbered(action("nobody", block, "none"), 7), numbered(action("gone", block, "gone"), 8))
+	for _, id := range []string{"nobody", "gone"} {
+		if ack := s.answer(t, id); ack.Done || ack.Error == "" {
+			t.Errorf("%s: %v", id, ack)
+		}
+	}
+	if names := evictions(kube); names != nil {
+		t.Errorf("evicted %v", names)
+	}
+}
+
+// What an executor that lags behind says later than a newer order changes nothing.
+func TestAnOlderOrderNeverUndoesANewerOne(t *testing.T) {
+	p := withAgent(pod("p", "n"), "block")
+	p.Annotations[OrderAnnotation] = "2.3 resume"
+	s, kube := start(t, p)
+	older := numbered(action("b", block, "p"), 9)
+	s.order(older)
+	if ack := s.answer(t, "b"); ack.Done || !strings.Contains(ack.Error, "newer order") {
+		t.Errorf("%v", ack)
+	}
+	eventually(t, OrderAnnotation, "2.3 resume", podReader(kube, "p"))
+	// In one executor: what waits for the agent gives way to what comes behind it.
+	first, second := numbered(action("first", block, "p"), 4), numbered(action("second", resume, "p"), 5)
+	first.ServerEpoch, second.ServerEpoch = 2, 2
+	s.order(first)
+	eventually(t, OrderAnnotation, "2.4 block", podReader(kube, "p"))
+	s.order(second)
+	if ack := s.answer(t, "first"); ack.Done {
+		t.Errorf("%v", ack)
+	}
+	eventually(t, OrderAnnotation, "2.5 resume", podReader(kube, "p"))
+	answerAs(t, kube, "p", "2.5 resume")
+	if ack := s.answer(t, "second"); !ack.Done {
+		t.Errorf("%v", ack)
+	}
+}
+
+// The answer to an older run's copy would not be taken.
+func TestANewerRunOfTheServerIsAnswered(t *testing.T) {
+	s, kube := start(t, withAgent(pod("p", "n"), "block"))
+	s.order(numbered(action("b", block, "p"), 5))
+	eventually(t, OrderAnnotation, "1.5 block", podReader(kube, "p"))
+	again := numbered(action("b", block, "p"), 1)
+	again.ServerEpoch = 2
+	s.order(again)
+	eventually(t, OrderAnnotation, "2.1 block", podReader(kube, "p"))
+	answerAs(t, kube, "p", "2.1 block")
+	if ack := s.answer(t, "b"); !ack.Done || ack.ServerEpoch != 2 {
+		t.Errorf("%v", ack)
+	}
+}
+
+func TestNothingIsEndedBeforeItsWorkIsSaved(t *testing.T) {
+	finished := withAgent(pod("finished", "n"), "commit")
+	finished.Status.Phase = v1.PodSucceeded
+	s, kube := start(t, withAgent(pod("c", "n"), "commit"), withAgent(pod("m", "n"), "commit"),
+		withAgent(pod("slow", "n"), "commit"), pod("plain", "n"), pod("none", "n"), finished)
+	saving := numbered(action("m", migrate, "m"), 2)
+	saving.Commit = true
+	slow := numbered(action("slow", commit, "slow"), 3)
+	slow.DeadlineUs = time.Now().Add(50 * time.Millisecond).UnixMicro()
+	s.order(numbered(action("c", commit, "c"), 1), saving, slow,
+		numbered(action("none", commit, "none"), 4), numbered(action("finished", commit, "finished"), 5))
+	eventually(t, OrderAnnotation, "1.1 commit", podReader(kube, "c"))
+	eventually(t, OrderAnnotation, "1.2 commit", podReader(kube, "m"))
+	for id, done := range map[string]bool{"slow": false, "none": false, "finished": true} {
+		if ack := s.answer(t, id); ack.Done != done {
+			t.Errorf("%s: %v", id, ack)
+		}
+	}
+	if names := evictions(kube); names != nil {
+		t.Errorf("evicted %v before they had saved", names)
+	}
+	answerAs(t, kube, "c", "1.1 commit")
+	answerAs(t, kube, "m", "1.2 commit")
+	s.order(numbered(action("plain", migrate, "plain"), 6))
+	for _, id := range []string{"c", "m", "plain"} {
+		if ack := s.answer(t, id); !ack.Done {
+			t.Errorf("%s: %v", id, ack)
+		}
+	}
+	names := evictions(kube)
+	slices.Sort(names)
+	if !slices.Equal(names, []string{"c", "m", "plain"}) {
+		t.Errorf("evicted %v", names)
+	}
+}
+
+func TestMoveCardIsWrittenOnTheNode(t *testing.T) {
+	bare := &v1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n", Annotations: map[string]string{
+		CardModesAnnotation: `{"GPU-0":{"mode":"mig","order":"1.1"},"GPU-9":{"mode":"shared","order":"7.1"}}`}}}
+	agent := &v1.Node{ObjectMeta: metav1.ObjectMeta{Name: "agent", Annotations: map[string]string{
+		AgentAnnotation: "cards"}}}
+	s, kube := start(t, bare, agent)
+	reader := func(name string) func() (metav1.Object, error) {
+		return func() (metav1.Object, error) {
+			return kube.CoreV1().Nodes().Get(context.Background(), name, metav1.GetOptions{})
+		}
+	}
+	move := func(id, node, uuid string, sequence uint64) *placementv1.Action {
+		return &placementv1.Action{Id: id, ServerEpoch: 3, Sequence: sequence, Kind: moveCard, Node: node,
+			Card: &placementv1.CardMove{Uuid: uuid, Mode: placementv1.CardMode_CARD_MODE_PASSTHROUGH}}
+	}
+	s.order(move("a", "n", "GPU-1", 1), move("newer", "n", "GPU-9", 2), move("none", "gone", "GPU-1", 3),
+		move("waits", "agent", "GPU-1", 4))
+	for id, done := range map[string]bool{"a": true, "newer": false, "none": false} {
+		if ack := s.answer(t, id); ack.Done != done {
+			t.Errorf("%s: %v", id, ack)
+		}
+	}
+	eventually(t, CardModesAnnotation, `{"GPU-0":{"mode":"mig","order":"1.1"},`+
+		`"GPU-1":{"mode":"passthrough","order":"3.1"},"GPU-9":{"mode":"shared","order":"7.1"}}`, reader("n"))
+	wanted := `{"GPU-1":{"mode":"passthrough","order":"3.4"}}`
+	eventually(t, CardModesAnnotation, wanted, reader("agent"))
+	node, _ := kube.CoreV1().Nodes().Get(context.Background(), "agent", metav1.GetOptions{})
+	node.Annotations[CardModesDoneAnnotation] = wanted
+	if _, err := kube.CoreV1().Nodes().Update(context.Background(), node, metav1.UpdateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if ack := s.answer(t, "waits"); !ack.Done {
+		t.Errorf("%v", ack)
 	}
 }

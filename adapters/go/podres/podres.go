@@ -5,6 +5,7 @@ package podres
 
 import (
 	"slices"
+	"strconv"
 	"strings"
 
 	v1 "k8s.io/api/core/v1"
@@ -123,12 +124,16 @@ func Group(pod *v1.Pod) string {
 	return pod.Annotations[VolcanoGroupAnnotation]
 }
 
-// Preemptable is what the pod says of its eviction, "true" or "false"; "": nothing.
-func Preemptable(pod *v1.Pod) string {
-	if word := pod.Annotations[preemptable]; word != "" {
-		return word
+// Stays says that the pod may not be evicted for others: it says "volcano.sh/preemptable" with
+// anything but a true. As in Volcano 1.14 (GetPodPreemptable) its annotation wins over its label, and
+// a pod without a word may be evicted, whatever its PodGroup says.
+func Stays(pod *v1.Pod) bool {
+	word, found := pod.Annotations[preemptable]
+	if !found {
+		word, found = pod.Labels[preemptable]
 	}
-	return pod.Labels[preemptable]
+	may, err := strconv.ParseBool(word)
+	return found && (err != nil || !may)
 }
 
 // Standing of a pod. A queue that is named here wins over the pod's own words.
@@ -140,9 +145,7 @@ func Standing(pod *v1.Pod, queue string) *placementv1.Standing {
 	if pod.Spec.Priority != nil {
 		out.Priority = *pod.Spec.Priority
 	}
-	// Pods of a Volcano job may be evicted only if they say so, others unless they say not.
-	word := Preemptable(pod)
-	out.NotPreemptible = word == "false" || (Group(pod) != "" && word != "true")
+	out.NotPreemptible = Stays(pod)
 	return out
 }
 

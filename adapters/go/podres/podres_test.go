@@ -132,13 +132,16 @@ func TestStandingAndJob(t *testing.T) {
 		t.Errorf("got %v", s)
 	}
 	p.Annotations[GroupAnnotation] = "g"
-	p.Labels = nil
-	if s := Standing(p, ""); !s.NotPreemptible {
-		t.Error("a job's pod that says nothing stays")
+	for word, stays := range map[string]bool{"true": false, "1": false, "false": true, "no": true, "": true} {
+		p.Annotations["volcano.sh/preemptable"] = word
+		if s := Standing(p, ""); s.NotPreemptible != stays {
+			t.Errorf("%q, and its label says false: %v", word, s)
+		}
 	}
-	p.Annotations["volcano.sh/preemptable"] = "true"
+	p.Labels = nil
+	delete(p.Annotations, "volcano.sh/preemptable")
 	if s := Standing(p, ""); s.NotPreemptible {
-		t.Error("a job's pod that says so may go")
+		t.Error("a job's pod that says nothing may go, as in Volcano")
 	}
 	if Job(p) != "n/g" {
 		t.Errorf("got %q", Job(p))

@@ -202,7 +202,7 @@ func (p *Plugin) wake(ctx context.Context) {
 }
 
 // watch stirs when the server has given something back: leases of other schedulers end without an
-// event of the API server.
+// event of the API server, and of a pod's end the server may hear later than this process.
 func (p *Plugin) watch(ctx context.Context) {
 	for ctx.Err() == nil {
 		stream, err := p.client.Raw().Watch(ctx, &placementv1.WatchRequest{Header: p.client.Header()})
@@ -224,7 +224,7 @@ func (p *Plugin) watch(ctx context.Context) {
 func makesRoom(event *placementv1.WatchEvent) bool {
 	switch event.GetOf().(type) {
 	case *placementv1.WatchEvent_ReleasedUid, *placementv1.WatchEvent_ExpiredUid,
-		*placementv1.WatchEvent_Mismatch, *placementv1.WatchEvent_PolicyChanged:
+		*placementv1.WatchEvent_Mismatch, *placementv1.WatchEvent_PolicyChanged, *placementv1.WatchEvent_Freed:
 		return true
 	}
 	return event.GetLagged()

@@ -615,18 +615,19 @@ func victims(t *testing.T, room func(*bed) bool, calls []string, evicted int) {
 	}
 }
 
-// A pod's own word about its eviction wins over its PodGroup's.
+// A pod's own word about its eviction counts, as in Volcano, and none is leave; a gang stays whole.
 func TestWhoMayBeEvicted(t *testing.T) {
 	for name, one := range map[string]struct {
 		group string
 		pods  [2]string
 		stays bool
 	}{
-		"nothing said":       {"", [2]string{"", ""}, true},
-		"the group may":      {"true", [2]string{"", ""}, false},
-		"the pods may":       {"", [2]string{"true", "true"}, false},
-		"one of the pods":    {"", [2]string{"true", ""}, true},
-		"all but one of two": {"true", [2]string{"", "false"}, true},
+		"nothing said":        {"", [2]string{"", ""}, false},
+		"the group may not":   {"false", [2]string{"", ""}, false},
+		"the pods may":        {"", [2]string{"true", "true"}, false},
+		"the pods may not":    {"true", [2]string{"false", "false"}, true},
+		"one of the pods":     {"", [2]string{"", "false"}, true},
+		"what cannot be read": {"", [2]string{"", "perhaps"}, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			b := newBed(t, map[string]int{"n0": 4})

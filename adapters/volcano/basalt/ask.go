@@ -213,12 +213,9 @@ func setTiers(ssn *framework.Session, job *api.JobInfo) error {
 	return nil
 }
 
-// stays says that a pod of the job may not be evicted: by its own word, else by its PodGroup's.
+// stays says that a pod of the job may not be evicted: a gang has one standing.
 func (t *try) stays() bool {
-	return slices.ContainsFunc(t.pending, func(task *api.TaskInfo) bool {
-		word := podres.Preemptable(task.Pod)
-		return word == "false" || (word != "true" && !t.job.Preemptable)
-	})
+	return slices.ContainsFunc(t.pending, func(task *api.TaskInfo) bool { return podres.Stays(task.Pod) })
 }
 
 func (t *try) standing() *placementv1.Standing {

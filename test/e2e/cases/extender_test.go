@@ -36,12 +36,9 @@ func TestKubeExtender(t *testing.T) {
 	end(b)
 }
 
-// Stock Volcano, configured only. It writes no assignment: only counts can be judged.
-func TestVolcanoExtender(t *testing.T) {
-	b := bed(t, harness.Nodes{Name: "n", Count: 2, Cards: 4, Plugin: harness.Stock})
-	b.StartSync(b.Target())
-	b.UntilSynced()
-	b.StartVolcano("vc-scheduler", `actions: "enqueue, allocate, backfill"
+// Stock Volcano with its extender plugin.
+func extenderConfig(b *harness.Bed) string {
+	return `actions: "enqueue, allocate, backfill"
 tiers:
 - plugins:
   - name: priority
@@ -51,7 +48,7 @@ tiers:
   - name: proportion
   - name: extender
     arguments:
-      extender.urlPrefix: `+b.URL("/v1/"+harness.Cluster+"/volcano")+`
+      extender.urlPrefix: ` + b.URL("/v1/"+harness.Cluster+"/volcano") + `
       extender.httpTimeout: 2s
       extender.predicateVerb: predicate
       extender.prioritizeVerb: prioritize
@@ -62,7 +59,15 @@ tiers:
       extender.queueOverusedVerb: queueOverused
       extender.jobEnqueueableVerb: jobEnqueueable
       extender.jobReadyVerb: jobReady
-`)
+`
+}
+
+// Stock Volcano, configured only. It writes no assignment: only counts can be judged.
+func TestVolcanoExtender(t *testing.T) {
+	b := bed(t, harness.Nodes{Name: "n", Count: 2, Cards: 4, Plugin: harness.Stock})
+	b.StartSync(b.Target())
+	b.UntilSynced()
+	b.StartVolcano("vc-scheduler", extenderConfig(b))
 	b.VolcanoGang("gang", 6, "default", nil)
 	b.PodsOf(6, volcanoMember("member", "gang", cards(1)))
 	b.UntilRunning(soon, "of=member", 6)
@@ -72,4 +77,28 @@ tiers:
 	b.Delete("member-0")
 	b.UntilRunning(soon, "of=other", 3)
 	end(b)
+}
+
+// Nothing of ours runs beside the server: it learns nodes and pods from what Volcano asks it about.
+func TestVolcanoExtenderLearned(t *testing.T) {
+	b := harness.Start(t)
+	b.AddNodes(harness.Nodes{Name: "n", Count: 2, Cards: 4, Plugin: harness.Stock})
+	b.Learn = true
+	b.StartServe()
+	b.UntilSynced()
+	b.StartVolcano("vc-scheduler", extenderConfig(b))
+	b.VolcanoGang("gang", 6, "default", nil)
+	b.PodsOf(6, volcanoMember("member", "gang", cards(1)))
+	b.UntilRunning(soon, "of=member", 6)
+	b.VolcanoGang("second", 3, "default", nil)
+	b.PodsOf(3, volcanoMember("other", "second", cards(1)))
+	noneBound(b, 3*time.Second, "of=other")
+	// A server that has lost all it learned learns it again.
+	b.KillServe()
+	b.StartServe()
+	b.UntilSynced()
+	noneBound(b, 3*time.Second, "of=other")
+	b.Delete("member-0")
+	b.UntilRunning(soon, "of=other", 3)
+	b.Clean()
 }

@@ -41,6 +41,7 @@ type Bed struct {
 	Dynamic    dynamic.Interface
 	Auditor    *auditor.Auditor
 	Kubelet    *kubelet.Kubelet
+	Learn      bool // the server learns from Volcano's extender; set it before StartServe
 
 	bin       string
 	etcdPort  int

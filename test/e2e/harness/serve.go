@@ -38,6 +38,7 @@ store: %q
 clusters:
 - id: ` + Cluster + `
   lease_ttl_s: 20
+  learn: "%s"
   tiers:
   - {tier: 1, name: rack}
   - {tier: 2, name: spine}
@@ -53,7 +54,9 @@ func (b *Bed) StartServe() {
 	}
 	// A server that was killed leaves its socket.
 	_ = os.Remove(b.Socket())
-	config := b.write("basalt.yaml", fmt.Sprintf(serveConfiguration, b.Socket(), b.httpPort, filepath.Join(b.Dir, "store")))
+	learn := map[bool]string{false: "no", true: "yes"}[b.Learn]
+	config := b.write("basalt.yaml",
+		fmt.Sprintf(serveConfiguration, b.Socket(), b.httpPort, filepath.Join(b.Dir, "store"), learn))
 	b.serve, err = startProcess(b.Dir, "basalt", b.program(), nil, "serve", "--config", config)
 	b.must(err)
 	b.waitHTTP(b.serve, b.URL("/healthz"), 20*time.Second)
@@ -137,4 +140,47 @@ func (b *Bed) NothingLeaked(most time.Duration) {
 		}
 		return nil
 	})
+}
+
+// Command tells the server what to do with a running pod or a card; its state when it is accepted.
+func (b *Bed) Command(request *placementv1.CommandRequest) (*placementv1.CommandState, error) {
+	return admin(b, func(ctx context.Context, c placementv1.AdminClient) (*placementv1.CommandState, error) {
+		request.Header = &placementv1.Header{Cluster: Cluster, Scheduler: "e2e"}
+		return c.Command(ctx, request)
+	})
+}
+
+// UntilCommand waits until the command has come to a phase.
+func (b *Bed) UntilCommand(most time.Duration, id string, phase placementv1.CommandPhase) {
+	b.T.Helper()
+	b.Until(most, id+" is "+phase.String(), func() error {
+		list, err := admin(b, func(ctx context.Context, c placementv1.AdminClient) (*placementv1.ListCommandsResponse, error) {
+			return c.ListCommands(ctx, &placementv1.ListCommandsRequest{Header: &placementv1.Header{Cluster: Cluster}})
+		})
+		if err != nil {
+			return err
+		}
+		for _, state := range list.GetCommands() {
+			if state.GetCommand().GetId() != id {
+				continue
+			}
+			if state.GetPhase() == phase {
+				return nil
+			}
+			return fmt.Errorf("it is %v: %s", state.GetPhase(), state.GetReason())
+		}
+		return fmt.Errorf("the server does not know it")
+	})
+}
+
+func admin[T any](b *Bed, call func(context.Context, placementv1.AdminClient) (T, error)) (T, error) {
+	var none T
+	conn, err := grpc.NewClient("unix://"+b.Socket(), grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		return none, err
+	}
+	defer conn.Close()
+	ctx, cancel := context.WithTimeout(b.ctx, 10*time.Second)
+	defer cancel()
+	return call(ctx, placementv1.NewAdminClient(conn))
 }

@@ -501,9 +501,14 @@ func (LeaseAnswer) EnumDescriptor() ([]byte, []int) {
 type ActionKind int32
 
 const (
-	ActionKind_ACTION_KIND_UNSPECIFIED ActionKind = 0
-	ActionKind_ACTION_KIND_EVICT       ActionKind = 1 // Victim
-	ActionKind_ACTION_KIND_BIND        ActionKind = 2 // for stock extenders' bind: annotate and bind this pod
+	ActionKind_ACTION_KIND_UNSPECIFIED     ActionKind = 0
+	ActionKind_ACTION_KIND_EVICT           ActionKind = 1 // Victim
+	ActionKind_ACTION_KIND_BIND            ActionKind = 2 // for stock extenders' bind: annotate and bind this pod
+	ActionKind_ACTION_KIND_BLOCK           ActionKind = 3 // stop computing; the place is kept
+	ActionKind_ACTION_KIND_RESUME          ActionKind = 4 // compute again
+	ActionKind_ACTION_KIND_COMMIT_AND_EXIT ActionKind = 5 // save the work, then end
+	ActionKind_ACTION_KIND_MIGRATE         ActionKind = 6 // end, to run again on `to`; with `commit` save first
+	ActionKind_ACTION_KIND_MOVE_CARD       ActionKind = 7 // `card`, on which nothing is, joins another pool
 )
 
 // Enum value maps for ActionKind.
@@ -512,11 +517,21 @@ var (
 		0: "ACTION_KIND_UNSPECIFIED",
 		1: "ACTION_KIND_EVICT",
 		2: "ACTION_KIND_BIND",
+		3: "ACTION_KIND_BLOCK",
+		4: "ACTION_KIND_RESUME",
+		5: "ACTION_KIND_COMMIT_AND_EXIT",
+		6: "ACTION_KIND_MIGRATE",
+		7: "ACTION_KIND_MOVE_CARD",
 	}
 	ActionKind_value = map[string]int32{
-		"ACTION_KIND_UNSPECIFIED": 0,
-		"ACTION_KIND_EVICT":       1,
-		"ACTION_KIND_BIND":        2,
+		"ACTION_KIND_UNSPECIFIED":     0,
+		"ACTION_KIND_EVICT":           1,
+		"ACTION_KIND_BIND":            2,
+		"ACTION_KIND_BLOCK":           3,
+		"ACTION_KIND_RESUME":          4,
+		"ACTION_KIND_COMMIT_AND_EXIT": 5,
+		"ACTION_KIND_MIGRATE":         6,
+		"ACTION_KIND_MOVE_CARD":       7,
 	}
 )
 
@@ -603,6 +618,67 @@ func (x SyncKind) Number() protoreflect.EnumNumber {
 // Deprecated: Use SyncKind.Descriptor instead.
 func (SyncKind) EnumDescriptor() ([]byte, []int) {
 	return file_placement_proto_rawDescGZIP(), []int{9}
+}
+
+type CommandPhase int32
+
+const (
+	CommandPhase_COMMAND_PHASE_UNSPECIFIED CommandPhase = 0
+	CommandPhase_COMMAND_PHASE_WAITING     CommandPhase = 1 // MOVE_CARD: something is on the card
+	CommandPhase_COMMAND_PHASE_ORDERED     CommandPhase = 2 // an executor is told; not acknowledged yet
+	CommandPhase_COMMAND_PHASE_ENDING      CommandPhase = 3 // acknowledged; the sync does not show it yet
+	CommandPhase_COMMAND_PHASE_PLACING     CommandPhase = 4 // MIGRATE: it has ended, its place waits for its successor
+	CommandPhase_COMMAND_PHASE_DONE        CommandPhase = 5
+	CommandPhase_COMMAND_PHASE_FAILED      CommandPhase = 6
+)
+
+// Enum value maps for CommandPhase.
+var (
+	CommandPhase_name = map[int32]string{
+		0: "COMMAND_PHASE_UNSPECIFIED",
+		1: "COMMAND_PHASE_WAITING",
+		2: "COMMAND_PHASE_ORDERED",
+		3: "COMMAND_PHASE_ENDING",
+		4: "COMMAND_PHASE_PLACING",
+		5: "COMMAND_PHASE_DONE",
+		6: "COMMAND_PHASE_FAILED",
+	}
+	CommandPhase_value = map[string]int32{
+		"COMMAND_PHASE_UNSPECIFIED": 0,
+		"COMMAND_PHASE_WAITING":     1,
+		"COMMAND_PHASE_ORDERED":     2,
+		"COMMAND_PHASE_ENDING":      3,
+		"COMMAND_PHASE_PLACING":     4,
+		"COMMAND_PHASE_DONE":        5,
+		"COMMAND_PHASE_FAILED":      6,
+	}
+)
+
+func (x CommandPhase) Enum() *CommandPhase {
+	p := new(CommandPhase)
+	*p = x
+	return p
+}
+
+func (x CommandPhase) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (CommandPhase) Descriptor() protoreflect.EnumDescriptor {
+	return file_placement_proto_enumTypes[10].Descriptor()
+}
+
+func (CommandPhase) Type() protoreflect.EnumType {
+	return &file_placement_proto_enumTypes[10]
+}
+
+func (x CommandPhase) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use CommandPhase.Descriptor instead.
+func (CommandPhase) EnumDescriptor() ([]byte, []int) {
+	return file_placement_proto_rawDescGZIP(), []int{10}
 }
 
 // A Kubernetes UID (36 characters) or 32 hexadecimal digits, answered as a Kubernetes UID.
@@ -2283,6 +2359,7 @@ type Decision struct {
 	Alternatives       []*Place               `protobuf:"bytes,8,rep,name=alternatives,proto3" json:"alternatives,omitempty"`
 	Shape              uint64                 `protobuf:"varint,9,opt,name=shape,proto3" json:"shape,omitempty"`                                    // handle of the ask
 	StateVersion       uint64                 `protobuf:"varint,10,opt,name=state_version,json=stateVersion,proto3" json:"state_version,omitempty"` // ClusterState::change_count at the decision
+	Cluster            string                 `protobuf:"bytes,11,opt,name=cluster,proto3" json:"cluster,omitempty"`                                // when it was chosen among several
 	unknownFields      protoimpl.UnknownFields
 	sizeCache          protoimpl.SizeCache
 }
@@ -2387,6 +2464,13 @@ func (x *Decision) GetStateVersion() uint64 {
 	return 0
 }
 
+func (x *Decision) GetCluster() string {
+	if x != nil {
+		return x.Cluster
+	}
+	return ""
+}
+
 type GangDecision struct {
 	state              protoimpl.MessageState `protogen:"open.v1"`
 	Kind               OutcomeKind            `protobuf:"varint,1,opt,name=kind,proto3,enum=basalt.placement.v1.OutcomeKind" json:"kind,omitempty"`
@@ -2399,6 +2483,7 @@ type GangDecision struct {
 	ByQuota            bool                   `protobuf:"varint,8,opt,name=by_quota,json=byQuota,proto3" json:"by_quota,omitempty"`
 	Reason             string                 `protobuf:"bytes,9,opt,name=reason,proto3" json:"reason,omitempty"`
 	StateVersion       uint64                 `protobuf:"varint,10,opt,name=state_version,json=stateVersion,proto3" json:"state_version,omitempty"`
+	Cluster            string                 `protobuf:"bytes,11,opt,name=cluster,proto3" json:"cluster,omitempty"`
 	unknownFields      protoimpl.UnknownFields
 	sizeCache          protoimpl.SizeCache
 }
@@ -2501,6 +2586,13 @@ func (x *GangDecision) GetStateVersion() uint64 {
 		return x.StateVersion
 	}
 	return 0
+}
+
+func (x *GangDecision) GetCluster() string {
+	if x != nil {
+		return x.Cluster
+	}
+	return ""
 }
 
 // Lease, and the boot that gave it. Epochs of one boot are above all of the boots before.
@@ -2913,8 +3005,11 @@ type ProposeRequest struct {
 	Of             isProposeRequest_Of `protobuf_oneof:"of"`
 	WantReasons    bool                `protobuf:"varint,4,opt,name=want_reasons,json=wantReasons,proto3" json:"want_reasons,omitempty"` // counts when it does not place (looks at all nodes)
 	WantAssignment bool                `protobuf:"varint,5,opt,name=want_assignment,json=wantAssignment,proto3" json:"want_assignment,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// Choose among these clusters; header.cluster is empty then. Where it holds something already;
+	// else where it fits and, of those, where most of the cards it could use stay free; else as listed.
+	Clusters      []string `protobuf:"bytes,6,rep,name=clusters,proto3" json:"clusters,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ProposeRequest) Reset() {
@@ -2991,6 +3086,13 @@ func (x *ProposeRequest) GetWantAssignment() bool {
 		return x.WantAssignment
 	}
 	return false
+}
+
+func (x *ProposeRequest) GetClusters() []string {
+	if x != nil {
+		return x.Clusters
+	}
+	return nil
 }
 
 type isProposeRequest_Of interface {
@@ -3106,7 +3208,8 @@ type ReserveRequest struct {
 	TtlUs          int64                  `protobuf:"varint,6,opt,name=ttl_us,json=ttlUs,proto3" json:"ttl_us,omitempty"` // 0: the server's default
 	WantReasons    bool                   `protobuf:"varint,7,opt,name=want_reasons,json=wantReasons,proto3" json:"want_reasons,omitempty"`
 	WantAssignment bool                   `protobuf:"varint,8,opt,name=want_assignment,json=wantAssignment,proto3" json:"want_assignment,omitempty"`
-	Confirm        bool                   `protobuf:"varint,9,opt,name=confirm,proto3" json:"confirm,omitempty"` // reserve and confirm at once (Engine::Place)
+	Confirm        bool                   `protobuf:"varint,9,opt,name=confirm,proto3" json:"confirm,omitempty"`   // reserve and confirm at once (Engine::Place)
+	Clusters       []string               `protobuf:"bytes,10,rep,name=clusters,proto3" json:"clusters,omitempty"` // as in ProposeRequest; taken in one of them only
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
@@ -3213,6 +3316,13 @@ func (x *ReserveRequest) GetConfirm() bool {
 		return x.Confirm
 	}
 	return false
+}
+
+func (x *ReserveRequest) GetClusters() []string {
+	if x != nil {
+		return x.Clusters
+	}
+	return nil
 }
 
 type isReserveRequest_Of interface {
@@ -4866,6 +4976,7 @@ type WatchEvent struct {
 	//	*WatchEvent_ExpiredUid
 	//	*WatchEvent_Mismatch
 	//	*WatchEvent_PolicyChanged
+	//	*WatchEvent_Freed
 	Of            isWatchEvent_Of `protobuf_oneof:"of"`
 	About         *PodKey         `protobuf:"bytes,16,opt,name=about,proto3" json:"about,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -5032,6 +5143,15 @@ func (x *WatchEvent) GetPolicyChanged() string {
 	return ""
 }
 
+func (x *WatchEvent) GetFreed() *Freed {
+	if x != nil {
+		if x, ok := x.Of.(*WatchEvent_Freed); ok {
+			return x.Freed
+		}
+	}
+	return nil
+}
+
 func (x *WatchEvent) GetAbout() *PodKey {
 	if x != nil {
 		return x.About
@@ -5079,6 +5199,10 @@ type WatchEvent_PolicyChanged struct {
 	PolicyChanged string `protobuf:"bytes,15,opt,name=policy_changed,json=policyChanged,proto3,oneof"`
 }
 
+type WatchEvent_Freed struct {
+	Freed *Freed `protobuf:"bytes,17,opt,name=freed,proto3,oneof"`
+}
+
 func (*WatchEvent_Pod) isWatchEvent_Of() {}
 
 func (*WatchEvent_Gang) isWatchEvent_Of() {}
@@ -5097,6 +5221,61 @@ func (*WatchEvent_Mismatch) isWatchEvent_Of() {}
 
 func (*WatchEvent_PolicyChanged) isWatchEvent_Of() {}
 
+func (*WatchEvent_Freed) isWatchEvent_Of() {}
+
+// Room that was not there before: whoever waits may ask again.
+type Freed struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Node          string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`                            // empty: a queue's limits have changed
+	CardUuids     []string               `protobuf:"bytes,2,rep,name=card_uuids,json=cardUuids,proto3" json:"card_uuids,omitempty"` // of a pod that has ended
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Freed) Reset() {
+	*x = Freed{}
+	mi := &file_placement_proto_msgTypes[53]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Freed) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Freed) ProtoMessage() {}
+
+func (x *Freed) ProtoReflect() protoreflect.Message {
+	mi := &file_placement_proto_msgTypes[53]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Freed.ProtoReflect.Descriptor instead.
+func (*Freed) Descriptor() ([]byte, []int) {
+	return file_placement_proto_rawDescGZIP(), []int{53}
+}
+
+func (x *Freed) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *Freed) GetCardUuids() []string {
+	if x != nil {
+		return x.CardUuids
+	}
+	return nil
+}
+
 // What the node really granted is not what was chosen.
 type Mismatch struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -5110,7 +5289,7 @@ type Mismatch struct {
 
 func (x *Mismatch) Reset() {
 	*x = Mismatch{}
-	mi := &file_placement_proto_msgTypes[53]
+	mi := &file_placement_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5122,7 +5301,7 @@ func (x *Mismatch) String() string {
 func (*Mismatch) ProtoMessage() {}
 
 func (x *Mismatch) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[53]
+	mi := &file_placement_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5135,7 +5314,7 @@ func (x *Mismatch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Mismatch.ProtoReflect.Descriptor instead.
 func (*Mismatch) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{53}
+	return file_placement_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *Mismatch) GetPod() *PodKey {
@@ -5176,7 +5355,7 @@ type ReportUsageRequest struct {
 
 func (x *ReportUsageRequest) Reset() {
 	*x = ReportUsageRequest{}
-	mi := &file_placement_proto_msgTypes[54]
+	mi := &file_placement_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5188,7 +5367,7 @@ func (x *ReportUsageRequest) String() string {
 func (*ReportUsageRequest) ProtoMessage() {}
 
 func (x *ReportUsageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[54]
+	mi := &file_placement_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5201,7 +5380,7 @@ func (x *ReportUsageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportUsageRequest.ProtoReflect.Descriptor instead.
 func (*ReportUsageRequest) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{54}
+	return file_placement_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *ReportUsageRequest) GetHeader() *Header {
@@ -5229,7 +5408,7 @@ type ReportUsageResponse struct {
 
 func (x *ReportUsageResponse) Reset() {
 	*x = ReportUsageResponse{}
-	mi := &file_placement_proto_msgTypes[55]
+	mi := &file_placement_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5241,7 +5420,7 @@ func (x *ReportUsageResponse) String() string {
 func (*ReportUsageResponse) ProtoMessage() {}
 
 func (x *ReportUsageResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[55]
+	mi := &file_placement_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5254,7 +5433,7 @@ func (x *ReportUsageResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportUsageResponse.ProtoReflect.Descriptor instead.
 func (*ReportUsageResponse) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{55}
+	return file_placement_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *ReportUsageResponse) GetTaken() int64 {
@@ -5278,6 +5457,58 @@ func (x *ReportUsageResponse) GetStale() int64 {
 	return 0
 }
 
+type CardMove struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Uuid          string                 `protobuf:"bytes,1,opt,name=uuid,proto3" json:"uuid,omitempty"`
+	Mode          CardMode               `protobuf:"varint,2,opt,name=mode,proto3,enum=basalt.placement.v1.CardMode" json:"mode,omitempty"` // what the pool's cards are
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CardMove) Reset() {
+	*x = CardMove{}
+	mi := &file_placement_proto_msgTypes[57]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CardMove) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CardMove) ProtoMessage() {}
+
+func (x *CardMove) ProtoReflect() protoreflect.Message {
+	mi := &file_placement_proto_msgTypes[57]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CardMove.ProtoReflect.Descriptor instead.
+func (*CardMove) Descriptor() ([]byte, []int) {
+	return file_placement_proto_rawDescGZIP(), []int{57}
+}
+
+func (x *CardMove) GetUuid() string {
+	if x != nil {
+		return x.Uuid
+	}
+	return ""
+}
+
+func (x *CardMove) GetMode() CardMode {
+	if x != nil {
+		return x.Mode
+	}
+	return CardMode_CARD_MODE_SHARED
+}
+
 type Action struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`                                       // the same when sent again
@@ -5292,13 +5523,15 @@ type Action struct {
 	InFavourOf    string                 `protobuf:"bytes,10,opt,name=in_favour_of,json=inFavourOf,proto3" json:"in_favour_of,omitempty"` // EVICT: uid of the pod or gang
 	Reason        string                 `protobuf:"bytes,11,opt,name=reason,proto3" json:"reason,omitempty"`
 	DeadlineUs    int64                  `protobuf:"varint,12,opt,name=deadline_us,json=deadlineUs,proto3" json:"deadline_us,omitempty"`
+	Card          *CardMove              `protobuf:"bytes,13,opt,name=card,proto3" json:"card,omitempty"`      // MOVE_CARD, of `node`
+	Commit        bool                   `protobuf:"varint,14,opt,name=commit,proto3" json:"commit,omitempty"` // MIGRATE
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Action) Reset() {
 	*x = Action{}
-	mi := &file_placement_proto_msgTypes[56]
+	mi := &file_placement_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5310,7 +5543,7 @@ func (x *Action) String() string {
 func (*Action) ProtoMessage() {}
 
 func (x *Action) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[56]
+	mi := &file_placement_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5323,7 +5556,7 @@ func (x *Action) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Action.ProtoReflect.Descriptor instead.
 func (*Action) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{56}
+	return file_placement_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *Action) GetId() string {
@@ -5410,6 +5643,20 @@ func (x *Action) GetDeadlineUs() int64 {
 	return 0
 }
 
+func (x *Action) GetCard() *CardMove {
+	if x != nil {
+		return x.Card
+	}
+	return nil
+}
+
+func (x *Action) GetCommit() bool {
+	if x != nil {
+		return x.Commit
+	}
+	return false
+}
+
 type WatchActionsRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Header        *Header                `protobuf:"bytes,1,opt,name=header,proto3" json:"header,omitempty"`
@@ -5421,7 +5668,7 @@ type WatchActionsRequest struct {
 
 func (x *WatchActionsRequest) Reset() {
 	*x = WatchActionsRequest{}
-	mi := &file_placement_proto_msgTypes[57]
+	mi := &file_placement_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5433,7 +5680,7 @@ func (x *WatchActionsRequest) String() string {
 func (*WatchActionsRequest) ProtoMessage() {}
 
 func (x *WatchActionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[57]
+	mi := &file_placement_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5446,7 +5693,7 @@ func (x *WatchActionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchActionsRequest.ProtoReflect.Descriptor instead.
 func (*WatchActionsRequest) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{57}
+	return file_placement_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *WatchActionsRequest) GetHeader() *Header {
@@ -5483,7 +5730,7 @@ type AckActionRequest struct {
 
 func (x *AckActionRequest) Reset() {
 	*x = AckActionRequest{}
-	mi := &file_placement_proto_msgTypes[58]
+	mi := &file_placement_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5495,7 +5742,7 @@ func (x *AckActionRequest) String() string {
 func (*AckActionRequest) ProtoMessage() {}
 
 func (x *AckActionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[58]
+	mi := &file_placement_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5508,7 +5755,7 @@ func (x *AckActionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AckActionRequest.ProtoReflect.Descriptor instead.
 func (*AckActionRequest) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{58}
+	return file_placement_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *AckActionRequest) GetHeader() *Header {
@@ -5555,7 +5802,7 @@ type AckActionResponse struct {
 
 func (x *AckActionResponse) Reset() {
 	*x = AckActionResponse{}
-	mi := &file_placement_proto_msgTypes[59]
+	mi := &file_placement_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5567,7 +5814,7 @@ func (x *AckActionResponse) String() string {
 func (*AckActionResponse) ProtoMessage() {}
 
 func (x *AckActionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[59]
+	mi := &file_placement_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5580,7 +5827,7 @@ func (x *AckActionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AckActionResponse.ProtoReflect.Descriptor instead.
 func (*AckActionResponse) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{59}
+	return file_placement_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *AckActionResponse) GetKnown() bool {
@@ -5604,7 +5851,7 @@ type SyncRequest struct {
 
 func (x *SyncRequest) Reset() {
 	*x = SyncRequest{}
-	mi := &file_placement_proto_msgTypes[60]
+	mi := &file_placement_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5616,7 +5863,7 @@ func (x *SyncRequest) String() string {
 func (*SyncRequest) ProtoMessage() {}
 
 func (x *SyncRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[60]
+	mi := &file_placement_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5629,7 +5876,7 @@ func (x *SyncRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SyncRequest.ProtoReflect.Descriptor instead.
 func (*SyncRequest) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{60}
+	return file_placement_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *SyncRequest) GetOf() isSyncRequest_Of {
@@ -5703,7 +5950,7 @@ type SyncOpen struct {
 
 func (x *SyncOpen) Reset() {
 	*x = SyncOpen{}
-	mi := &file_placement_proto_msgTypes[61]
+	mi := &file_placement_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5715,7 +5962,7 @@ func (x *SyncOpen) String() string {
 func (*SyncOpen) ProtoMessage() {}
 
 func (x *SyncOpen) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[61]
+	mi := &file_placement_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5728,7 +5975,7 @@ func (x *SyncOpen) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SyncOpen.ProtoReflect.Descriptor instead.
 func (*SyncOpen) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{61}
+	return file_placement_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *SyncOpen) GetHeader() *Header {
@@ -5776,7 +6023,7 @@ type SyncDeltas struct {
 
 func (x *SyncDeltas) Reset() {
 	*x = SyncDeltas{}
-	mi := &file_placement_proto_msgTypes[62]
+	mi := &file_placement_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5788,7 +6035,7 @@ func (x *SyncDeltas) String() string {
 func (*SyncDeltas) ProtoMessage() {}
 
 func (x *SyncDeltas) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[62]
+	mi := &file_placement_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5801,7 +6048,7 @@ func (x *SyncDeltas) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SyncDeltas.ProtoReflect.Descriptor instead.
 func (*SyncDeltas) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{62}
+	return file_placement_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *SyncDeltas) GetGeneration() uint64 {
@@ -5828,7 +6075,7 @@ type SyncComplete struct {
 
 func (x *SyncComplete) Reset() {
 	*x = SyncComplete{}
-	mi := &file_placement_proto_msgTypes[63]
+	mi := &file_placement_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5840,7 +6087,7 @@ func (x *SyncComplete) String() string {
 func (*SyncComplete) ProtoMessage() {}
 
 func (x *SyncComplete) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[63]
+	mi := &file_placement_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5853,7 +6100,7 @@ func (x *SyncComplete) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SyncComplete.ProtoReflect.Descriptor instead.
 func (*SyncComplete) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{63}
+	return file_placement_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *SyncComplete) GetGeneration() uint64 {
@@ -5885,7 +6132,7 @@ type SyncResponse struct {
 
 func (x *SyncResponse) Reset() {
 	*x = SyncResponse{}
-	mi := &file_placement_proto_msgTypes[64]
+	mi := &file_placement_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5897,7 +6144,7 @@ func (x *SyncResponse) String() string {
 func (*SyncResponse) ProtoMessage() {}
 
 func (x *SyncResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[64]
+	mi := &file_placement_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5910,7 +6157,7 @@ func (x *SyncResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SyncResponse.ProtoReflect.Descriptor instead.
 func (*SyncResponse) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{64}
+	return file_placement_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *SyncResponse) GetServerEpoch() uint64 {
@@ -5972,7 +6219,7 @@ type Rejected struct {
 
 func (x *Rejected) Reset() {
 	*x = Rejected{}
-	mi := &file_placement_proto_msgTypes[65]
+	mi := &file_placement_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5984,7 +6231,7 @@ func (x *Rejected) String() string {
 func (*Rejected) ProtoMessage() {}
 
 func (x *Rejected) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[65]
+	mi := &file_placement_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5997,7 +6244,7 @@ func (x *Rejected) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rejected.ProtoReflect.Descriptor instead.
 func (*Rejected) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{65}
+	return file_placement_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *Rejected) GetObject() string {
@@ -6035,7 +6282,7 @@ type Delta struct {
 
 func (x *Delta) Reset() {
 	*x = Delta{}
-	mi := &file_placement_proto_msgTypes[66]
+	mi := &file_placement_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6047,7 +6294,7 @@ func (x *Delta) String() string {
 func (*Delta) ProtoMessage() {}
 
 func (x *Delta) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[66]
+	mi := &file_placement_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6060,7 +6307,7 @@ func (x *Delta) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Delta.ProtoReflect.Descriptor instead.
 func (*Delta) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{66}
+	return file_placement_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *Delta) GetOf() isDelta_Of {
@@ -6243,7 +6490,7 @@ type CardSpec struct {
 
 func (x *CardSpec) Reset() {
 	*x = CardSpec{}
-	mi := &file_placement_proto_msgTypes[67]
+	mi := &file_placement_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6255,7 +6502,7 @@ func (x *CardSpec) String() string {
 func (*CardSpec) ProtoMessage() {}
 
 func (x *CardSpec) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[67]
+	mi := &file_placement_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6268,7 +6515,7 @@ func (x *CardSpec) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CardSpec.ProtoReflect.Descriptor instead.
 func (*CardSpec) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{67}
+	return file_placement_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *CardSpec) GetUuid() string {
@@ -6370,7 +6617,7 @@ type NodeSpec struct {
 
 func (x *NodeSpec) Reset() {
 	*x = NodeSpec{}
-	mi := &file_placement_proto_msgTypes[68]
+	mi := &file_placement_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6382,7 +6629,7 @@ func (x *NodeSpec) String() string {
 func (*NodeSpec) ProtoMessage() {}
 
 func (x *NodeSpec) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[68]
+	mi := &file_placement_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6395,7 +6642,7 @@ func (x *NodeSpec) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeSpec.ProtoReflect.Descriptor instead.
 func (*NodeSpec) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{68}
+	return file_placement_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *NodeSpec) GetName() string {
@@ -6514,7 +6761,7 @@ type NodeResources struct {
 
 func (x *NodeResources) Reset() {
 	*x = NodeResources{}
-	mi := &file_placement_proto_msgTypes[69]
+	mi := &file_placement_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6526,7 +6773,7 @@ func (x *NodeResources) String() string {
 func (*NodeResources) ProtoMessage() {}
 
 func (x *NodeResources) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[69]
+	mi := &file_placement_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6539,7 +6786,7 @@ func (x *NodeResources) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeResources.ProtoReflect.Descriptor instead.
 func (*NodeResources) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{69}
+	return file_placement_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *NodeResources) GetName() string {
@@ -6609,7 +6856,7 @@ type NodeState struct {
 
 func (x *NodeState) Reset() {
 	*x = NodeState{}
-	mi := &file_placement_proto_msgTypes[70]
+	mi := &file_placement_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6621,7 +6868,7 @@ func (x *NodeState) String() string {
 func (*NodeState) ProtoMessage() {}
 
 func (x *NodeState) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[70]
+	mi := &file_placement_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6634,7 +6881,7 @@ func (x *NodeState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeState.ProtoReflect.Descriptor instead.
 func (*NodeState) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{70}
+	return file_placement_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *NodeState) GetSpec() *NodeSpec {
@@ -6669,7 +6916,7 @@ type DomainStep struct {
 
 func (x *DomainStep) Reset() {
 	*x = DomainStep{}
-	mi := &file_placement_proto_msgTypes[71]
+	mi := &file_placement_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6681,7 +6928,7 @@ func (x *DomainStep) String() string {
 func (*DomainStep) ProtoMessage() {}
 
 func (x *DomainStep) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[71]
+	mi := &file_placement_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6694,7 +6941,7 @@ func (x *DomainStep) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DomainStep.ProtoReflect.Descriptor instead.
 func (*DomainStep) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{71}
+	return file_placement_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *DomainStep) GetTier() int32 {
@@ -6728,7 +6975,7 @@ type NodePath struct {
 
 func (x *NodePath) Reset() {
 	*x = NodePath{}
-	mi := &file_placement_proto_msgTypes[72]
+	mi := &file_placement_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6740,7 +6987,7 @@ func (x *NodePath) String() string {
 func (*NodePath) ProtoMessage() {}
 
 func (x *NodePath) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[72]
+	mi := &file_placement_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6753,7 +7000,7 @@ func (x *NodePath) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodePath.ProtoReflect.Descriptor instead.
 func (*NodePath) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{72}
+	return file_placement_proto_rawDescGZIP(), []int{74}
 }
 
 func (x *NodePath) GetNode() string {
@@ -6793,7 +7040,7 @@ type PodState struct {
 
 func (x *PodState) Reset() {
 	*x = PodState{}
-	mi := &file_placement_proto_msgTypes[73]
+	mi := &file_placement_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6805,7 +7052,7 @@ func (x *PodState) String() string {
 func (*PodState) ProtoMessage() {}
 
 func (x *PodState) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[73]
+	mi := &file_placement_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6818,7 +7065,7 @@ func (x *PodState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PodState.ProtoReflect.Descriptor instead.
 func (*PodState) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{73}
+	return file_placement_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *PodState) GetPod() *PodKey {
@@ -6901,7 +7148,7 @@ type PodGone struct {
 
 func (x *PodGone) Reset() {
 	*x = PodGone{}
-	mi := &file_placement_proto_msgTypes[74]
+	mi := &file_placement_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6913,7 +7160,7 @@ func (x *PodGone) String() string {
 func (*PodGone) ProtoMessage() {}
 
 func (x *PodGone) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[74]
+	mi := &file_placement_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6926,7 +7173,7 @@ func (x *PodGone) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PodGone.ProtoReflect.Descriptor instead.
 func (*PodGone) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{74}
+	return file_placement_proto_rawDescGZIP(), []int{76}
 }
 
 func (x *PodGone) GetUid() string {
@@ -6952,7 +7199,7 @@ type Checkpointed struct {
 
 func (x *Checkpointed) Reset() {
 	*x = Checkpointed{}
-	mi := &file_placement_proto_msgTypes[75]
+	mi := &file_placement_proto_msgTypes[77]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6964,7 +7211,7 @@ func (x *Checkpointed) String() string {
 func (*Checkpointed) ProtoMessage() {}
 
 func (x *Checkpointed) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[75]
+	mi := &file_placement_proto_msgTypes[77]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6977,7 +7224,7 @@ func (x *Checkpointed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Checkpointed.ProtoReflect.Descriptor instead.
 func (*Checkpointed) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{75}
+	return file_placement_proto_rawDescGZIP(), []int{77}
 }
 
 func (x *Checkpointed) GetUid() string {
@@ -7006,7 +7253,7 @@ type QueueState struct {
 
 func (x *QueueState) Reset() {
 	*x = QueueState{}
-	mi := &file_placement_proto_msgTypes[76]
+	mi := &file_placement_proto_msgTypes[78]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7018,7 +7265,7 @@ func (x *QueueState) String() string {
 func (*QueueState) ProtoMessage() {}
 
 func (x *QueueState) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[76]
+	mi := &file_placement_proto_msgTypes[78]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7031,7 +7278,7 @@ func (x *QueueState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QueueState.ProtoReflect.Descriptor instead.
 func (*QueueState) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{76}
+	return file_placement_proto_rawDescGZIP(), []int{78}
 }
 
 func (x *QueueState) GetName() string {
@@ -7122,7 +7369,7 @@ type SlotQuota struct {
 
 func (x *SlotQuota) Reset() {
 	*x = SlotQuota{}
-	mi := &file_placement_proto_msgTypes[77]
+	mi := &file_placement_proto_msgTypes[79]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7134,7 +7381,7 @@ func (x *SlotQuota) String() string {
 func (*SlotQuota) ProtoMessage() {}
 
 func (x *SlotQuota) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[77]
+	mi := &file_placement_proto_msgTypes[79]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7147,7 +7394,7 @@ func (x *SlotQuota) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SlotQuota.ProtoReflect.Descriptor instead.
 func (*SlotQuota) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{77}
+	return file_placement_proto_rawDescGZIP(), []int{79}
 }
 
 func (x *SlotQuota) GetCards() int32 {
@@ -7183,7 +7430,7 @@ type Budget struct {
 
 func (x *Budget) Reset() {
 	*x = Budget{}
-	mi := &file_placement_proto_msgTypes[78]
+	mi := &file_placement_proto_msgTypes[80]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7195,7 +7442,7 @@ func (x *Budget) String() string {
 func (*Budget) ProtoMessage() {}
 
 func (x *Budget) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[78]
+	mi := &file_placement_proto_msgTypes[80]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7208,7 +7455,7 @@ func (x *Budget) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Budget.ProtoReflect.Descriptor instead.
 func (*Budget) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{78}
+	return file_placement_proto_rawDescGZIP(), []int{80}
 }
 
 func (x *Budget) GetName() string {
@@ -7256,7 +7503,7 @@ type CardState struct {
 
 func (x *CardState) Reset() {
 	*x = CardState{}
-	mi := &file_placement_proto_msgTypes[79]
+	mi := &file_placement_proto_msgTypes[81]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7268,7 +7515,7 @@ func (x *CardState) String() string {
 func (*CardState) ProtoMessage() {}
 
 func (x *CardState) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[79]
+	mi := &file_placement_proto_msgTypes[81]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7281,7 +7528,7 @@ func (x *CardState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CardState.ProtoReflect.Descriptor instead.
 func (*CardState) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{79}
+	return file_placement_proto_rawDescGZIP(), []int{81}
 }
 
 func (x *CardState) GetNode() string {
@@ -7373,7 +7620,7 @@ type ClusterStatus struct {
 
 func (x *ClusterStatus) Reset() {
 	*x = ClusterStatus{}
-	mi := &file_placement_proto_msgTypes[80]
+	mi := &file_placement_proto_msgTypes[82]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7385,7 +7632,7 @@ func (x *ClusterStatus) String() string {
 func (*ClusterStatus) ProtoMessage() {}
 
 func (x *ClusterStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[80]
+	mi := &file_placement_proto_msgTypes[82]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7398,7 +7645,7 @@ func (x *ClusterStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClusterStatus.ProtoReflect.Descriptor instead.
 func (*ClusterStatus) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{80}
+	return file_placement_proto_rawDescGZIP(), []int{82}
 }
 
 func (x *ClusterStatus) GetCluster() string {
@@ -7496,7 +7743,7 @@ type StatusRequest struct {
 
 func (x *StatusRequest) Reset() {
 	*x = StatusRequest{}
-	mi := &file_placement_proto_msgTypes[81]
+	mi := &file_placement_proto_msgTypes[83]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7508,7 +7755,7 @@ func (x *StatusRequest) String() string {
 func (*StatusRequest) ProtoMessage() {}
 
 func (x *StatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[81]
+	mi := &file_placement_proto_msgTypes[83]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7521,7 +7768,7 @@ func (x *StatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusRequest.ProtoReflect.Descriptor instead.
 func (*StatusRequest) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{81}
+	return file_placement_proto_rawDescGZIP(), []int{83}
 }
 
 func (x *StatusRequest) GetHeader() *Header {
@@ -7559,7 +7806,7 @@ type StatusResponse struct {
 
 func (x *StatusResponse) Reset() {
 	*x = StatusResponse{}
-	mi := &file_placement_proto_msgTypes[82]
+	mi := &file_placement_proto_msgTypes[84]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7571,7 +7818,7 @@ func (x *StatusResponse) String() string {
 func (*StatusResponse) ProtoMessage() {}
 
 func (x *StatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[82]
+	mi := &file_placement_proto_msgTypes[84]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7584,7 +7831,7 @@ func (x *StatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusResponse.ProtoReflect.Descriptor instead.
 func (*StatusResponse) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{82}
+	return file_placement_proto_rawDescGZIP(), []int{84}
 }
 
 func (x *StatusResponse) GetServerEpoch() uint64 {
@@ -7640,7 +7887,7 @@ type ReloadRequest struct {
 
 func (x *ReloadRequest) Reset() {
 	*x = ReloadRequest{}
-	mi := &file_placement_proto_msgTypes[83]
+	mi := &file_placement_proto_msgTypes[85]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7652,7 +7899,7 @@ func (x *ReloadRequest) String() string {
 func (*ReloadRequest) ProtoMessage() {}
 
 func (x *ReloadRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[83]
+	mi := &file_placement_proto_msgTypes[85]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7665,7 +7912,7 @@ func (x *ReloadRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReloadRequest.ProtoReflect.Descriptor instead.
 func (*ReloadRequest) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{83}
+	return file_placement_proto_rawDescGZIP(), []int{85}
 }
 
 func (x *ReloadRequest) GetHeader() *Header {
@@ -7699,7 +7946,7 @@ type ReloadResponse struct {
 
 func (x *ReloadResponse) Reset() {
 	*x = ReloadResponse{}
-	mi := &file_placement_proto_msgTypes[84]
+	mi := &file_placement_proto_msgTypes[86]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7711,7 +7958,7 @@ func (x *ReloadResponse) String() string {
 func (*ReloadResponse) ProtoMessage() {}
 
 func (x *ReloadResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[84]
+	mi := &file_placement_proto_msgTypes[86]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7724,7 +7971,7 @@ func (x *ReloadResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReloadResponse.ProtoReflect.Descriptor instead.
 func (*ReloadResponse) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{84}
+	return file_placement_proto_rawDescGZIP(), []int{86}
 }
 
 func (x *ReloadResponse) GetApplied() bool {
@@ -7750,7 +7997,7 @@ type DrainRequest struct {
 
 func (x *DrainRequest) Reset() {
 	*x = DrainRequest{}
-	mi := &file_placement_proto_msgTypes[85]
+	mi := &file_placement_proto_msgTypes[87]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7762,7 +8009,7 @@ func (x *DrainRequest) String() string {
 func (*DrainRequest) ProtoMessage() {}
 
 func (x *DrainRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[85]
+	mi := &file_placement_proto_msgTypes[87]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7775,7 +8022,7 @@ func (x *DrainRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainRequest.ProtoReflect.Descriptor instead.
 func (*DrainRequest) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{85}
+	return file_placement_proto_rawDescGZIP(), []int{87}
 }
 
 func (x *DrainRequest) GetWaitUs() int64 {
@@ -7794,7 +8041,7 @@ type DrainResponse struct {
 
 func (x *DrainResponse) Reset() {
 	*x = DrainResponse{}
-	mi := &file_placement_proto_msgTypes[86]
+	mi := &file_placement_proto_msgTypes[88]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7806,7 +8053,7 @@ func (x *DrainResponse) String() string {
 func (*DrainResponse) ProtoMessage() {}
 
 func (x *DrainResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[86]
+	mi := &file_placement_proto_msgTypes[88]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7819,7 +8066,7 @@ func (x *DrainResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainResponse.ProtoReflect.Descriptor instead.
 func (*DrainResponse) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{86}
+	return file_placement_proto_rawDescGZIP(), []int{88}
 }
 
 func (x *DrainResponse) GetOpenLeases() int64 {
@@ -7838,7 +8085,7 @@ type WriteSnapshotRequest struct {
 
 func (x *WriteSnapshotRequest) Reset() {
 	*x = WriteSnapshotRequest{}
-	mi := &file_placement_proto_msgTypes[87]
+	mi := &file_placement_proto_msgTypes[89]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7850,7 +8097,7 @@ func (x *WriteSnapshotRequest) String() string {
 func (*WriteSnapshotRequest) ProtoMessage() {}
 
 func (x *WriteSnapshotRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[87]
+	mi := &file_placement_proto_msgTypes[89]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7863,7 +8110,7 @@ func (x *WriteSnapshotRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WriteSnapshotRequest.ProtoReflect.Descriptor instead.
 func (*WriteSnapshotRequest) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{87}
+	return file_placement_proto_rawDescGZIP(), []int{89}
 }
 
 func (x *WriteSnapshotRequest) GetHeader() *Header {
@@ -7883,7 +8130,7 @@ type WriteSnapshotResponse struct {
 
 func (x *WriteSnapshotResponse) Reset() {
 	*x = WriteSnapshotResponse{}
-	mi := &file_placement_proto_msgTypes[88]
+	mi := &file_placement_proto_msgTypes[90]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7895,7 +8142,7 @@ func (x *WriteSnapshotResponse) String() string {
 func (*WriteSnapshotResponse) ProtoMessage() {}
 
 func (x *WriteSnapshotResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[88]
+	mi := &file_placement_proto_msgTypes[90]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7908,7 +8155,7 @@ func (x *WriteSnapshotResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WriteSnapshotResponse.ProtoReflect.Descriptor instead.
 func (*WriteSnapshotResponse) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{88}
+	return file_placement_proto_rawDescGZIP(), []int{90}
 }
 
 func (x *WriteSnapshotResponse) GetPath() string {
@@ -7925,6 +8172,336 @@ func (x *WriteSnapshotResponse) GetStateDigest() string {
 	return ""
 }
 
+type CommandRequest struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Header *Header                `protobuf:"bytes,1,opt,name=header,proto3" json:"header,omitempty"`
+	// Chosen by the caller, 1 to 100 of letters, digits, '.', '_', '-'. Said again it is the same
+	// command; said of another one it is refused.
+	Id            string     `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`
+	Kind          ActionKind `protobuf:"varint,3,opt,name=kind,proto3,enum=basalt.placement.v1.ActionKind" json:"kind,omitempty"` // all but BIND
+	PodUid        string     `protobuf:"bytes,4,opt,name=pod_uid,json=podUid,proto3" json:"pod_uid,omitempty"`                    // all but MOVE_CARD; it must be bound
+	Node          string     `protobuf:"bytes,5,opt,name=node,proto3" json:"node,omitempty"`                                      // MOVE_CARD: the card's. MIGRATE: where to; empty: any other
+	CardUuid      string     `protobuf:"bytes,6,opt,name=card_uuid,json=cardUuid,proto3" json:"card_uuid,omitempty"`              // MOVE_CARD
+	Mode          CardMode   `protobuf:"varint,7,opt,name=mode,proto3,enum=basalt.placement.v1.CardMode" json:"mode,omitempty"`   // MOVE_CARD
+	Commit        bool       `protobuf:"varint,8,opt,name=commit,proto3" json:"commit,omitempty"`                                 // MIGRATE: save the work first
+	Evict         bool       `protobuf:"varint,9,opt,name=evict,proto3" json:"evict,omitempty"`                                   // MOVE_CARD: what is on the card is evicted; else waited for
+	Reason        string     `protobuf:"bytes,10,opt,name=reason,proto3" json:"reason,omitempty"`                                 // for people
+	TtlUs         int64      `protobuf:"varint,11,opt,name=ttl_us,json=ttlUs,proto3" json:"ttl_us,omitempty"`                     // given up after so long; 0: ten minutes
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CommandRequest) Reset() {
+	*x = CommandRequest{}
+	mi := &file_placement_proto_msgTypes[91]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CommandRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CommandRequest) ProtoMessage() {}
+
+func (x *CommandRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_placement_proto_msgTypes[91]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CommandRequest.ProtoReflect.Descriptor instead.
+func (*CommandRequest) Descriptor() ([]byte, []int) {
+	return file_placement_proto_rawDescGZIP(), []int{91}
+}
+
+func (x *CommandRequest) GetHeader() *Header {
+	if x != nil {
+		return x.Header
+	}
+	return nil
+}
+
+func (x *CommandRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *CommandRequest) GetKind() ActionKind {
+	if x != nil {
+		return x.Kind
+	}
+	return ActionKind_ACTION_KIND_UNSPECIFIED
+}
+
+func (x *CommandRequest) GetPodUid() string {
+	if x != nil {
+		return x.PodUid
+	}
+	return ""
+}
+
+func (x *CommandRequest) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *CommandRequest) GetCardUuid() string {
+	if x != nil {
+		return x.CardUuid
+	}
+	return ""
+}
+
+func (x *CommandRequest) GetMode() CardMode {
+	if x != nil {
+		return x.Mode
+	}
+	return CardMode_CARD_MODE_SHARED
+}
+
+func (x *CommandRequest) GetCommit() bool {
+	if x != nil {
+		return x.Commit
+	}
+	return false
+}
+
+func (x *CommandRequest) GetEvict() bool {
+	if x != nil {
+		return x.Evict
+	}
+	return false
+}
+
+func (x *CommandRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *CommandRequest) GetTtlUs() int64 {
+	if x != nil {
+		return x.TtlUs
+	}
+	return 0
+}
+
+type CommandState struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Command       *CommandRequest        `protobuf:"bytes,1,opt,name=command,proto3" json:"command,omitempty"` // without its header
+	Phase         CommandPhase           `protobuf:"varint,2,opt,name=phase,proto3,enum=basalt.placement.v1.CommandPhase" json:"phase,omitempty"`
+	Reason        string                 `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"` // of FAILED, or what it waits for
+	DeadlineUs    int64                  `protobuf:"varint,4,opt,name=deadline_us,json=deadlineUs,proto3" json:"deadline_us,omitempty"`
+	Pod           *PodKey                `protobuf:"bytes,5,opt,name=pod,proto3" json:"pod,omitempty"`
+	Node          string                 `protobuf:"bytes,6,opt,name=node,proto3" json:"node,omitempty"`                      // where the pod or card is
+	To            *Place                 `protobuf:"bytes,7,opt,name=to,proto3" json:"to,omitempty"`                          // MIGRATE
+	HeldUid       string                 `protobuf:"bytes,8,opt,name=held_uid,json=heldUid,proto3" json:"held_uid,omitempty"` // MIGRATE: under which its place is held
+	Cordoned      bool                   `protobuf:"varint,9,opt,name=cordoned,proto3" json:"cordoned,omitempty"`             // MOVE_CARD: whether the card is, apart from the command
+	Number        uint64                 `protobuf:"varint,10,opt,name=number,proto3" json:"number,omitempty"`                // order of acceptance
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CommandState) Reset() {
+	*x = CommandState{}
+	mi := &file_placement_proto_msgTypes[92]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CommandState) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CommandState) ProtoMessage() {}
+
+func (x *CommandState) ProtoReflect() protoreflect.Message {
+	mi := &file_placement_proto_msgTypes[92]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CommandState.ProtoReflect.Descriptor instead.
+func (*CommandState) Descriptor() ([]byte, []int) {
+	return file_placement_proto_rawDescGZIP(), []int{92}
+}
+
+func (x *CommandState) GetCommand() *CommandRequest {
+	if x != nil {
+		return x.Command
+	}
+	return nil
+}
+
+func (x *CommandState) GetPhase() CommandPhase {
+	if x != nil {
+		return x.Phase
+	}
+	return CommandPhase_COMMAND_PHASE_UNSPECIFIED
+}
+
+func (x *CommandState) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *CommandState) GetDeadlineUs() int64 {
+	if x != nil {
+		return x.DeadlineUs
+	}
+	return 0
+}
+
+func (x *CommandState) GetPod() *PodKey {
+	if x != nil {
+		return x.Pod
+	}
+	return nil
+}
+
+func (x *CommandState) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *CommandState) GetTo() *Place {
+	if x != nil {
+		return x.To
+	}
+	return nil
+}
+
+func (x *CommandState) GetHeldUid() string {
+	if x != nil {
+		return x.HeldUid
+	}
+	return ""
+}
+
+func (x *CommandState) GetCordoned() bool {
+	if x != nil {
+		return x.Cordoned
+	}
+	return false
+}
+
+func (x *CommandState) GetNumber() uint64 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+type ListCommandsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Header        *Header                `protobuf:"bytes,1,opt,name=header,proto3" json:"header,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListCommandsRequest) Reset() {
+	*x = ListCommandsRequest{}
+	mi := &file_placement_proto_msgTypes[93]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListCommandsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListCommandsRequest) ProtoMessage() {}
+
+func (x *ListCommandsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_placement_proto_msgTypes[93]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListCommandsRequest.ProtoReflect.Descriptor instead.
+func (*ListCommandsRequest) Descriptor() ([]byte, []int) {
+	return file_placement_proto_rawDescGZIP(), []int{93}
+}
+
+func (x *ListCommandsRequest) GetHeader() *Header {
+	if x != nil {
+		return x.Header
+	}
+	return nil
+}
+
+type ListCommandsResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Commands      []*CommandState        `protobuf:"bytes,1,rep,name=commands,proto3" json:"commands,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListCommandsResponse) Reset() {
+	*x = ListCommandsResponse{}
+	mi := &file_placement_proto_msgTypes[94]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListCommandsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListCommandsResponse) ProtoMessage() {}
+
+func (x *ListCommandsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_placement_proto_msgTypes[94]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListCommandsResponse.ProtoReflect.Descriptor instead.
+func (*ListCommandsResponse) Descriptor() ([]byte, []int) {
+	return file_placement_proto_rawDescGZIP(), []int{94}
+}
+
+func (x *ListCommandsResponse) GetCommands() []*CommandState {
+	if x != nil {
+		return x.Commands
+	}
+	return nil
+}
+
 type PodResources_Container struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
@@ -7938,7 +8515,7 @@ type PodResources_Container struct {
 
 func (x *PodResources_Container) Reset() {
 	*x = PodResources_Container{}
-	mi := &file_placement_proto_msgTypes[89]
+	mi := &file_placement_proto_msgTypes[95]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7950,7 +8527,7 @@ func (x *PodResources_Container) String() string {
 func (*PodResources_Container) ProtoMessage() {}
 
 func (x *PodResources_Container) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[89]
+	mi := &file_placement_proto_msgTypes[95]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -8012,7 +8589,7 @@ type GangDecision_Member struct {
 
 func (x *GangDecision_Member) Reset() {
 	*x = GangDecision_Member{}
-	mi := &file_placement_proto_msgTypes[95]
+	mi := &file_placement_proto_msgTypes[101]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -8024,7 +8601,7 @@ func (x *GangDecision_Member) String() string {
 func (*GangDecision_Member) ProtoMessage() {}
 
 func (x *GangDecision_Member) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[95]
+	mi := &file_placement_proto_msgTypes[101]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -8076,7 +8653,7 @@ type ReportUsageRequest_Sample struct {
 
 func (x *ReportUsageRequest_Sample) Reset() {
 	*x = ReportUsageRequest_Sample{}
-	mi := &file_placement_proto_msgTypes[96]
+	mi := &file_placement_proto_msgTypes[102]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -8088,7 +8665,7 @@ func (x *ReportUsageRequest_Sample) String() string {
 func (*ReportUsageRequest_Sample) ProtoMessage() {}
 
 func (x *ReportUsageRequest_Sample) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[96]
+	mi := &file_placement_proto_msgTypes[102]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -8101,7 +8678,7 @@ func (x *ReportUsageRequest_Sample) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportUsageRequest_Sample.ProtoReflect.Descriptor instead.
 func (*ReportUsageRequest_Sample) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{54, 0}
+	return file_placement_proto_rawDescGZIP(), []int{55, 0}
 }
 
 func (x *ReportUsageRequest_Sample) GetNode() string {
@@ -8336,7 +8913,7 @@ const file_placement_proto_rawDesc = "" +
 	"\x05nodes\x18\x02 \x01(\x03R\x05nodes\x12\x1f\n" +
 	"\vleast_short\x18\x03 \x01(\x03R\n" +
 	"leastShort\x12\x12\n" +
-	"\x04text\x18\x04 \x01(\tR\x04text\"\xb7\x03\n" +
+	"\x04text\x18\x04 \x01(\tR\x04text\"\xd1\x03\n" +
 	"\bDecision\x124\n" +
 	"\x04kind\x18\x01 \x01(\x0e2 .basalt.placement.v1.OutcomeKindR\x04kind\x128\n" +
 	"\tplacement\x18\x02 \x01(\v2\x1a.basalt.placement.v1.PlaceR\tplacement\x12!\n" +
@@ -8348,7 +8925,8 @@ const file_placement_proto_rawDesc = "" +
 	"\falternatives\x18\b \x03(\v2\x1a.basalt.placement.v1.PlaceR\falternatives\x12\x14\n" +
 	"\x05shape\x18\t \x01(\x04R\x05shape\x12#\n" +
 	"\rstate_version\x18\n" +
-	" \x01(\x04R\fstateVersion\"\xf6\x03\n" +
+	" \x01(\x04R\fstateVersion\x12\x18\n" +
+	"\acluster\x18\v \x01(\tR\acluster\"\x90\x04\n" +
 	"\fGangDecision\x124\n" +
 	"\x04kind\x18\x01 \x01(\x0e2 .basalt.placement.v1.OutcomeKindR\x04kind\x12B\n" +
 	"\amembers\x18\x02 \x03(\v2(.basalt.placement.v1.GangDecision.MemberR\amembers\x12\x12\n" +
@@ -8360,7 +8938,8 @@ const file_placement_proto_rawDesc = "" +
 	"\bby_quota\x18\b \x01(\bR\abyQuota\x12\x16\n" +
 	"\x06reason\x18\t \x01(\tR\x06reason\x12#\n" +
 	"\rstate_version\x18\n" +
-	" \x01(\x04R\fstateVersion\x1a\x89\x01\n" +
+	" \x01(\x04R\fstateVersion\x12\x18\n" +
+	"\acluster\x18\v \x01(\tR\acluster\x1a\x89\x01\n" +
 	"\x06Member\x12\x16\n" +
 	"\x06member\x18\x01 \x01(\x05R\x06member\x12-\n" +
 	"\x03pod\x18\x02 \x01(\v2\x1b.basalt.placement.v1.PodKeyR\x03pod\x128\n" +
@@ -8399,18 +8978,19 @@ const file_placement_proto_rawDesc = "" +
 	"\x10max_alternatives\x18\x05 \x01(\x05R\x0fmaxAlternatives\x12 \n" +
 	"\flease_ttl_us\x18\x06 \x01(\x03R\n" +
 	"leaseTtlUs\x12'\n" +
-	"\x10max_lease_ttl_us\x18\a \x01(\x03R\rmaxLeaseTtlUs\"\x84\x02\n" +
+	"\x10max_lease_ttl_us\x18\a \x01(\x03R\rmaxLeaseTtlUs\"\xa0\x02\n" +
 	"\x0eProposeRequest\x123\n" +
 	"\x06header\x18\x01 \x01(\v2\x1b.basalt.placement.v1.HeaderR\x06header\x123\n" +
 	"\x03pod\x18\x02 \x01(\v2\x1f.basalt.placement.v1.PodRequestH\x00R\x03pod\x126\n" +
 	"\x04gang\x18\x03 \x01(\v2 .basalt.placement.v1.GangRequestH\x00R\x04gang\x12!\n" +
 	"\fwant_reasons\x18\x04 \x01(\bR\vwantReasons\x12'\n" +
-	"\x0fwant_assignment\x18\x05 \x01(\bR\x0ewantAssignmentB\x04\n" +
+	"\x0fwant_assignment\x18\x05 \x01(\bR\x0ewantAssignment\x12\x1a\n" +
+	"\bclusters\x18\x06 \x03(\tR\bclustersB\x04\n" +
 	"\x02of\"\x83\x01\n" +
 	"\x0fProposeResponse\x121\n" +
 	"\x03pod\x18\x01 \x01(\v2\x1d.basalt.placement.v1.DecisionH\x00R\x03pod\x127\n" +
 	"\x04gang\x18\x02 \x01(\v2!.basalt.placement.v1.GangDecisionH\x00R\x04gangB\x04\n" +
-	"\x02of\"\xb3\x03\n" +
+	"\x02of\"\xcf\x03\n" +
 	"\x0eReserveRequest\x123\n" +
 	"\x06header\x18\x01 \x01(\v2\x1b.basalt.placement.v1.HeaderR\x06header\x123\n" +
 	"\x03pod\x18\x02 \x01(\v2\x1f.basalt.placement.v1.PodRequestH\x00R\x03pod\x126\n" +
@@ -8420,7 +9000,9 @@ const file_placement_proto_rawDesc = "" +
 	"\x06ttl_us\x18\x06 \x01(\x03R\x05ttlUs\x12!\n" +
 	"\fwant_reasons\x18\a \x01(\bR\vwantReasons\x12'\n" +
 	"\x0fwant_assignment\x18\b \x01(\bR\x0ewantAssignment\x12\x18\n" +
-	"\aconfirm\x18\t \x01(\bR\aconfirmB\x04\n" +
+	"\aconfirm\x18\t \x01(\bR\aconfirm\x12\x1a\n" +
+	"\bclusters\x18\n" +
+	" \x03(\tR\bclustersB\x04\n" +
 	"\x02of\"\xcf\x01\n" +
 	"\x0fReserveResponse\x121\n" +
 	"\x03pod\x18\x01 \x01(\v2\x1d.basalt.placement.v1.DecisionH\x00R\x03pod\x127\n" +
@@ -8531,7 +9113,7 @@ const file_placement_proto_rawDesc = "" +
 	"\x10journal_position\x18\x03 \x01(\x04R\x0fjournalPosition\"W\n" +
 	"\fWatchRequest\x123\n" +
 	"\x06header\x18\x01 \x01(\v2\x1b.basalt.placement.v1.HeaderR\x06header\x12\x12\n" +
-	"\x04from\x18\x02 \x01(\x04R\x04from\"\xad\x05\n" +
+	"\x04from\x18\x02 \x01(\x04R\x04from\"\xe1\x05\n" +
 	"\n" +
 	"WatchEvent\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\x04R\x06number\x12\x17\n" +
@@ -8551,9 +9133,14 @@ const file_placement_proto_rawDesc = "" +
 	"\vexpired_uid\x18\r \x01(\tH\x00R\n" +
 	"expiredUid\x12;\n" +
 	"\bmismatch\x18\x0e \x01(\v2\x1d.basalt.placement.v1.MismatchH\x00R\bmismatch\x12'\n" +
-	"\x0epolicy_changed\x18\x0f \x01(\tH\x00R\rpolicyChanged\x121\n" +
+	"\x0epolicy_changed\x18\x0f \x01(\tH\x00R\rpolicyChanged\x122\n" +
+	"\x05freed\x18\x11 \x01(\v2\x1a.basalt.placement.v1.FreedH\x00R\x05freed\x121\n" +
 	"\x05about\x18\x10 \x01(\v2\x1b.basalt.placement.v1.PodKeyR\x05aboutB\x04\n" +
-	"\x02of\"\x7f\n" +
+	"\x02of\":\n" +
+	"\x05Freed\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\tR\x04node\x12\x1d\n" +
+	"\n" +
+	"card_uuids\x18\x02 \x03(\tR\tcardUuids\"\x7f\n" +
 	"\bMismatch\x12-\n" +
 	"\x03pod\x18\x01 \x01(\v2\x1b.basalt.placement.v1.PodKeyR\x03pod\x12\x12\n" +
 	"\x04node\x18\x02 \x01(\tR\x04node\x12\x16\n" +
@@ -8574,7 +9161,10 @@ const file_placement_proto_rawDesc = "" +
 	"\x13ReportUsageResponse\x12\x14\n" +
 	"\x05taken\x18\x01 \x01(\x03R\x05taken\x12\x18\n" +
 	"\aunknown\x18\x02 \x01(\x03R\aunknown\x12\x14\n" +
-	"\x05stale\x18\x03 \x01(\x03R\x05stale\"\xa2\x03\n" +
+	"\x05stale\x18\x03 \x01(\x03R\x05stale\"Q\n" +
+	"\bCardMove\x12\x12\n" +
+	"\x04uuid\x18\x01 \x01(\tR\x04uuid\x121\n" +
+	"\x04mode\x18\x02 \x01(\x0e2\x1d.basalt.placement.v1.CardModeR\x04mode\"\xed\x03\n" +
 	"\x06Action\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12!\n" +
 	"\fserver_epoch\x18\x02 \x01(\x04R\vserverEpoch\x12\x1a\n" +
@@ -8590,7 +9180,9 @@ const file_placement_proto_rawDesc = "" +
 	"inFavourOf\x12\x16\n" +
 	"\x06reason\x18\v \x01(\tR\x06reason\x12\x1f\n" +
 	"\vdeadline_us\x18\f \x01(\x03R\n" +
-	"deadlineUs\"\xa8\x01\n" +
+	"deadlineUs\x121\n" +
+	"\x04card\x18\r \x01(\v2\x1d.basalt.placement.v1.CardMoveR\x04card\x12\x16\n" +
+	"\x06commit\x18\x0e \x01(\bR\x06commit\"\xa8\x01\n" +
 	"\x13WatchActionsRequest\x123\n" +
 	"\x06header\x18\x01 \x01(\v2\x1b.basalt.placement.v1.HeaderR\x06header\x125\n" +
 	"\x05kinds\x18\x02 \x03(\x0e2\x1f.basalt.placement.v1.ActionKindR\x05kinds\x12%\n" +
@@ -8829,7 +9421,37 @@ const file_placement_proto_rawDesc = "" +
 	"\x06header\x18\x01 \x01(\v2\x1b.basalt.placement.v1.HeaderR\x06header\"N\n" +
 	"\x15WriteSnapshotResponse\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\tR\x04path\x12!\n" +
-	"\fstate_digest\x18\x02 \x01(\tR\vstateDigest*}\n" +
+	"\fstate_digest\x18\x02 \x01(\tR\vstateDigest\"\xe4\x02\n" +
+	"\x0eCommandRequest\x123\n" +
+	"\x06header\x18\x01 \x01(\v2\x1b.basalt.placement.v1.HeaderR\x06header\x12\x0e\n" +
+	"\x02id\x18\x02 \x01(\tR\x02id\x123\n" +
+	"\x04kind\x18\x03 \x01(\x0e2\x1f.basalt.placement.v1.ActionKindR\x04kind\x12\x17\n" +
+	"\apod_uid\x18\x04 \x01(\tR\x06podUid\x12\x12\n" +
+	"\x04node\x18\x05 \x01(\tR\x04node\x12\x1b\n" +
+	"\tcard_uuid\x18\x06 \x01(\tR\bcardUuid\x121\n" +
+	"\x04mode\x18\a \x01(\x0e2\x1d.basalt.placement.v1.CardModeR\x04mode\x12\x16\n" +
+	"\x06commit\x18\b \x01(\bR\x06commit\x12\x14\n" +
+	"\x05evict\x18\t \x01(\bR\x05evict\x12\x16\n" +
+	"\x06reason\x18\n" +
+	" \x01(\tR\x06reason\x12\x15\n" +
+	"\x06ttl_us\x18\v \x01(\x03R\x05ttlUs\"\xfd\x02\n" +
+	"\fCommandState\x12=\n" +
+	"\acommand\x18\x01 \x01(\v2#.basalt.placement.v1.CommandRequestR\acommand\x127\n" +
+	"\x05phase\x18\x02 \x01(\x0e2!.basalt.placement.v1.CommandPhaseR\x05phase\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\x12\x1f\n" +
+	"\vdeadline_us\x18\x04 \x01(\x03R\n" +
+	"deadlineUs\x12-\n" +
+	"\x03pod\x18\x05 \x01(\v2\x1b.basalt.placement.v1.PodKeyR\x03pod\x12\x12\n" +
+	"\x04node\x18\x06 \x01(\tR\x04node\x12*\n" +
+	"\x02to\x18\a \x01(\v2\x1a.basalt.placement.v1.PlaceR\x02to\x12\x19\n" +
+	"\bheld_uid\x18\b \x01(\tR\aheldUid\x12\x1a\n" +
+	"\bcordoned\x18\t \x01(\bR\bcordoned\x12\x16\n" +
+	"\x06number\x18\n" +
+	" \x01(\x04R\x06number\"J\n" +
+	"\x13ListCommandsRequest\x123\n" +
+	"\x06header\x18\x01 \x01(\v2\x1b.basalt.placement.v1.HeaderR\x06header\"U\n" +
+	"\x14ListCommandsResponse\x12=\n" +
+	"\bcommands\x18\x01 \x03(\v2!.basalt.placement.v1.CommandStateR\bcommands*}\n" +
 	"\n" +
 	"NumaPolicy\x12\x14\n" +
 	"\x10NUMA_POLICY_NONE\x10\x00\x12\x1b\n" +
@@ -8887,19 +9509,32 @@ const file_placement_proto_rawDesc = "" +
 	"\x14LEASE_ANSWER_EXPIRED\x10\x02\x12\x17\n" +
 	"\x13LEASE_ANSWER_FENCED\x10\x03\x12\x1e\n" +
 	"\x1aLEASE_ANSWER_ROOM_NOT_FREE\x10\x04\x12\x1a\n" +
-	"\x16LEASE_ANSWER_NOT_READY\x10\x05*V\n" +
+	"\x16LEASE_ANSWER_NOT_READY\x10\x05*\xda\x01\n" +
 	"\n" +
 	"ActionKind\x12\x1b\n" +
 	"\x17ACTION_KIND_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11ACTION_KIND_EVICT\x10\x01\x12\x14\n" +
-	"\x10ACTION_KIND_BIND\x10\x02*\x93\x01\n" +
+	"\x10ACTION_KIND_BIND\x10\x02\x12\x15\n" +
+	"\x11ACTION_KIND_BLOCK\x10\x03\x12\x16\n" +
+	"\x12ACTION_KIND_RESUME\x10\x04\x12\x1f\n" +
+	"\x1bACTION_KIND_COMMIT_AND_EXIT\x10\x05\x12\x17\n" +
+	"\x13ACTION_KIND_MIGRATE\x10\x06\x12\x19\n" +
+	"\x15ACTION_KIND_MOVE_CARD\x10\a*\x93\x01\n" +
 	"\bSyncKind\x12\x19\n" +
 	"\x15SYNC_KIND_UNSPECIFIED\x10\x00\x12\x13\n" +
 	"\x0fSYNC_KIND_NODES\x10\x01\x12\x12\n" +
 	"\x0eSYNC_KIND_PODS\x10\x02\x12\x14\n" +
 	"\x10SYNC_KIND_QUEUES\x10\x03\x12\x16\n" +
 	"\x12SYNC_KIND_TOPOLOGY\x10\x04\x12\x15\n" +
-	"\x11SYNC_KIND_BUDGETS\x10\x052\xe4\n" +
+	"\x11SYNC_KIND_BUDGETS\x10\x05*\xca\x01\n" +
+	"\fCommandPhase\x12\x1d\n" +
+	"\x19COMMAND_PHASE_UNSPECIFIED\x10\x00\x12\x19\n" +
+	"\x15COMMAND_PHASE_WAITING\x10\x01\x12\x19\n" +
+	"\x15COMMAND_PHASE_ORDERED\x10\x02\x12\x18\n" +
+	"\x14COMMAND_PHASE_ENDING\x10\x03\x12\x19\n" +
+	"\x15COMMAND_PHASE_PLACING\x10\x04\x12\x16\n" +
+	"\x12COMMAND_PHASE_DONE\x10\x05\x12\x18\n" +
+	"\x14COMMAND_PHASE_FAILED\x10\x062\xe4\n" +
 	"\n" +
 	"\tPlacement\x12N\n" +
 	"\x05Hello\x12!.basalt.placement.v1.HelloRequest\x1a\".basalt.placement.v1.HelloResponse\x12O\n" +
@@ -8917,12 +9552,14 @@ const file_placement_proto_rawDesc = "" +
 	"\x05Watch\x12!.basalt.placement.v1.WatchRequest\x1a\x1f.basalt.placement.v1.WatchEvent0\x01\x12`\n" +
 	"\vReportUsage\x12'.basalt.placement.v1.ReportUsageRequest\x1a(.basalt.placement.v1.ReportUsageResponse\x12W\n" +
 	"\fWatchActions\x12(.basalt.placement.v1.WatchActionsRequest\x1a\x1b.basalt.placement.v1.Action0\x01\x12Z\n" +
-	"\tAckAction\x12%.basalt.placement.v1.AckActionRequest\x1a&.basalt.placement.v1.AckActionResponse2\xe5\x02\n" +
+	"\tAckAction\x12%.basalt.placement.v1.AckActionRequest\x1a&.basalt.placement.v1.AckActionResponse2\x9d\x04\n" +
 	"\x05Admin\x12Q\n" +
 	"\x06Status\x12\".basalt.placement.v1.StatusRequest\x1a#.basalt.placement.v1.StatusResponse\x12Q\n" +
 	"\x06Reload\x12\".basalt.placement.v1.ReloadRequest\x1a#.basalt.placement.v1.ReloadResponse\x12N\n" +
 	"\x05Drain\x12!.basalt.placement.v1.DrainRequest\x1a\".basalt.placement.v1.DrainResponse\x12f\n" +
-	"\rWriteSnapshot\x12).basalt.placement.v1.WriteSnapshotRequest\x1a*.basalt.placement.v1.WriteSnapshotResponseB0Z+basalt.io/adapters/placement/v1;placementv1\xf8\x01\x01b\x06proto3"
+	"\rWriteSnapshot\x12).basalt.placement.v1.WriteSnapshotRequest\x1a*.basalt.placement.v1.WriteSnapshotResponse\x12Q\n" +
+	"\aCommand\x12#.basalt.placement.v1.CommandRequest\x1a!.basalt.placement.v1.CommandState\x12c\n" +
+	"\fListCommands\x12(.basalt.placement.v1.ListCommandsRequest\x1a).basalt.placement.v1.ListCommandsResponseB0Z+basalt.io/adapters/placement/v1;placementv1\xf8\x01\x01b\x06proto3"
 
 var (
 	file_placement_proto_rawDescOnce sync.Once
@@ -8936,8 +9573,8 @@ func file_placement_proto_rawDescGZIP() []byte {
 	return file_placement_proto_rawDescData
 }
 
-var file_placement_proto_enumTypes = make([]protoimpl.EnumInfo, 10)
-var file_placement_proto_msgTypes = make([]protoimpl.MessageInfo, 102)
+var file_placement_proto_enumTypes = make([]protoimpl.EnumInfo, 11)
+var file_placement_proto_msgTypes = make([]protoimpl.MessageInfo, 108)
 var file_placement_proto_goTypes = []any{
 	(NumaPolicy)(0),                   // 0: basalt.placement.v1.NumaPolicy
 	(NumaScope)(0),                    // 1: basalt.placement.v1.NumaScope
@@ -8949,319 +9586,342 @@ var file_placement_proto_goTypes = []any{
 	(LeaseAnswer)(0),                  // 7: basalt.placement.v1.LeaseAnswer
 	(ActionKind)(0),                   // 8: basalt.placement.v1.ActionKind
 	(SyncKind)(0),                     // 9: basalt.placement.v1.SyncKind
-	(*PodKey)(nil),                    // 10: basalt.placement.v1.PodKey
-	(*Label)(nil),                     // 11: basalt.placement.v1.Label
-	(*Amount)(nil),                    // 12: basalt.placement.v1.Amount
-	(*ContainerSpec)(nil),             // 13: basalt.placement.v1.ContainerSpec
-	(*RequestSpec)(nil),               // 14: basalt.placement.v1.RequestSpec
-	(*PodResources)(nil),              // 15: basalt.placement.v1.PodResources
-	(*Ask)(nil),                       // 16: basalt.placement.v1.Ask
-	(*Standing)(nil),                  // 17: basalt.placement.v1.Standing
-	(*Constraints)(nil),               // 18: basalt.placement.v1.Constraints
-	(*PodRequest)(nil),                // 19: basalt.placement.v1.PodRequest
-	(*LevelWish)(nil),                 // 20: basalt.placement.v1.LevelWish
-	(*GangGroup)(nil),                 // 21: basalt.placement.v1.GangGroup
-	(*GangTask)(nil),                  // 22: basalt.placement.v1.GangTask
-	(*GangRequest)(nil),               // 23: basalt.placement.v1.GangRequest
-	(*Slice)(nil),                     // 24: basalt.placement.v1.Slice
-	(*NumaAmounts)(nil),               // 25: basalt.placement.v1.NumaAmounts
-	(*Pinned)(nil),                    // 26: basalt.placement.v1.Pinned
-	(*Place)(nil),                     // 27: basalt.placement.v1.Place
-	(*Assignment)(nil),                // 28: basalt.placement.v1.Assignment
-	(*ReasonCount)(nil),               // 29: basalt.placement.v1.ReasonCount
-	(*Decision)(nil),                  // 30: basalt.placement.v1.Decision
-	(*GangDecision)(nil),              // 31: basalt.placement.v1.GangDecision
-	(*Lease)(nil),                     // 32: basalt.placement.v1.Lease
-	(*Header)(nil),                    // 33: basalt.placement.v1.Header
-	(*HelloRequest)(nil),              // 34: basalt.placement.v1.HelloRequest
-	(*HelloResponse)(nil),             // 35: basalt.placement.v1.HelloResponse
-	(*Limits)(nil),                    // 36: basalt.placement.v1.Limits
-	(*ProposeRequest)(nil),            // 37: basalt.placement.v1.ProposeRequest
-	(*ProposeResponse)(nil),           // 38: basalt.placement.v1.ProposeResponse
-	(*ReserveRequest)(nil),            // 39: basalt.placement.v1.ReserveRequest
-	(*ReserveResponse)(nil),           // 40: basalt.placement.v1.ReserveResponse
-	(*ConfirmRequest)(nil),            // 41: basalt.placement.v1.ConfirmRequest
-	(*ConfirmResponse)(nil),           // 42: basalt.placement.v1.ConfirmResponse
-	(*RenewRequest)(nil),              // 43: basalt.placement.v1.RenewRequest
-	(*RenewResponse)(nil),             // 44: basalt.placement.v1.RenewResponse
-	(*ReleaseRequest)(nil),            // 45: basalt.placement.v1.ReleaseRequest
-	(*ReleaseResponse)(nil),           // 46: basalt.placement.v1.ReleaseResponse
-	(*BatchItem)(nil),                 // 47: basalt.placement.v1.BatchItem
-	(*BatchRequest)(nil),              // 48: basalt.placement.v1.BatchRequest
-	(*BatchResult)(nil),               // 49: basalt.placement.v1.BatchResult
-	(*BatchResponse)(nil),             // 50: basalt.placement.v1.BatchResponse
-	(*EvaluateRequest)(nil),           // 51: basalt.placement.v1.EvaluateRequest
-	(*NodeVerdict)(nil),               // 52: basalt.placement.v1.NodeVerdict
-	(*EvaluateResponse)(nil),          // 53: basalt.placement.v1.EvaluateResponse
-	(*Victim)(nil),                    // 54: basalt.placement.v1.Victim
-	(*EvictRequest)(nil),              // 55: basalt.placement.v1.EvictRequest
-	(*EvictResponse)(nil),             // 56: basalt.placement.v1.EvictResponse
-	(*ExplainRequest)(nil),            // 57: basalt.placement.v1.ExplainRequest
-	(*ExplainResponse)(nil),           // 58: basalt.placement.v1.ExplainResponse
-	(*SnapshotRequest)(nil),           // 59: basalt.placement.v1.SnapshotRequest
-	(*SnapshotChunk)(nil),             // 60: basalt.placement.v1.SnapshotChunk
-	(*WatchRequest)(nil),              // 61: basalt.placement.v1.WatchRequest
-	(*WatchEvent)(nil),                // 62: basalt.placement.v1.WatchEvent
-	(*Mismatch)(nil),                  // 63: basalt.placement.v1.Mismatch
-	(*ReportUsageRequest)(nil),        // 64: basalt.placement.v1.ReportUsageRequest
-	(*ReportUsageResponse)(nil),       // 65: basalt.placement.v1.ReportUsageResponse
-	(*Action)(nil),                    // 66: basalt.placement.v1.Action
-	(*WatchActionsRequest)(nil),       // 67: basalt.placement.v1.WatchActionsRequest
-	(*AckActionRequest)(nil),          // 68: basalt.placement.v1.AckActionRequest
-	(*AckActionResponse)(nil),         // 69: basalt.placement.v1.AckActionResponse
-	(*SyncRequest)(nil),               // 70: basalt.placement.v1.SyncRequest
-	(*SyncOpen)(nil),                  // 71: basalt.placement.v1.SyncOpen
-	(*SyncDeltas)(nil),                // 72: basalt.placement.v1.SyncDeltas
-	(*SyncComplete)(nil),              // 73: basalt.placement.v1.SyncComplete
-	(*SyncResponse)(nil),              // 74: basalt.placement.v1.SyncResponse
-	(*Rejected)(nil),                  // 75: basalt.placement.v1.Rejected
-	(*Delta)(nil),                     // 76: basalt.placement.v1.Delta
-	(*CardSpec)(nil),                  // 77: basalt.placement.v1.CardSpec
-	(*NodeSpec)(nil),                  // 78: basalt.placement.v1.NodeSpec
-	(*NodeResources)(nil),             // 79: basalt.placement.v1.NodeResources
-	(*NodeState)(nil),                 // 80: basalt.placement.v1.NodeState
-	(*DomainStep)(nil),                // 81: basalt.placement.v1.DomainStep
-	(*NodePath)(nil),                  // 82: basalt.placement.v1.NodePath
-	(*PodState)(nil),                  // 83: basalt.placement.v1.PodState
-	(*PodGone)(nil),                   // 84: basalt.placement.v1.PodGone
-	(*Checkpointed)(nil),              // 85: basalt.placement.v1.Checkpointed
-	(*QueueState)(nil),                // 86: basalt.placement.v1.QueueState
-	(*SlotQuota)(nil),                 // 87: basalt.placement.v1.SlotQuota
-	(*Budget)(nil),                    // 88: basalt.placement.v1.Budget
-	(*CardState)(nil),                 // 89: basalt.placement.v1.CardState
-	(*ClusterStatus)(nil),             // 90: basalt.placement.v1.ClusterStatus
-	(*StatusRequest)(nil),             // 91: basalt.placement.v1.StatusRequest
-	(*StatusResponse)(nil),            // 92: basalt.placement.v1.StatusResponse
-	(*ReloadRequest)(nil),             // 93: basalt.placement.v1.ReloadRequest
-	(*ReloadResponse)(nil),            // 94: basalt.placement.v1.ReloadResponse
-	(*DrainRequest)(nil),              // 95: basalt.placement.v1.DrainRequest
-	(*DrainResponse)(nil),             // 96: basalt.placement.v1.DrainResponse
-	(*WriteSnapshotRequest)(nil),      // 97: basalt.placement.v1.WriteSnapshotRequest
-	(*WriteSnapshotResponse)(nil),     // 98: basalt.placement.v1.WriteSnapshotResponse
-	(*PodResources_Container)(nil),    // 99: basalt.placement.v1.PodResources.Container
-	nil,                               // 100: basalt.placement.v1.PodResources.AnnotationsEntry
-	nil,                               // 101: basalt.placement.v1.PodResources.Container.LimitsEntry
-	nil,                               // 102: basalt.placement.v1.PodResources.Container.RequestsEntry
-	nil,                               // 103: basalt.placement.v1.Assignment.AnnotationsEntry
-	nil,                               // 104: basalt.placement.v1.Assignment.LabelsEntry
-	(*GangDecision_Member)(nil),       // 105: basalt.placement.v1.GangDecision.Member
-	(*ReportUsageRequest_Sample)(nil), // 106: basalt.placement.v1.ReportUsageRequest.Sample
-	nil,                               // 107: basalt.placement.v1.NodeResources.LabelsEntry
-	nil,                               // 108: basalt.placement.v1.NodeResources.AnnotationsEntry
-	nil,                               // 109: basalt.placement.v1.NodeResources.CapacityEntry
-	nil,                               // 110: basalt.placement.v1.NodeResources.AllocatableEntry
-	nil,                               // 111: basalt.placement.v1.PodState.AnnotationsEntry
+	(CommandPhase)(0),                 // 10: basalt.placement.v1.CommandPhase
+	(*PodKey)(nil),                    // 11: basalt.placement.v1.PodKey
+	(*Label)(nil),                     // 12: basalt.placement.v1.Label
+	(*Amount)(nil),                    // 13: basalt.placement.v1.Amount
+	(*ContainerSpec)(nil),             // 14: basalt.placement.v1.ContainerSpec
+	(*RequestSpec)(nil),               // 15: basalt.placement.v1.RequestSpec
+	(*PodResources)(nil),              // 16: basalt.placement.v1.PodResources
+	(*Ask)(nil),                       // 17: basalt.placement.v1.Ask
+	(*Standing)(nil),                  // 18: basalt.placement.v1.Standing
+	(*Constraints)(nil),               // 19: basalt.placement.v1.Constraints
+	(*PodRequest)(nil),                // 20: basalt.placement.v1.PodRequest
+	(*LevelWish)(nil),                 // 21: basalt.placement.v1.LevelWish
+	(*GangGroup)(nil),                 // 22: basalt.placement.v1.GangGroup
+	(*GangTask)(nil),                  // 23: basalt.placement.v1.GangTask
+	(*GangRequest)(nil),               // 24: basalt.placement.v1.GangRequest
+	(*Slice)(nil),                     // 25: basalt.placement.v1.Slice
+	(*NumaAmounts)(nil),               // 26: basalt.placement.v1.NumaAmounts
+	(*Pinned)(nil),                    // 27: basalt.placement.v1.Pinned
+	(*Place)(nil),                     // 28: basalt.placement.v1.Place
+	(*Assignment)(nil),                // 29: basalt.placement.v1.Assignment
+	(*ReasonCount)(nil),               // 30: basalt.placement.v1.ReasonCount
+	(*Decision)(nil),                  // 31: basalt.placement.v1.Decision
+	(*GangDecision)(nil),              // 32: basalt.placement.v1.GangDecision
+	(*Lease)(nil),                     // 33: basalt.placement.v1.Lease
+	(*Header)(nil),                    // 34: basalt.placement.v1.Header
+	(*HelloRequest)(nil),              // 35: basalt.placement.v1.HelloRequest
+	(*HelloResponse)(nil),             // 36: basalt.placement.v1.HelloResponse
+	(*Limits)(nil),                    // 37: basalt.placement.v1.Limits
+	(*ProposeRequest)(nil),            // 38: basalt.placement.v1.ProposeRequest
+	(*ProposeResponse)(nil),           // 39: basalt.placement.v1.ProposeResponse
+	(*ReserveRequest)(nil),            // 40: basalt.placement.v1.ReserveRequest
+	(*ReserveResponse)(nil),           // 41: basalt.placement.v1.ReserveResponse
+	(*ConfirmRequest)(nil),            // 42: basalt.placement.v1.ConfirmRequest
+	(*ConfirmResponse)(nil),           // 43: basalt.placement.v1.ConfirmResponse
+	(*RenewRequest)(nil),              // 44: basalt.placement.v1.RenewRequest
+	(*RenewResponse)(nil),             // 45: basalt.placement.v1.RenewResponse
+	(*ReleaseRequest)(nil),            // 46: basalt.placement.v1.ReleaseRequest
+	(*ReleaseResponse)(nil),           // 47: basalt.placement.v1.ReleaseResponse
+	(*BatchItem)(nil),                 // 48: basalt.placement.v1.BatchItem
+	(*BatchRequest)(nil),              // 49: basalt.placement.v1.BatchRequest
+	(*BatchResult)(nil),               // 50: basalt.placement.v1.BatchResult
+	(*BatchResponse)(nil),             // 51: basalt.placement.v1.BatchResponse
+	(*EvaluateRequest)(nil),           // 52: basalt.placement.v1.EvaluateRequest
+	(*NodeVerdict)(nil),               // 53: basalt.placement.v1.NodeVerdict
+	(*EvaluateResponse)(nil),          // 54: basalt.placement.v1.EvaluateResponse
+	(*Victim)(nil),                    // 55: basalt.placement.v1.Victim
+	(*EvictRequest)(nil),              // 56: basalt.placement.v1.EvictRequest
+	(*EvictResponse)(nil),             // 57: basalt.placement.v1.EvictResponse
+	(*ExplainRequest)(nil),            // 58: basalt.placement.v1.ExplainRequest
+	(*ExplainResponse)(nil),           // 59: basalt.placement.v1.ExplainResponse
+	(*SnapshotRequest)(nil),           // 60: basalt.placement.v1.SnapshotRequest
+	(*SnapshotChunk)(nil),             // 61: basalt.placement.v1.SnapshotChunk
+	(*WatchRequest)(nil),              // 62: basalt.placement.v1.WatchRequest
+	(*WatchEvent)(nil),                // 63: basalt.placement.v1.WatchEvent
+	(*Freed)(nil),                     // 64: basalt.placement.v1.Freed
+	(*Mismatch)(nil),                  // 65: basalt.placement.v1.Mismatch
+	(*ReportUsageRequest)(nil),        // 66: basalt.placement.v1.ReportUsageRequest
+	(*ReportUsageResponse)(nil),       // 67: basalt.placement.v1.ReportUsageResponse
+	(*CardMove)(nil),                  // 68: basalt.placement.v1.CardMove
+	(*Action)(nil),                    // 69: basalt.placement.v1.Action
+	(*WatchActionsRequest)(nil),       // 70: basalt.placement.v1.WatchActionsRequest
+	(*AckActionRequest)(nil),          // 71: basalt.placement.v1.AckActionRequest
+	(*AckActionResponse)(nil),         // 72: basalt.placement.v1.AckActionResponse
+	(*SyncRequest)(nil),               // 73: basalt.placement.v1.SyncRequest
+	(*SyncOpen)(nil),                  // 74: basalt.placement.v1.SyncOpen
+	(*SyncDeltas)(nil),                // 75: basalt.placement.v1.SyncDeltas
+	(*SyncComplete)(nil),              // 76: basalt.placement.v1.SyncComplete
+	(*SyncResponse)(nil),              // 77: basalt.placement.v1.SyncResponse
+	(*Rejected)(nil),                  // 78: basalt.placement.v1.Rejected
+	(*Delta)(nil),                     // 79: basalt.placement.v1.Delta
+	(*CardSpec)(nil),                  // 80: basalt.placement.v1.CardSpec
+	(*NodeSpec)(nil),                  // 81: basalt.placement.v1.NodeSpec
+	(*NodeResources)(nil),             // 82: basalt.placement.v1.NodeResources
+	(*NodeState)(nil),                 // 83: basalt.placement.v1.NodeState
+	(*DomainStep)(nil),                // 84: basalt.placement.v1.DomainStep
+	(*NodePath)(nil),                  // 85: basalt.placement.v1.NodePath
+	(*PodState)(nil),                  // 86: basalt.placement.v1.PodState
+	(*PodGone)(nil),                   // 87: basalt.placement.v1.PodGone
+	(*Checkpointed)(nil),              // 88: basalt.placement.v1.Checkpointed
+	(*QueueState)(nil),                // 89: basalt.placement.v1.QueueState
+	(*SlotQuota)(nil),                 // 90: basalt.placement.v1.SlotQuota
+	(*Budget)(nil),                    // 91: basalt.placement.v1.Budget
+	(*CardState)(nil),                 // 92: basalt.placement.v1.CardState
+	(*ClusterStatus)(nil),             // 93: basalt.placement.v1.ClusterStatus
+	(*StatusRequest)(nil),             // 94: basalt.placement.v1.StatusRequest
+	(*StatusResponse)(nil),            // 95: basalt.placement.v1.StatusResponse
+	(*ReloadRequest)(nil),             // 96: basalt.placement.v1.ReloadRequest
+	(*ReloadResponse)(nil),            // 97: basalt.placement.v1.ReloadResponse
+	(*DrainRequest)(nil),              // 98: basalt.placement.v1.DrainRequest
+	(*DrainResponse)(nil),             // 99: basalt.placement.v1.DrainResponse
+	(*WriteSnapshotRequest)(nil),      // 100: basalt.placement.v1.WriteSnapshotRequest
+	(*WriteSnapshotResponse)(nil),     // 101: basalt.placement.v1.WriteSnapshotResponse
+	(*CommandRequest)(nil),            // 102: basalt.placement.v1.CommandRequest
+	(*CommandState)(nil),              // 103: basalt.placement.v1.CommandState
+	(*ListCommandsRequest)(nil),       // 104: basalt.placement.v1.ListCommandsRequest
+	(*ListCommandsResponse)(nil),      // 105: basalt.placement.v1.ListCommandsResponse
+	(*PodResources_Container)(nil),    // 106: basalt.placement.v1.PodResources.Container
+	nil,                               // 107: basalt.placement.v1.PodResources.AnnotationsEntry
+	nil,                               // 108: basalt.placement.v1.PodResources.Container.LimitsEntry
+	nil,                               // 109: basalt.placement.v1.PodResources.Container.RequestsEntry
+	nil,                               // 110: basalt.placement.v1.Assignment.AnnotationsEntry
+	nil,                               // 111: basalt.placement.v1.Assignment.LabelsEntry
+	(*GangDecision_Member)(nil),       // 112: basalt.placement.v1.GangDecision.Member
+	(*ReportUsageRequest_Sample)(nil), // 113: basalt.placement.v1.ReportUsageRequest.Sample
+	nil,                               // 114: basalt.placement.v1.NodeResources.LabelsEntry
+	nil,                               // 115: basalt.placement.v1.NodeResources.AnnotationsEntry
+	nil,                               // 116: basalt.placement.v1.NodeResources.CapacityEntry
+	nil,                               // 117: basalt.placement.v1.NodeResources.AllocatableEntry
+	nil,                               // 118: basalt.placement.v1.PodState.AnnotationsEntry
 }
 var file_placement_proto_depIdxs = []int32{
-	11,  // 0: basalt.placement.v1.RequestSpec.node_selector:type_name -> basalt.placement.v1.Label
+	12,  // 0: basalt.placement.v1.RequestSpec.node_selector:type_name -> basalt.placement.v1.Label
 	0,   // 1: basalt.placement.v1.RequestSpec.numa:type_name -> basalt.placement.v1.NumaPolicy
-	13,  // 2: basalt.placement.v1.RequestSpec.containers:type_name -> basalt.placement.v1.ContainerSpec
+	14,  // 2: basalt.placement.v1.RequestSpec.containers:type_name -> basalt.placement.v1.ContainerSpec
 	3,   // 3: basalt.placement.v1.RequestSpec.service_class:type_name -> basalt.placement.v1.ServiceClass
-	99,  // 4: basalt.placement.v1.PodResources.containers:type_name -> basalt.placement.v1.PodResources.Container
-	100, // 5: basalt.placement.v1.PodResources.annotations:type_name -> basalt.placement.v1.PodResources.AnnotationsEntry
-	11,  // 6: basalt.placement.v1.PodResources.node_selector:type_name -> basalt.placement.v1.Label
-	14,  // 7: basalt.placement.v1.Ask.spec:type_name -> basalt.placement.v1.RequestSpec
-	15,  // 8: basalt.placement.v1.Ask.pod:type_name -> basalt.placement.v1.PodResources
-	10,  // 9: basalt.placement.v1.PodRequest.pod:type_name -> basalt.placement.v1.PodKey
-	16,  // 10: basalt.placement.v1.PodRequest.ask:type_name -> basalt.placement.v1.Ask
-	17,  // 11: basalt.placement.v1.PodRequest.standing:type_name -> basalt.placement.v1.Standing
-	18,  // 12: basalt.placement.v1.PodRequest.constraints:type_name -> basalt.placement.v1.Constraints
-	20,  // 13: basalt.placement.v1.GangGroup.level:type_name -> basalt.placement.v1.LevelWish
-	16,  // 14: basalt.placement.v1.GangTask.ask:type_name -> basalt.placement.v1.Ask
-	10,  // 15: basalt.placement.v1.GangTask.members:type_name -> basalt.placement.v1.PodKey
-	18,  // 16: basalt.placement.v1.GangTask.constraints:type_name -> basalt.placement.v1.Constraints
-	10,  // 17: basalt.placement.v1.GangRequest.gang:type_name -> basalt.placement.v1.PodKey
-	22,  // 18: basalt.placement.v1.GangRequest.tasks:type_name -> basalt.placement.v1.GangTask
-	21,  // 19: basalt.placement.v1.GangRequest.groups:type_name -> basalt.placement.v1.GangGroup
-	20,  // 20: basalt.placement.v1.GangRequest.level:type_name -> basalt.placement.v1.LevelWish
+	106, // 4: basalt.placement.v1.PodResources.containers:type_name -> basalt.placement.v1.PodResources.Container
+	107, // 5: basalt.placement.v1.PodResources.annotations:type_name -> basalt.placement.v1.PodResources.AnnotationsEntry
+	12,  // 6: basalt.placement.v1.PodResources.node_selector:type_name -> basalt.placement.v1.Label
+	15,  // 7: basalt.placement.v1.Ask.spec:type_name -> basalt.placement.v1.RequestSpec
+	16,  // 8: basalt.placement.v1.Ask.pod:type_name -> basalt.placement.v1.PodResources
+	11,  // 9: basalt.placement.v1.PodRequest.pod:type_name -> basalt.placement.v1.PodKey
+	17,  // 10: basalt.placement.v1.PodRequest.ask:type_name -> basalt.placement.v1.Ask
+	18,  // 11: basalt.placement.v1.PodRequest.standing:type_name -> basalt.placement.v1.Standing
+	19,  // 12: basalt.placement.v1.PodRequest.constraints:type_name -> basalt.placement.v1.Constraints
+	21,  // 13: basalt.placement.v1.GangGroup.level:type_name -> basalt.placement.v1.LevelWish
+	17,  // 14: basalt.placement.v1.GangTask.ask:type_name -> basalt.placement.v1.Ask
+	11,  // 15: basalt.placement.v1.GangTask.members:type_name -> basalt.placement.v1.PodKey
+	19,  // 16: basalt.placement.v1.GangTask.constraints:type_name -> basalt.placement.v1.Constraints
+	11,  // 17: basalt.placement.v1.GangRequest.gang:type_name -> basalt.placement.v1.PodKey
+	23,  // 18: basalt.placement.v1.GangRequest.tasks:type_name -> basalt.placement.v1.GangTask
+	22,  // 19: basalt.placement.v1.GangRequest.groups:type_name -> basalt.placement.v1.GangGroup
+	21,  // 20: basalt.placement.v1.GangRequest.level:type_name -> basalt.placement.v1.LevelWish
 	6,   // 21: basalt.placement.v1.GangRequest.layout:type_name -> basalt.placement.v1.GangLayout
-	17,  // 22: basalt.placement.v1.GangRequest.standing:type_name -> basalt.placement.v1.Standing
-	18,  // 23: basalt.placement.v1.GangRequest.constraints:type_name -> basalt.placement.v1.Constraints
-	25,  // 24: basalt.placement.v1.Pinned.by_node:type_name -> basalt.placement.v1.NumaAmounts
-	24,  // 25: basalt.placement.v1.Place.slices:type_name -> basalt.placement.v1.Slice
-	26,  // 26: basalt.placement.v1.Place.pinned:type_name -> basalt.placement.v1.Pinned
-	28,  // 27: basalt.placement.v1.Place.assignment:type_name -> basalt.placement.v1.Assignment
-	103, // 28: basalt.placement.v1.Assignment.annotations:type_name -> basalt.placement.v1.Assignment.AnnotationsEntry
-	104, // 29: basalt.placement.v1.Assignment.labels:type_name -> basalt.placement.v1.Assignment.LabelsEntry
+	18,  // 22: basalt.placement.v1.GangRequest.standing:type_name -> basalt.placement.v1.Standing
+	19,  // 23: basalt.placement.v1.GangRequest.constraints:type_name -> basalt.placement.v1.Constraints
+	26,  // 24: basalt.placement.v1.Pinned.by_node:type_name -> basalt.placement.v1.NumaAmounts
+	25,  // 25: basalt.placement.v1.Place.slices:type_name -> basalt.placement.v1.Slice
+	27,  // 26: basalt.placement.v1.Place.pinned:type_name -> basalt.placement.v1.Pinned
+	29,  // 27: basalt.placement.v1.Place.assignment:type_name -> basalt.placement.v1.Assignment
+	110, // 28: basalt.placement.v1.Assignment.annotations:type_name -> basalt.placement.v1.Assignment.AnnotationsEntry
+	111, // 29: basalt.placement.v1.Assignment.labels:type_name -> basalt.placement.v1.Assignment.LabelsEntry
 	5,   // 30: basalt.placement.v1.ReasonCount.reason:type_name -> basalt.placement.v1.Reason
 	4,   // 31: basalt.placement.v1.Decision.kind:type_name -> basalt.placement.v1.OutcomeKind
-	27,  // 32: basalt.placement.v1.Decision.placement:type_name -> basalt.placement.v1.Place
-	29,  // 33: basalt.placement.v1.Decision.counts:type_name -> basalt.placement.v1.ReasonCount
-	27,  // 34: basalt.placement.v1.Decision.alternatives:type_name -> basalt.placement.v1.Place
+	28,  // 32: basalt.placement.v1.Decision.placement:type_name -> basalt.placement.v1.Place
+	30,  // 33: basalt.placement.v1.Decision.counts:type_name -> basalt.placement.v1.ReasonCount
+	28,  // 34: basalt.placement.v1.Decision.alternatives:type_name -> basalt.placement.v1.Place
 	4,   // 35: basalt.placement.v1.GangDecision.kind:type_name -> basalt.placement.v1.OutcomeKind
-	105, // 36: basalt.placement.v1.GangDecision.members:type_name -> basalt.placement.v1.GangDecision.Member
-	33,  // 37: basalt.placement.v1.HelloRequest.header:type_name -> basalt.placement.v1.Header
-	90,  // 38: basalt.placement.v1.HelloResponse.clusters:type_name -> basalt.placement.v1.ClusterStatus
-	36,  // 39: basalt.placement.v1.HelloResponse.limits:type_name -> basalt.placement.v1.Limits
-	33,  // 40: basalt.placement.v1.ProposeRequest.header:type_name -> basalt.placement.v1.Header
-	19,  // 41: basalt.placement.v1.ProposeRequest.pod:type_name -> basalt.placement.v1.PodRequest
-	23,  // 42: basalt.placement.v1.ProposeRequest.gang:type_name -> basalt.placement.v1.GangRequest
-	30,  // 43: basalt.placement.v1.ProposeResponse.pod:type_name -> basalt.placement.v1.Decision
-	31,  // 44: basalt.placement.v1.ProposeResponse.gang:type_name -> basalt.placement.v1.GangDecision
-	33,  // 45: basalt.placement.v1.ReserveRequest.header:type_name -> basalt.placement.v1.Header
-	19,  // 46: basalt.placement.v1.ReserveRequest.pod:type_name -> basalt.placement.v1.PodRequest
-	23,  // 47: basalt.placement.v1.ReserveRequest.gang:type_name -> basalt.placement.v1.GangRequest
-	27,  // 48: basalt.placement.v1.ReserveRequest.placement:type_name -> basalt.placement.v1.Place
-	105, // 49: basalt.placement.v1.ReserveRequest.members:type_name -> basalt.placement.v1.GangDecision.Member
-	30,  // 50: basalt.placement.v1.ReserveResponse.pod:type_name -> basalt.placement.v1.Decision
-	31,  // 51: basalt.placement.v1.ReserveResponse.gang:type_name -> basalt.placement.v1.GangDecision
-	32,  // 52: basalt.placement.v1.ReserveResponse.lease:type_name -> basalt.placement.v1.Lease
-	33,  // 53: basalt.placement.v1.ConfirmRequest.header:type_name -> basalt.placement.v1.Header
-	32,  // 54: basalt.placement.v1.ConfirmRequest.lease:type_name -> basalt.placement.v1.Lease
+	112, // 36: basalt.placement.v1.GangDecision.members:type_name -> basalt.placement.v1.GangDecision.Member
+	34,  // 37: basalt.placement.v1.HelloRequest.header:type_name -> basalt.placement.v1.Header
+	93,  // 38: basalt.placement.v1.HelloResponse.clusters:type_name -> basalt.placement.v1.ClusterStatus
+	37,  // 39: basalt.placement.v1.HelloResponse.limits:type_name -> basalt.placement.v1.Limits
+	34,  // 40: basalt.placement.v1.ProposeRequest.header:type_name -> basalt.placement.v1.Header
+	20,  // 41: basalt.placement.v1.ProposeRequest.pod:type_name -> basalt.placement.v1.PodRequest
+	24,  // 42: basalt.placement.v1.ProposeRequest.gang:type_name -> basalt.placement.v1.GangRequest
+	31,  // 43: basalt.placement.v1.ProposeResponse.pod:type_name -> basalt.placement.v1.Decision
+	32,  // 44: basalt.placement.v1.ProposeResponse.gang:type_name -> basalt.placement.v1.GangDecision
+	34,  // 45: basalt.placement.v1.ReserveRequest.header:type_name -> basalt.placement.v1.Header
+	20,  // 46: basalt.placement.v1.ReserveRequest.pod:type_name -> basalt.placement.v1.PodRequest
+	24,  // 47: basalt.placement.v1.ReserveRequest.gang:type_name -> basalt.placement.v1.GangRequest
+	28,  // 48: basalt.placement.v1.ReserveRequest.placement:type_name -> basalt.placement.v1.Place
+	112, // 49: basalt.placement.v1.ReserveRequest.members:type_name -> basalt.placement.v1.GangDecision.Member
+	31,  // 50: basalt.placement.v1.ReserveResponse.pod:type_name -> basalt.placement.v1.Decision
+	32,  // 51: basalt.placement.v1.ReserveResponse.gang:type_name -> basalt.placement.v1.GangDecision
+	33,  // 52: basalt.placement.v1.ReserveResponse.lease:type_name -> basalt.placement.v1.Lease
+	34,  // 53: basalt.placement.v1.ConfirmRequest.header:type_name -> basalt.placement.v1.Header
+	33,  // 54: basalt.placement.v1.ConfirmRequest.lease:type_name -> basalt.placement.v1.Lease
 	7,   // 55: basalt.placement.v1.ConfirmResponse.answer:type_name -> basalt.placement.v1.LeaseAnswer
-	33,  // 56: basalt.placement.v1.RenewRequest.header:type_name -> basalt.placement.v1.Header
-	32,  // 57: basalt.placement.v1.RenewRequest.lease:type_name -> basalt.placement.v1.Lease
+	34,  // 56: basalt.placement.v1.RenewRequest.header:type_name -> basalt.placement.v1.Header
+	33,  // 57: basalt.placement.v1.RenewRequest.lease:type_name -> basalt.placement.v1.Lease
 	7,   // 58: basalt.placement.v1.RenewResponse.answer:type_name -> basalt.placement.v1.LeaseAnswer
-	32,  // 59: basalt.placement.v1.RenewResponse.lease:type_name -> basalt.placement.v1.Lease
-	33,  // 60: basalt.placement.v1.ReleaseRequest.header:type_name -> basalt.placement.v1.Header
-	32,  // 61: basalt.placement.v1.ReleaseRequest.lease:type_name -> basalt.placement.v1.Lease
+	33,  // 59: basalt.placement.v1.RenewResponse.lease:type_name -> basalt.placement.v1.Lease
+	34,  // 60: basalt.placement.v1.ReleaseRequest.header:type_name -> basalt.placement.v1.Header
+	33,  // 61: basalt.placement.v1.ReleaseRequest.lease:type_name -> basalt.placement.v1.Lease
 	7,   // 62: basalt.placement.v1.ReleaseResponse.answer:type_name -> basalt.placement.v1.LeaseAnswer
-	37,  // 63: basalt.placement.v1.BatchItem.propose:type_name -> basalt.placement.v1.ProposeRequest
-	39,  // 64: basalt.placement.v1.BatchItem.reserve:type_name -> basalt.placement.v1.ReserveRequest
-	41,  // 65: basalt.placement.v1.BatchItem.confirm:type_name -> basalt.placement.v1.ConfirmRequest
-	43,  // 66: basalt.placement.v1.BatchItem.renew:type_name -> basalt.placement.v1.RenewRequest
-	45,  // 67: basalt.placement.v1.BatchItem.release:type_name -> basalt.placement.v1.ReleaseRequest
-	33,  // 68: basalt.placement.v1.BatchRequest.header:type_name -> basalt.placement.v1.Header
-	47,  // 69: basalt.placement.v1.BatchRequest.items:type_name -> basalt.placement.v1.BatchItem
-	38,  // 70: basalt.placement.v1.BatchResult.propose:type_name -> basalt.placement.v1.ProposeResponse
-	40,  // 71: basalt.placement.v1.BatchResult.reserve:type_name -> basalt.placement.v1.ReserveResponse
-	42,  // 72: basalt.placement.v1.BatchResult.confirm:type_name -> basalt.placement.v1.ConfirmResponse
-	44,  // 73: basalt.placement.v1.BatchResult.renew:type_name -> basalt.placement.v1.RenewResponse
-	46,  // 74: basalt.placement.v1.BatchResult.release:type_name -> basalt.placement.v1.ReleaseResponse
-	49,  // 75: basalt.placement.v1.BatchResponse.results:type_name -> basalt.placement.v1.BatchResult
-	33,  // 76: basalt.placement.v1.EvaluateRequest.header:type_name -> basalt.placement.v1.Header
-	19,  // 77: basalt.placement.v1.EvaluateRequest.pod:type_name -> basalt.placement.v1.PodRequest
+	38,  // 63: basalt.placement.v1.BatchItem.propose:type_name -> basalt.placement.v1.ProposeRequest
+	40,  // 64: basalt.placement.v1.BatchItem.reserve:type_name -> basalt.placement.v1.ReserveRequest
+	42,  // 65: basalt.placement.v1.BatchItem.confirm:type_name -> basalt.placement.v1.ConfirmRequest
+	44,  // 66: basalt.placement.v1.BatchItem.renew:type_name -> basalt.placement.v1.RenewRequest
+	46,  // 67: basalt.placement.v1.BatchItem.release:type_name -> basalt.placement.v1.ReleaseRequest
+	34,  // 68: basalt.placement.v1.BatchRequest.header:type_name -> basalt.placement.v1.Header
+	48,  // 69: basalt.placement.v1.BatchRequest.items:type_name -> basalt.placement.v1.BatchItem
+	39,  // 70: basalt.placement.v1.BatchResult.propose:type_name -> basalt.placement.v1.ProposeResponse
+	41,  // 71: basalt.placement.v1.BatchResult.reserve:type_name -> basalt.placement.v1.ReserveResponse
+	43,  // 72: basalt.placement.v1.BatchResult.confirm:type_name -> basalt.placement.v1.ConfirmResponse
+	45,  // 73: basalt.placement.v1.BatchResult.renew:type_name -> basalt.placement.v1.RenewResponse
+	47,  // 74: basalt.placement.v1.BatchResult.release:type_name -> basalt.placement.v1.ReleaseResponse
+	50,  // 75: basalt.placement.v1.BatchResponse.results:type_name -> basalt.placement.v1.BatchResult
+	34,  // 76: basalt.placement.v1.EvaluateRequest.header:type_name -> basalt.placement.v1.Header
+	20,  // 77: basalt.placement.v1.EvaluateRequest.pod:type_name -> basalt.placement.v1.PodRequest
 	5,   // 78: basalt.placement.v1.NodeVerdict.reason:type_name -> basalt.placement.v1.Reason
 	4,   // 79: basalt.placement.v1.EvaluateResponse.kind:type_name -> basalt.placement.v1.OutcomeKind
-	52,  // 80: basalt.placement.v1.EvaluateResponse.verdicts:type_name -> basalt.placement.v1.NodeVerdict
-	10,  // 81: basalt.placement.v1.Victim.pod:type_name -> basalt.placement.v1.PodKey
-	33,  // 82: basalt.placement.v1.EvictRequest.header:type_name -> basalt.placement.v1.Header
-	19,  // 83: basalt.placement.v1.EvictRequest.pod:type_name -> basalt.placement.v1.PodRequest
-	23,  // 84: basalt.placement.v1.EvictRequest.gang:type_name -> basalt.placement.v1.GangRequest
-	54,  // 85: basalt.placement.v1.EvictResponse.victims:type_name -> basalt.placement.v1.Victim
-	30,  // 86: basalt.placement.v1.EvictResponse.pod:type_name -> basalt.placement.v1.Decision
-	31,  // 87: basalt.placement.v1.EvictResponse.gang:type_name -> basalt.placement.v1.GangDecision
-	32,  // 88: basalt.placement.v1.EvictResponse.lease:type_name -> basalt.placement.v1.Lease
-	33,  // 89: basalt.placement.v1.ExplainRequest.header:type_name -> basalt.placement.v1.Header
-	19,  // 90: basalt.placement.v1.ExplainRequest.pod:type_name -> basalt.placement.v1.PodRequest
+	53,  // 80: basalt.placement.v1.EvaluateResponse.verdicts:type_name -> basalt.placement.v1.NodeVerdict
+	11,  // 81: basalt.placement.v1.Victim.pod:type_name -> basalt.placement.v1.PodKey
+	34,  // 82: basalt.placement.v1.EvictRequest.header:type_name -> basalt.placement.v1.Header
+	20,  // 83: basalt.placement.v1.EvictRequest.pod:type_name -> basalt.placement.v1.PodRequest
+	24,  // 84: basalt.placement.v1.EvictRequest.gang:type_name -> basalt.placement.v1.GangRequest
+	55,  // 85: basalt.placement.v1.EvictResponse.victims:type_name -> basalt.placement.v1.Victim
+	31,  // 86: basalt.placement.v1.EvictResponse.pod:type_name -> basalt.placement.v1.Decision
+	32,  // 87: basalt.placement.v1.EvictResponse.gang:type_name -> basalt.placement.v1.GangDecision
+	33,  // 88: basalt.placement.v1.EvictResponse.lease:type_name -> basalt.placement.v1.Lease
+	34,  // 89: basalt.placement.v1.ExplainRequest.header:type_name -> basalt.placement.v1.Header
+	20,  // 90: basalt.placement.v1.ExplainRequest.pod:type_name -> basalt.placement.v1.PodRequest
 	4,   // 91: basalt.placement.v1.ExplainResponse.kind:type_name -> basalt.placement.v1.OutcomeKind
-	27,  // 92: basalt.placement.v1.ExplainResponse.placement:type_name -> basalt.placement.v1.Place
-	29,  // 93: basalt.placement.v1.ExplainResponse.counts:type_name -> basalt.placement.v1.ReasonCount
-	52,  // 94: basalt.placement.v1.ExplainResponse.best:type_name -> basalt.placement.v1.NodeVerdict
-	33,  // 95: basalt.placement.v1.SnapshotRequest.header:type_name -> basalt.placement.v1.Header
-	33,  // 96: basalt.placement.v1.WatchRequest.header:type_name -> basalt.placement.v1.Header
-	30,  // 97: basalt.placement.v1.WatchEvent.pod:type_name -> basalt.placement.v1.Decision
-	31,  // 98: basalt.placement.v1.WatchEvent.gang:type_name -> basalt.placement.v1.GangDecision
-	32,  // 99: basalt.placement.v1.WatchEvent.reserved:type_name -> basalt.placement.v1.Lease
-	32,  // 100: basalt.placement.v1.WatchEvent.confirmed:type_name -> basalt.placement.v1.Lease
-	32,  // 101: basalt.placement.v1.WatchEvent.renewed:type_name -> basalt.placement.v1.Lease
-	63,  // 102: basalt.placement.v1.WatchEvent.mismatch:type_name -> basalt.placement.v1.Mismatch
-	10,  // 103: basalt.placement.v1.WatchEvent.about:type_name -> basalt.placement.v1.PodKey
-	10,  // 104: basalt.placement.v1.Mismatch.pod:type_name -> basalt.placement.v1.PodKey
-	33,  // 105: basalt.placement.v1.ReportUsageRequest.header:type_name -> basalt.placement.v1.Header
-	106, // 106: basalt.placement.v1.ReportUsageRequest.samples:type_name -> basalt.placement.v1.ReportUsageRequest.Sample
-	8,   // 107: basalt.placement.v1.Action.kind:type_name -> basalt.placement.v1.ActionKind
-	10,  // 108: basalt.placement.v1.Action.pod:type_name -> basalt.placement.v1.PodKey
-	27,  // 109: basalt.placement.v1.Action.to:type_name -> basalt.placement.v1.Place
-	32,  // 110: basalt.placement.v1.Action.lease:type_name -> basalt.placement.v1.Lease
-	33,  // 111: basalt.placement.v1.WatchActionsRequest.header:type_name -> basalt.placement.v1.Header
-	8,   // 112: basalt.placement.v1.WatchActionsRequest.kinds:type_name -> basalt.placement.v1.ActionKind
-	33,  // 113: basalt.placement.v1.AckActionRequest.header:type_name -> basalt.placement.v1.Header
-	71,  // 114: basalt.placement.v1.SyncRequest.open:type_name -> basalt.placement.v1.SyncOpen
-	72,  // 115: basalt.placement.v1.SyncRequest.deltas:type_name -> basalt.placement.v1.SyncDeltas
-	73,  // 116: basalt.placement.v1.SyncRequest.complete:type_name -> basalt.placement.v1.SyncComplete
-	33,  // 117: basalt.placement.v1.SyncOpen.header:type_name -> basalt.placement.v1.Header
-	9,   // 118: basalt.placement.v1.SyncOpen.kinds:type_name -> basalt.placement.v1.SyncKind
-	76,  // 119: basalt.placement.v1.SyncDeltas.deltas:type_name -> basalt.placement.v1.Delta
-	9,   // 120: basalt.placement.v1.SyncComplete.kinds:type_name -> basalt.placement.v1.SyncKind
-	75,  // 121: basalt.placement.v1.SyncResponse.rejected:type_name -> basalt.placement.v1.Rejected
-	80,  // 122: basalt.placement.v1.Delta.node:type_name -> basalt.placement.v1.NodeState
-	83,  // 123: basalt.placement.v1.Delta.pod:type_name -> basalt.placement.v1.PodState
-	84,  // 124: basalt.placement.v1.Delta.pod_gone:type_name -> basalt.placement.v1.PodGone
-	86,  // 125: basalt.placement.v1.Delta.queue:type_name -> basalt.placement.v1.QueueState
-	88,  // 126: basalt.placement.v1.Delta.budget:type_name -> basalt.placement.v1.Budget
-	89,  // 127: basalt.placement.v1.Delta.card:type_name -> basalt.placement.v1.CardState
-	82,  // 128: basalt.placement.v1.Delta.path:type_name -> basalt.placement.v1.NodePath
-	85,  // 129: basalt.placement.v1.Delta.checkpointed:type_name -> basalt.placement.v1.Checkpointed
-	2,   // 130: basalt.placement.v1.CardSpec.mode:type_name -> basalt.placement.v1.CardMode
-	11,  // 131: basalt.placement.v1.NodeSpec.labels:type_name -> basalt.placement.v1.Label
-	77,  // 132: basalt.placement.v1.NodeSpec.cards:type_name -> basalt.placement.v1.CardSpec
-	81,  // 133: basalt.placement.v1.NodeSpec.network:type_name -> basalt.placement.v1.DomainStep
-	0,   // 134: basalt.placement.v1.NodeSpec.numa_policy:type_name -> basalt.placement.v1.NumaPolicy
-	1,   // 135: basalt.placement.v1.NodeSpec.numa_scope:type_name -> basalt.placement.v1.NumaScope
-	25,  // 136: basalt.placement.v1.NodeSpec.numa:type_name -> basalt.placement.v1.NumaAmounts
-	107, // 137: basalt.placement.v1.NodeResources.labels:type_name -> basalt.placement.v1.NodeResources.LabelsEntry
-	108, // 138: basalt.placement.v1.NodeResources.annotations:type_name -> basalt.placement.v1.NodeResources.AnnotationsEntry
-	109, // 139: basalt.placement.v1.NodeResources.capacity:type_name -> basalt.placement.v1.NodeResources.CapacityEntry
-	110, // 140: basalt.placement.v1.NodeResources.allocatable:type_name -> basalt.placement.v1.NodeResources.AllocatableEntry
-	78,  // 141: basalt.placement.v1.NodeState.spec:type_name -> basalt.placement.v1.NodeSpec
-	79,  // 142: basalt.placement.v1.NodeState.kubernetes:type_name -> basalt.placement.v1.NodeResources
-	81,  // 143: basalt.placement.v1.NodePath.network:type_name -> basalt.placement.v1.DomainStep
-	10,  // 144: basalt.placement.v1.PodState.pod:type_name -> basalt.placement.v1.PodKey
-	16,  // 145: basalt.placement.v1.PodState.ask:type_name -> basalt.placement.v1.Ask
-	24,  // 146: basalt.placement.v1.PodState.slices:type_name -> basalt.placement.v1.Slice
-	26,  // 147: basalt.placement.v1.PodState.pinned:type_name -> basalt.placement.v1.Pinned
-	17,  // 148: basalt.placement.v1.PodState.standing:type_name -> basalt.placement.v1.Standing
-	111, // 149: basalt.placement.v1.PodState.annotations:type_name -> basalt.placement.v1.PodState.AnnotationsEntry
-	12,  // 150: basalt.placement.v1.QueueState.guarantee:type_name -> basalt.placement.v1.Amount
-	12,  // 151: basalt.placement.v1.QueueState.deserved:type_name -> basalt.placement.v1.Amount
-	12,  // 152: basalt.placement.v1.QueueState.capacity:type_name -> basalt.placement.v1.Amount
-	87,  // 153: basalt.placement.v1.QueueState.slots:type_name -> basalt.placement.v1.SlotQuota
-	2,   // 154: basalt.placement.v1.CardState.mode:type_name -> basalt.placement.v1.CardMode
-	33,  // 155: basalt.placement.v1.StatusRequest.header:type_name -> basalt.placement.v1.Header
-	90,  // 156: basalt.placement.v1.StatusResponse.clusters:type_name -> basalt.placement.v1.ClusterStatus
-	33,  // 157: basalt.placement.v1.ReloadRequest.header:type_name -> basalt.placement.v1.Header
-	33,  // 158: basalt.placement.v1.WriteSnapshotRequest.header:type_name -> basalt.placement.v1.Header
-	101, // 159: basalt.placement.v1.PodResources.Container.limits:type_name -> basalt.placement.v1.PodResources.Container.LimitsEntry
-	102, // 160: basalt.placement.v1.PodResources.Container.requests:type_name -> basalt.placement.v1.PodResources.Container.RequestsEntry
-	10,  // 161: basalt.placement.v1.GangDecision.Member.pod:type_name -> basalt.placement.v1.PodKey
-	27,  // 162: basalt.placement.v1.GangDecision.Member.placement:type_name -> basalt.placement.v1.Place
-	10,  // 163: basalt.placement.v1.ReportUsageRequest.Sample.pod:type_name -> basalt.placement.v1.PodKey
-	34,  // 164: basalt.placement.v1.Placement.Hello:input_type -> basalt.placement.v1.HelloRequest
-	70,  // 165: basalt.placement.v1.Placement.Sync:input_type -> basalt.placement.v1.SyncRequest
-	37,  // 166: basalt.placement.v1.Placement.Propose:input_type -> basalt.placement.v1.ProposeRequest
-	39,  // 167: basalt.placement.v1.Placement.Reserve:input_type -> basalt.placement.v1.ReserveRequest
-	41,  // 168: basalt.placement.v1.Placement.Confirm:input_type -> basalt.placement.v1.ConfirmRequest
-	43,  // 169: basalt.placement.v1.Placement.Renew:input_type -> basalt.placement.v1.RenewRequest
-	45,  // 170: basalt.placement.v1.Placement.Release:input_type -> basalt.placement.v1.ReleaseRequest
-	48,  // 171: basalt.placement.v1.Placement.Batch:input_type -> basalt.placement.v1.BatchRequest
-	51,  // 172: basalt.placement.v1.Placement.Evaluate:input_type -> basalt.placement.v1.EvaluateRequest
-	55,  // 173: basalt.placement.v1.Placement.Evict:input_type -> basalt.placement.v1.EvictRequest
-	57,  // 174: basalt.placement.v1.Placement.Explain:input_type -> basalt.placement.v1.ExplainRequest
-	59,  // 175: basalt.placement.v1.Placement.GetSnapshot:input_type -> basalt.placement.v1.SnapshotRequest
-	61,  // 176: basalt.placement.v1.Placement.Watch:input_type -> basalt.placement.v1.WatchRequest
-	64,  // 177: basalt.placement.v1.Placement.ReportUsage:input_type -> basalt.placement.v1.ReportUsageRequest
-	67,  // 178: basalt.placement.v1.Placement.WatchActions:input_type -> basalt.placement.v1.WatchActionsRequest
-	68,  // 179: basalt.placement.v1.Placement.AckAction:input_type -> basalt.placement.v1.AckActionRequest
-	91,  // 180: basalt.placement.v1.Admin.Status:input_type -> basalt.placement.v1.StatusRequest
-	93,  // 181: basalt.placement.v1.Admin.Reload:input_type -> basalt.placement.v1.ReloadRequest
-	95,  // 182: basalt.placement.v1.Admin.Drain:input_type -> basalt.placement.v1.DrainRequest
-	97,  // 183: basalt.placement.v1.Admin.WriteSnapshot:input_type -> basalt.placement.v1.WriteSnapshotRequest
-	35,  // 184: basalt.placement.v1.Placement.Hello:output_type -> basalt.placement.v1.HelloResponse
-	74,  // 185: basalt.placement.v1.Placement.Sync:output_type -> basalt.placement.v1.SyncResponse
-	38,  // 186: basalt.placement.v1.Placement.Propose:output_type -> basalt.placement.v1.ProposeResponse
-	40,  // 187: basalt.placement.v1.Placement.Reserve:output_type -> basalt.placement.v1.ReserveResponse
-	42,  // 188: basalt.placement.v1.Placement.Confirm:output_type -> basalt.placement.v1.ConfirmResponse
-	44,  // 189: basalt.placement.v1.Placement.Renew:output_type -> basalt.placement.v1.RenewResponse
-	46,  // 190: basalt.placement.v1.Placement.Release:output_type -> basalt.placement.v1.ReleaseResponse
-	50,  // 191: basalt.placement.v1.Placement.Batch:output_type -> basalt.placement.v1.BatchResponse
-	53,  // 192: basalt.placement.v1.Placement.Evaluate:output_type -> basalt.placement.v1.EvaluateResponse
-	56,  // 193: basalt.placement.v1.Placement.Evict:output_type -> basalt.placement.v1.EvictResponse
-	58,  // 194: basalt.placement.v1.Placement.Explain:output_type -> basalt.placement.v1.ExplainResponse
-	60,  // 195: basalt.placement.v1.Placement.GetSnapshot:output_type -> basalt.placement.v1.SnapshotChunk
-	62,  // 196: basalt.placement.v1.Placement.Watch:output_type -> basalt.placement.v1.WatchEvent
-	65,  // 197: basalt.placement.v1.Placement.ReportUsage:output_type -> basalt.placement.v1.ReportUsageResponse
-	66,  // 198: basalt.placement.v1.Placement.WatchActions:output_type -> basalt.placement.v1.Action
-	69,  // 199: basalt.placement.v1.Placement.AckAction:output_type -> basalt.placement.v1.AckActionResponse
-	92,  // 200: basalt.placement.v1.Admin.Status:output_type -> basalt.placement.v1.StatusResponse
-	94,  // 201: basalt.placement.v1.Admin.Reload:output_type -> basalt.placement.v1.ReloadResponse
-	96,  // 202: basalt.placement.v1.Admin.Drain:output_type -> basalt.placement.v1.DrainResponse
-	98,  // 203: basalt.placement.v1.Admin.WriteSnapshot:output_type -> basalt.placement.v1.WriteSnapshotResponse
-	184, // [184:204] is the sub-list for method output_type
-	164, // [164:184] is the sub-list for method input_type
-	164, // [164:164] is the sub-list for extension type_name
-	164, // [164:164] is the sub-list for extension extendee
-	0,   // [0:164] is the sub-list for field type_name
+	28,  // 92: basalt.placement.v1.ExplainResponse.placement:type_name -> basalt.placement.v1.Place
+	30,  // 93: basalt.placement.v1.ExplainResponse.counts:type_name -> basalt.placement.v1.ReasonCount
+	53,  // 94: basalt.placement.v1.ExplainResponse.best:type_name -> basalt.placement.v1.NodeVerdict
+	34,  // 95: basalt.placement.v1.SnapshotRequest.header:type_name -> basalt.placement.v1.Header
+	34,  // 96: basalt.placement.v1.WatchRequest.header:type_name -> basalt.placement.v1.Header
+	31,  // 97: basalt.placement.v1.WatchEvent.pod:type_name -> basalt.placement.v1.Decision
+	32,  // 98: basalt.placement.v1.WatchEvent.gang:type_name -> basalt.placement.v1.GangDecision
+	33,  // 99: basalt.placement.v1.WatchEvent.reserved:type_name -> basalt.placement.v1.Lease
+	33,  // 100: basalt.placement.v1.WatchEvent.confirmed:type_name -> basalt.placement.v1.Lease
+	33,  // 101: basalt.placement.v1.WatchEvent.renewed:type_name -> basalt.placement.v1.Lease
+	65,  // 102: basalt.placement.v1.WatchEvent.mismatch:type_name -> basalt.placement.v1.Mismatch
+	64,  // 103: basalt.placement.v1.WatchEvent.freed:type_name -> basalt.placement.v1.Freed
+	11,  // 104: basalt.placement.v1.WatchEvent.about:type_name -> basalt.placement.v1.PodKey
+	11,  // 105: basalt.placement.v1.Mismatch.pod:type_name -> basalt.placement.v1.PodKey
+	34,  // 106: basalt.placement.v1.ReportUsageRequest.header:type_name -> basalt.placement.v1.Header
+	113, // 107: basalt.placement.v1.ReportUsageRequest.samples:type_name -> basalt.placement.v1.ReportUsageRequest.Sample
+	2,   // 108: basalt.placement.v1.CardMove.mode:type_name -> basalt.placement.v1.CardMode
+	8,   // 109: basalt.placement.v1.Action.kind:type_name -> basalt.placement.v1.ActionKind
+	11,  // 110: basalt.placement.v1.Action.pod:type_name -> basalt.placement.v1.PodKey
+	28,  // 111: basalt.placement.v1.Action.to:type_name -> basalt.placement.v1.Place
+	33,  // 112: basalt.placement.v1.Action.lease:type_name -> basalt.placement.v1.Lease
+	68,  // 113: basalt.placement.v1.Action.card:type_name -> basalt.placement.v1.CardMove
+	34,  // 114: basalt.placement.v1.WatchActionsRequest.header:type_name -> basalt.placement.v1.Header
+	8,   // 115: basalt.placement.v1.WatchActionsRequest.kinds:type_name -> basalt.placement.v1.ActionKind
+	34,  // 116: basalt.placement.v1.AckActionRequest.header:type_name -> basalt.placement.v1.Header
+	74,  // 117: basalt.placement.v1.SyncRequest.open:type_name -> basalt.placement.v1.SyncOpen
+	75,  // 118: basalt.placement.v1.SyncRequest.deltas:type_name -> basalt.placement.v1.SyncDeltas
+	76,  // 119: basalt.placement.v1.SyncRequest.complete:type_name -> basalt.placement.v1.SyncComplete
+	34,  // 120: basalt.placement.v1.SyncOpen.header:type_name -> basalt.placement.v1.Header
+	9,   // 121: basalt.placement.v1.SyncOpen.kinds:type_name -> basalt.placement.v1.SyncKind
+	79,  // 122: basalt.placement.v1.SyncDeltas.deltas:type_name -> basalt.placement.v1.Delta
+	9,   // 123: basalt.placement.v1.SyncComplete.kinds:type_name -> basalt.placement.v1.SyncKind
+	78,  // 124: basalt.placement.v1.SyncResponse.rejected:type_name -> basalt.placement.v1.Rejected
+	83,  // 125: basalt.placement.v1.Delta.node:type_name -> basalt.placement.v1.NodeState
+	86,  // 126: basalt.placement.v1.Delta.pod:type_name -> basalt.placement.v1.PodState
+	87,  // 127: basalt.placement.v1.Delta.pod_gone:type_name -> basalt.placement.v1.PodGone
+	89,  // 128: basalt.placement.v1.Delta.queue:type_name -> basalt.placement.v1.QueueState
+	91,  // 129: basalt.placement.v1.Delta.budget:type_name -> basalt.placement.v1.Budget
+	92,  // 130: basalt.placement.v1.Delta.card:type_name -> basalt.placement.v1.CardState
+	85,  // 131: basalt.placement.v1.Delta.path:type_name -> basalt.placement.v1.NodePath
+	88,  // 132: basalt.placement.v1.Delta.checkpointed:type_name -> basalt.placement.v1.Checkpointed
+	2,   // 133: basalt.placement.v1.CardSpec.mode:type_name -> basalt.placement.v1.CardMode
+	12,  // 134: basalt.placement.v1.NodeSpec.labels:type_name -> basalt.placement.v1.Label
+	80,  // 135: basalt.placement.v1.NodeSpec.cards:type_name -> basalt.placement.v1.CardSpec
+	84,  // 136: basalt.placement.v1.NodeSpec.network:type_name -> basalt.placement.v1.DomainStep
+	0,   // 137: basalt.placement.v1.NodeSpec.numa_policy:type_name -> basalt.placement.v1.NumaPolicy
+	1,   // 138: basalt.placement.v1.NodeSpec.numa_scope:type_name -> basalt.placement.v1.NumaScope
+	26,  // 139: basalt.placement.v1.NodeSpec.numa:type_name -> basalt.placement.v1.NumaAmounts
+	114, // 140: basalt.placement.v1.NodeResources.labels:type_name -> basalt.placement.v1.NodeResources.LabelsEntry
+	115, // 141: basalt.placement.v1.NodeResources.annotations:type_name -> basalt.placement.v1.NodeResources.AnnotationsEntry
+	116, // 142: basalt.placement.v1.NodeResources.capacity:type_name -> basalt.placement.v1.NodeResources.CapacityEntry
+	117, // 143: basalt.placement.v1.NodeResources.allocatable:type_name -> basalt.placement.v1.NodeResources.AllocatableEntry
+	81,  // 144: basalt.placement.v1.NodeState.spec:type_name -> basalt.placement.v1.NodeSpec
+	82,  // 145: basalt.placement.v1.NodeState.kubernetes:type_name -> basalt.placement.v1.NodeResources
+	84,  // 146: basalt.placement.v1.NodePath.network:type_name -> basalt.placement.v1.DomainStep
+	11,  // 147: basalt.placement.v1.PodState.pod:type_name -> basalt.placement.v1.PodKey
+	17,  // 148: basalt.placement.v1.PodState.ask:type_name -> basalt.placement.v1.Ask
+	25,  // 149: basalt.placement.v1.PodState.slices:type_name -> basalt.placement.v1.Slice
+	27,  // 150: basalt.placement.v1.PodState.pinned:type_name -> basalt.placement.v1.Pinned
+	18,  // 151: basalt.placement.v1.PodState.standing:type_name -> basalt.placement.v1.Standing
+	118, // 152: basalt.placement.v1.PodState.annotations:type_name -> basalt.placement.v1.PodState.AnnotationsEntry
+	13,  // 153: basalt.placement.v1.QueueState.guarantee:type_name -> basalt.placement.v1.Amount
+	13,  // 154: basalt.placement.v1.QueueState.deserved:type_name -> basalt.placement.v1.Amount
+	13,  // 155: basalt.placement.v1.QueueState.capacity:type_name -> basalt.placement.v1.Amount
+	90,  // 156: basalt.placement.v1.QueueState.slots:type_name -> basalt.placement.v1.SlotQuota
+	2,   // 157: basalt.placement.v1.CardState.mode:type_name -> basalt.placement.v1.CardMode
+	34,  // 158: basalt.placement.v1.StatusRequest.header:type_name -> basalt.placement.v1.Header
+	93,  // 159: basalt.placement.v1.StatusResponse.clusters:type_name -> basalt.placement.v1.ClusterStatus
+	34,  // 160: basalt.placement.v1.ReloadRequest.header:type_name -> basalt.placement.v1.Header
+	34,  // 161: basalt.placement.v1.WriteSnapshotRequest.header:type_name -> basalt.placement.v1.Header
+	34,  // 162: basalt.placement.v1.CommandRequest.header:type_name -> basalt.placement.v1.Header
+	8,   // 163: basalt.placement.v1.CommandRequest.kind:type_name -> basalt.placement.v1.ActionKind
+	2,   // 164: basalt.placement.v1.CommandRequest.mode:type_name -> basalt.placement.v1.CardMode
+	102, // 165: basalt.placement.v1.CommandState.command:type_name -> basalt.placement.v1.CommandRequest
+	10,  // 166: basalt.placement.v1.CommandState.phase:type_name -> basalt.placement.v1.CommandPhase
+	11,  // 167: basalt.placement.v1.CommandState.pod:type_name -> basalt.placement.v1.PodKey
+	28,  // 168: basalt.placement.v1.CommandState.to:type_name -> basalt.placement.v1.Place
+	34,  // 169: basalt.placement.v1.ListCommandsRequest.header:type_name -> basalt.placement.v1.Header
+	103, // 170: basalt.placement.v1.ListCommandsResponse.commands:type_name -> basalt.placement.v1.CommandState
+	108, // 171: basalt.placement.v1.PodResources.Container.limits:type_name -> basalt.placement.v1.PodResources.Container.LimitsEntry
+	109, // 172: basalt.placement.v1.PodResources.Container.requests:type_name -> basalt.placement.v1.PodResources.Container.RequestsEntry
+	11,  // 173: basalt.placement.v1.GangDecision.Member.pod:type_name -> basalt.placement.v1.PodKey
+	28,  // 174: basalt.placement.v1.GangDecision.Member.placement:type_name -> basalt.placement.v1.Place
+	11,  // 175: basalt.placement.v1.ReportUsageRequest.Sample.pod:type_name -> basalt.placement.v1.PodKey
+	35,  // 176: basalt.placement.v1.Placement.Hello:input_type -> basalt.placement.v1.HelloRequest
+	73,  // 177: basalt.placement.v1.Placement.Sync:input_type -> basalt.placement.v1.SyncRequest
+	38,  // 178: basalt.placement.v1.Placement.Propose:input_type -> basalt.placement.v1.ProposeRequest
+	40,  // 179: basalt.placement.v1.Placement.Reserve:input_type -> basalt.placement.v1.ReserveRequest
+	42,  // 180: basalt.placement.v1.Placement.Confirm:input_type -> basalt.placement.v1.ConfirmRequest
+	44,  // 181: basalt.placement.v1.Placement.Renew:input_type -> basalt.placement.v1.RenewRequest
+	46,  // 182: basalt.placement.v1.Placement.Release:input_type -> basalt.placement.v1.ReleaseRequest
+	49,  // 183: basalt.placement.v1.Placement.Batch:input_type -> basalt.placement.v1.BatchRequest
+	52,  // 184: basalt.placement.v1.Placement.Evaluate:input_type -> basalt.placement.v1.EvaluateRequest
+	56,  // 185: basalt.placement.v1.Placement.Evict:input_type -> basalt.placement.v1.EvictRequest
+	58,  // 186: basalt.placement.v1.Placement.Explain:input_type -> basalt.placement.v1.ExplainRequest
+	60,  // 187: basalt.placement.v1.Placement.GetSnapshot:input_type -> basalt.placement.v1.SnapshotRequest
+	62,  // 188: basalt.placement.v1.Placement.Watch:input_type -> basalt.placement.v1.WatchRequest
+	66,  // 189: basalt.placement.v1.Placement.ReportUsage:input_type -> basalt.placement.v1.ReportUsageRequest
+	70,  // 190: basalt.placement.v1.Placement.WatchActions:input_type -> basalt.placement.v1.WatchActionsRequest
+	71,  // 191: basalt.placement.v1.Placement.AckAction:input_type -> basalt.placement.v1.AckActionRequest
+	94,  // 192: basalt.placement.v1.Admin.Status:input_type -> basalt.placement.v1.StatusRequest
+	96,  // 193: basalt.placement.v1.Admin.Reload:input_type -> basalt.placement.v1.ReloadRequest
+	98,  // 194: basalt.placement.v1.Admin.Drain:input_type -> basalt.placement.v1.DrainRequest
+	100, // 195: basalt.placement.v1.Admin.WriteSnapshot:input_type -> basalt.placement.v1.WriteSnapshotRequest
+	102, // 196: basalt.placement.v1.Admin.Command:input_type -> basalt.placement.v1.CommandRequest
+	104, // 197: basalt.placement.v1.Admin.ListCommands:input_type -> basalt.placement.v1.ListCommandsRequest
+	36,  // 198: basalt.placement.v1.Placement.Hello:output_type -> basalt.placement.v1.HelloResponse
+	77,  // 199: basalt.placement.v1.Placement.Sync:output_type -> basalt.placement.v1.SyncResponse
+	39,  // 200: basalt.placement.v1.Placement.Propose:output_type -> basalt.placement.v1.ProposeResponse
+	41,  // 201: basalt.placement.v1.Placement.Reserve:output_type -> basalt.placement.v1.ReserveResponse
+	43,  // 202: basalt.placement.v1.Placement.Confirm:output_type -> basalt.placement.v1.ConfirmResponse
+	45,  // 203: basalt.placement.v1.Placement.Renew:output_type -> basalt.placement.v1.RenewResponse
+	47,  // 204: basalt.placement.v1.Placement.Release:output_type -> basalt.placement.v1.ReleaseResponse
+	51,  // 205: basalt.placement.v1.Placement.Batch:output_type -> basalt.placement.v1.BatchResponse
+	54,  // 206: basalt.placement.v1.Placement.Evaluate:output_type -> basalt.placement.v1.EvaluateResponse
+	57,  // 207: basalt.placement.v1.Placement.Evict:output_type -> basalt.placement.v1.EvictResponse
+	59,  // 208: basalt.placement.v1.Placement.Explain:output_type -> basalt.placement.v1.ExplainResponse
+	61,  // 209: basalt.placement.v1.Placement.GetSnapshot:output_type -> basalt.placement.v1.SnapshotChunk
+	63,  // 210: basalt.placement.v1.Placement.Watch:output_type -> basalt.placement.v1.WatchEvent
+	67,  // 211: basalt.placement.v1.Placement.ReportUsage:output_type -> basalt.placement.v1.ReportUsageResponse
+	69,  // 212: basalt.placement.v1.Placement.WatchActions:output_type -> basalt.placement.v1.Action
+	72,  // 213: basalt.placement.v1.Placement.AckAction:output_type -> basalt.placement.v1.AckActionResponse
+	95,  // 214: basalt.placement.v1.Admin.Status:output_type -> basalt.placement.v1.StatusResponse
+	97,  // 215: basalt.placement.v1.Admin.Reload:output_type -> basalt.placement.v1.ReloadResponse
+	99,  // 216: basalt.placement.v1.Admin.Drain:output_type -> basalt.placement.v1.DrainResponse
+	101, // 217: basalt.placement.v1.Admin.WriteSnapshot:output_type -> basalt.placement.v1.WriteSnapshotResponse
+	103, // 218: basalt.placement.v1.Admin.Command:output_type -> basalt.placement.v1.CommandState
+	105, // 219: basalt.placement.v1.Admin.ListCommands:output_type -> basalt.placement.v1.ListCommandsResponse
+	198, // [198:220] is the sub-list for method output_type
+	176, // [176:198] is the sub-list for method input_type
+	176, // [176:176] is the sub-list for extension type_name
+	176, // [176:176] is the sub-list for extension extendee
+	0,   // [0:176] is the sub-list for field type_name
 }
 
 func init() { file_placement_proto_init() }
@@ -9320,13 +9980,14 @@ func file_placement_proto_init() {
 		(*WatchEvent_ExpiredUid)(nil),
 		(*WatchEvent_Mismatch)(nil),
 		(*WatchEvent_PolicyChanged)(nil),
+		(*WatchEvent_Freed)(nil),
 	}
-	file_placement_proto_msgTypes[60].OneofWrappers = []any{
+	file_placement_proto_msgTypes[62].OneofWrappers = []any{
 		(*SyncRequest_Open)(nil),
 		(*SyncRequest_Deltas)(nil),
 		(*SyncRequest_Complete)(nil),
 	}
-	file_placement_proto_msgTypes[66].OneofWrappers = []any{
+	file_placement_proto_msgTypes[68].OneofWrappers = []any{
 		(*Delta_Node)(nil),
 		(*Delta_NodeGone)(nil),
 		(*Delta_Pod)(nil),
@@ -9338,11 +9999,11 @@ func file_placement_proto_init() {
 		(*Delta_Path)(nil),
 		(*Delta_Checkpointed)(nil),
 	}
-	file_placement_proto_msgTypes[67].OneofWrappers = []any{}
-	file_placement_proto_msgTypes[68].OneofWrappers = []any{}
-	file_placement_proto_msgTypes[76].OneofWrappers = []any{}
+	file_placement_proto_msgTypes[69].OneofWrappers = []any{}
+	file_placement_proto_msgTypes[70].OneofWrappers = []any{}
 	file_placement_proto_msgTypes[78].OneofWrappers = []any{}
-	file_placement_proto_msgTypes[79].OneofWrappers = []any{
+	file_placement_proto_msgTypes[80].OneofWrappers = []any{}
+	file_placement_proto_msgTypes[81].OneofWrappers = []any{
 		(*CardState_Index)(nil),
 		(*CardState_Uuid)(nil),
 	}
@@ -9351,8 +10012,8 @@ func file_placement_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_placement_proto_rawDesc), len(file_placement_proto_rawDesc)),
-			NumEnums:      10,
-			NumMessages:   102,
+			NumEnums:      11,
+			NumMessages:   108,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

@@ -729,6 +729,8 @@ const (
 	Admin_Reload_FullMethodName        = "/basalt.placement.v1.Admin/Reload"
 	Admin_Drain_FullMethodName         = "/basalt.placement.v1.Admin/Drain"
 	Admin_WriteSnapshot_FullMethodName = "/basalt.placement.v1.Admin/WriteSnapshot"
+	Admin_Command_FullMethodName       = "/basalt.placement.v1.Admin/Command"
+	Admin_ListCommands_FullMethodName  = "/basalt.placement.v1.Admin/ListCommands"
 )
 
 // AdminClient is the client API for Admin service.
@@ -741,6 +743,10 @@ type AdminClient interface {
 	Reload(ctx context.Context, in *ReloadRequest, opts ...grpc.CallOption) (*ReloadResponse, error)
 	Drain(ctx context.Context, in *DrainRequest, opts ...grpc.CallOption) (*DrainResponse, error)
 	WriteSnapshot(ctx context.Context, in *WriteSnapshotRequest, opts ...grpc.CallOption) (*WriteSnapshotResponse, error)
+	// Tells one running pod, or one card, what to do. An accepted command is durable: after a restart
+	// it goes on.
+	Command(ctx context.Context, in *CommandRequest, opts ...grpc.CallOption) (*CommandState, error)
+	ListCommands(ctx context.Context, in *ListCommandsRequest, opts ...grpc.CallOption) (*ListCommandsResponse, error)
 }
 
 type adminClient struct {
@@ -791,6 +797,26 @@ func (c *adminClient) WriteSnapshot(ctx context.Context, in *WriteSnapshotReques
 	return out, nil
 }
 
+func (c *adminClient) Command(ctx context.Context, in *CommandRequest, opts ...grpc.CallOption) (*CommandState, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(CommandState)
+	err := c.cc.Invoke(ctx, Admin_Command_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *adminClient) ListCommands(ctx context.Context, in *ListCommandsRequest, opts ...grpc.CallOption) (*ListCommandsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListCommandsResponse)
+	err := c.cc.Invoke(ctx, Admin_ListCommands_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // AdminServer is the server API for Admin service.
 // All implementations must embed UnimplementedAdminServer
 // for forward compatibility.
@@ -801,6 +827,10 @@ type AdminServer interface {
 	Reload(context.Context, *ReloadRequest) (*ReloadResponse, error)
 	Drain(context.Context, *DrainRequest) (*DrainResponse, error)
 	WriteSnapshot(context.Context, *WriteSnapshotRequest) (*WriteSnapshotResponse, error)
+	// Tells one running pod, or one card, what to do. An accepted command is durable: after a restart
+	// it goes on.
+	Command(context.Context, *CommandRequest) (*CommandState, error)
+	ListCommands(context.Context, *ListCommandsRequest) (*ListCommandsResponse, error)
 	mustEmbedUnimplementedAdminServer()
 }
 
@@ -822,6 +852,12 @@ func (UnimplementedAdminServer) Drain(context.Context, *DrainRequest) (*DrainRes
 }
 func (UnimplementedAdminServer) WriteSnapshot(context.Context, *WriteSnapshotRequest) (*WriteSnapshotResponse, error) {
 	return nil, status.Errorf(codes.Unimplemented, "method WriteSnapshot not implemented")
+}
+func (UnimplementedAdminServer) Command(context.Context, *CommandRequest) (*CommandState, error) {
+	return nil, status.Errorf(codes.Unimplemented, "method Command not implemented")
+}
+func (UnimplementedAdminServer) ListCommands(context.Context, *ListCommandsRequest) (*ListCommandsResponse, error) {
+	return nil, status.Errorf(codes.Unimplemented, "method ListCommands not implemented")
 }
 func (UnimplementedAdminServer) mustEmbedUnimplementedAdminServer() {}
 func (UnimplementedAdminServer) testEmbeddedByValue()               {}
@@ -916,6 +952,42 @@ func _Admin_WriteSnapshot_Handler(srv interface{}, ctx context.Context, dec func
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Admin_Command_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(CommandRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServer).Command(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Admin_Command_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServer).Command(ctx, req.(*CommandRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Admin_ListCommands_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListCommandsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServer).ListCommands(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Admin_ListCommands_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServer).ListCommands(ctx, req.(*ListCommandsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Admin_ServiceDesc is the grpc.ServiceDesc for Admin service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -938,6 +1010,14 @@ var Admin_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "WriteSnapshot",
 			Handler:    _Admin_WriteSnapshot_Handler,
+		},
+		{
+			MethodName: "Command",
+			Handler:    _Admin_Command_Handler,
+		},
+		{
+			MethodName: "ListCommands",
+			Handler:    _Admin_ListCommands_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

@@ -17,7 +17,7 @@ struct TierRow {
 };
 struct ClusterRow {
   std::string id, policy = ClusterConfig{}.policy;
-  std::string needs_queues = "no";
+  std::string needs_queues = "no", guess_wiring = "no";
   std::int64_t seed = 0, lease_ttl_s = 60, max_lease_ttl_s = 3600;
   std::vector<TierRow> tiers;
   std::vector<std::string> target_skus;
@@ -66,6 +66,11 @@ const OptionTable<ClusterRow>& ClusterKeys() {
                  .help = "yes: no decision before the queues are synced",
                  .default_value = "no"},
                 &ClusterRow::needs_queues)
+          .Text({.name = "guess_wiring",
+                 .help = "yes: nodes that tell nothing are wired as the catalog's type with as many "
+                         "such cards, if it has one",
+                 .default_value = "no"},
+                &ClusterRow::guess_wiring)
           .Integer({.name = "lease_ttl_s",
                     .help = "a lease lives so long unconfirmed, unless the caller says",
                     .default_value = "60",
@@ -127,8 +132,12 @@ OptionTable<FileRow>& AddLists(OptionTable<FileRow>& table) {
           cluster.max_lease_ttl_us = row.max_lease_ttl_s * 1'000'000;
           cluster.target_skus = row.target_skus;
           cluster.needs_queues = row.needs_queues == "yes";
+          cluster.guess_wiring = row.guess_wiring == "yes";
           for (const TierRow& tier : row.tiers) {
             cluster.tier_names[static_cast<int>(tier.tier)] = tier.name;
+          }
+          if (row.guess_wiring != "yes" && row.guess_wiring != "no") {
+            errors->Add(file, item, "guess_wiring is yes or no");
           }
           if (row.needs_queues != "yes" && row.needs_queues != "no") {
             errors->Add(file, item, "needs_queues is yes or no");

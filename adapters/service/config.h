@@ -13,12 +13,20 @@
 
 namespace basalt::service {
 
+// A machine type of the topology's catalog (topology/files/catalog.h).
+struct KnownMachine {
+  std::string card_model = {};
+  int cards = 0;
+  std::string description = {};  // topology/synthetic.h
+};
+
 struct ClusterConfig {
   std::string id = {};  // header.cluster
   std::string policy = "binpack/topology";
   std::int64_t seed = 0;
   std::map<int, std::string> tier_names = {};
   bool needs_queues = false;  // not ready before the queues are synced, too
+  bool guess_wiring = false;  // nodes that tell nothing are wired as the catalog's one type of them
   std::int64_t lease_ttl_us = 60'000'000;
   std::int64_t max_lease_ttl_us = 3'600'000'000;
   // Fragmentation is measured against these SKUs, one of each; empty: not measured, fgd is refused.

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "adapters/service/uid.h"
+#include "traces/usage_names.h"
 
 namespace basalt::service {
 namespace {
@@ -231,6 +232,9 @@ Answer<pb::HelloResponse> Service::Hello(const Caller& caller, const pb::HelloRe
   for (const std::string& key : devices::GrantAnnotationKeys(*environment_->catalog)) {
     out.add_grant_annotation_keys(key);
   }
+  for (const trace::UsageName& name : trace::UsageNames()) {
+    out.add_usage_metric_names(std::string(name.name));
+  }
   return answer;
 }
 
@@ -325,7 +329,7 @@ void Service::WriteMetrics(MetricsText* out) {
   std::map<std::string, std::int64_t> wired;
   std::size_t notes = 0;
   for (const auto& [node, book] : node_facts_) {
-    ++wired[book.machine_source.empty() ? "unknown" : book.machine_source];
+    ++wired[book.wired_as()];
     notes += book.notes;
   }
   for (const auto& [source, nodes] : wired) {

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	v1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	placementv1 "basalt.io/adapters/placement/v1"
 )
@@ -123,12 +124,12 @@ func Group(pod *v1.Pod) string {
 	return pod.Annotations[VolcanoGroupAnnotation]
 }
 
-// Preemptable is what the pod says of its eviction, "true" or "false"; "": nothing.
-func Preemptable(pod *v1.Pod) string {
-	if word := pod.Annotations[preemptable]; word != "" {
+// Preemptable is what a pod or its PodGroup says of eviction, "true" or "false"; "": nothing.
+func Preemptable(object metav1.Object) string {
+	if word := object.GetAnnotations()[preemptable]; word != "" {
 		return word
 	}
-	return pod.Labels[preemptable]
+	return object.GetLabels()[preemptable]
 }
 
 // Standing of a pod. A queue that is named here wins over the pod's own words.

@@ -2728,6 +2728,7 @@ type HelloResponse struct {
 	PodAnnotationKeys   []string `protobuf:"bytes,5,rep,name=pod_annotation_keys,json=podAnnotationKeys,proto3" json:"pod_annotation_keys,omitempty"`
 	NodeAnnotationKeys  []string `protobuf:"bytes,6,rep,name=node_annotation_keys,json=nodeAnnotationKeys,proto3" json:"node_annotation_keys,omitempty"`    // for NodeResources.annotations
 	GrantAnnotationKeys []string `protobuf:"bytes,7,rep,name=grant_annotation_keys,json=grantAnnotationKeys,proto3" json:"grant_annotation_keys,omitempty"` // for PodState.annotations
+	UsageMetricNames    []string `protobuf:"bytes,8,rep,name=usage_metric_names,json=usageMetricNames,proto3" json:"usage_metric_names,omitempty"`          // for ReportUsageRequest.exposition
 	unknownFields       protoimpl.UnknownFields
 	sizeCache           protoimpl.SizeCache
 }
@@ -2807,6 +2808,13 @@ func (x *HelloResponse) GetNodeAnnotationKeys() []string {
 func (x *HelloResponse) GetGrantAnnotationKeys() []string {
 	if x != nil {
 		return x.GrantAnnotationKeys
+	}
+	return nil
+}
+
+func (x *HelloResponse) GetUsageMetricNames() []string {
+	if x != nil {
+		return x.UsageMetricNames
 	}
 	return nil
 }
@@ -5167,9 +5175,13 @@ func (x *Mismatch) GetGranted() []string {
 }
 
 type ReportUsageRequest struct {
-	state         protoimpl.MessageState       `protogen:"open.v1"`
-	Header        *Header                      `protobuf:"bytes,1,opt,name=header,proto3" json:"header,omitempty"`
-	Samples       []*ReportUsageRequest_Sample `protobuf:"bytes,2,rep,name=samples,proto3" json:"samples,omitempty"`
+	state   protoimpl.MessageState       `protogen:"open.v1"`
+	Header  *Header                      `protobuf:"bytes,1,opt,name=header,proto3" json:"header,omitempty"`
+	Samples []*ReportUsageRequest_Sample `protobuf:"bytes,2,rep,name=samples,proto3" json:"samples,omitempty"`
+	// And what an exporter answered, as Prometheus text: the server knows the names (HelloResponse)
+	// and what they measure. Other lines may be left out.
+	Exposition    string `protobuf:"bytes,3,opt,name=exposition,proto3" json:"exposition,omitempty"`
+	Node          string `protobuf:"bytes,4,opt,name=node,proto3" json:"node,omitempty"` // of its lines that name no node
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -5216,6 +5228,20 @@ func (x *ReportUsageRequest) GetSamples() []*ReportUsageRequest_Sample {
 		return x.Samples
 	}
 	return nil
+}
+
+func (x *ReportUsageRequest) GetExposition() string {
+	if x != nil {
+		return x.Exposition
+	}
+	return ""
+}
+
+func (x *ReportUsageRequest) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
 }
 
 type ReportUsageResponse struct {
@@ -6508,6 +6534,7 @@ type NodeResources struct {
 	Taints        []string               `protobuf:"bytes,6,rep,name=taints,proto3" json:"taints,omitempty"` // keys of NoSchedule and NoExecute
 	Unschedulable bool                   `protobuf:"varint,7,opt,name=unschedulable,proto3" json:"unschedulable,omitempty"`
 	NotReady      bool                   `protobuf:"varint,8,opt,name=not_ready,json=notReady,proto3" json:"not_ready,omitempty"`
+	Numa          *NumaReport            `protobuf:"bytes,16,opt,name=numa,proto3" json:"numa,omitempty"` // NodeResourceTopology; absent: none
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -6598,6 +6625,74 @@ func (x *NodeResources) GetNotReady() bool {
 	return false
 }
 
+func (x *NodeResources) GetNuma() *NumaReport {
+	if x != nil {
+		return x.Numa
+	}
+	return nil
+}
+
+// The node's NodeResourceTopology (topology.node.k8s.io/v1alpha2) in its own words.
+type NumaReport struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Zones         []*NumaReport_Zone     `protobuf:"bytes,1,rep,name=zones,proto3" json:"zones,omitempty"`
+	Policy        string                 `protobuf:"bytes,2,opt,name=policy,proto3" json:"policy,omitempty"` // attributes topologyManagerPolicy and -Scope; empty: none
+	Scope         string                 `protobuf:"bytes,3,opt,name=scope,proto3" json:"scope,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NumaReport) Reset() {
+	*x = NumaReport{}
+	mi := &file_placement_proto_msgTypes[70]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NumaReport) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NumaReport) ProtoMessage() {}
+
+func (x *NumaReport) ProtoReflect() protoreflect.Message {
+	mi := &file_placement_proto_msgTypes[70]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NumaReport.ProtoReflect.Descriptor instead.
+func (*NumaReport) Descriptor() ([]byte, []int) {
+	return file_placement_proto_rawDescGZIP(), []int{70}
+}
+
+func (x *NumaReport) GetZones() []*NumaReport_Zone {
+	if x != nil {
+		return x.Zones
+	}
+	return nil
+}
+
+func (x *NumaReport) GetPolicy() string {
+	if x != nil {
+		return x.Policy
+	}
+	return ""
+}
+
+func (x *NumaReport) GetScope() string {
+	if x != nil {
+		return x.Scope
+	}
+	return ""
+}
+
 type NodeState struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Spec          *NodeSpec              `protobuf:"bytes,1,opt,name=spec,proto3" json:"spec,omitempty"`
@@ -6609,7 +6704,7 @@ type NodeState struct {
 
 func (x *NodeState) Reset() {
 	*x = NodeState{}
-	mi := &file_placement_proto_msgTypes[70]
+	mi := &file_placement_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6621,7 +6716,7 @@ func (x *NodeState) String() string {
 func (*NodeState) ProtoMessage() {}
 
 func (x *NodeState) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[70]
+	mi := &file_placement_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6634,7 +6729,7 @@ func (x *NodeState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeState.ProtoReflect.Descriptor instead.
 func (*NodeState) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{70}
+	return file_placement_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *NodeState) GetSpec() *NodeSpec {
@@ -6669,7 +6764,7 @@ type DomainStep struct {
 
 func (x *DomainStep) Reset() {
 	*x = DomainStep{}
-	mi := &file_placement_proto_msgTypes[71]
+	mi := &file_placement_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6681,7 +6776,7 @@ func (x *DomainStep) String() string {
 func (*DomainStep) ProtoMessage() {}
 
 func (x *DomainStep) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[71]
+	mi := &file_placement_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6694,7 +6789,7 @@ func (x *DomainStep) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DomainStep.ProtoReflect.Descriptor instead.
 func (*DomainStep) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{71}
+	return file_placement_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *DomainStep) GetTier() int32 {
@@ -6728,7 +6823,7 @@ type NodePath struct {
 
 func (x *NodePath) Reset() {
 	*x = NodePath{}
-	mi := &file_placement_proto_msgTypes[72]
+	mi := &file_placement_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6740,7 +6835,7 @@ func (x *NodePath) String() string {
 func (*NodePath) ProtoMessage() {}
 
 func (x *NodePath) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[72]
+	mi := &file_placement_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6753,7 +6848,7 @@ func (x *NodePath) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodePath.ProtoReflect.Descriptor instead.
 func (*NodePath) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{72}
+	return file_placement_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *NodePath) GetNode() string {
@@ -6793,7 +6888,7 @@ type PodState struct {
 
 func (x *PodState) Reset() {
 	*x = PodState{}
-	mi := &file_placement_proto_msgTypes[73]
+	mi := &file_placement_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6805,7 +6900,7 @@ func (x *PodState) String() string {
 func (*PodState) ProtoMessage() {}
 
 func (x *PodState) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[73]
+	mi := &file_placement_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6818,7 +6913,7 @@ func (x *PodState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PodState.ProtoReflect.Descriptor instead.
 func (*PodState) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{73}
+	return file_placement_proto_rawDescGZIP(), []int{74}
 }
 
 func (x *PodState) GetPod() *PodKey {
@@ -6901,7 +6996,7 @@ type PodGone struct {
 
 func (x *PodGone) Reset() {
 	*x = PodGone{}
-	mi := &file_placement_proto_msgTypes[74]
+	mi := &file_placement_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6913,7 +7008,7 @@ func (x *PodGone) String() string {
 func (*PodGone) ProtoMessage() {}
 
 func (x *PodGone) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[74]
+	mi := &file_placement_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6926,7 +7021,7 @@ func (x *PodGone) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PodGone.ProtoReflect.Descriptor instead.
 func (*PodGone) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{74}
+	return file_placement_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *PodGone) GetUid() string {
@@ -6952,7 +7047,7 @@ type Checkpointed struct {
 
 func (x *Checkpointed) Reset() {
 	*x = Checkpointed{}
-	mi := &file_placement_proto_msgTypes[75]
+	mi := &file_placement_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6964,7 +7059,7 @@ func (x *Checkpointed) String() string {
 func (*Checkpointed) ProtoMessage() {}
 
 func (x *Checkpointed) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[75]
+	mi := &file_placement_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6977,7 +7072,7 @@ func (x *Checkpointed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Checkpointed.ProtoReflect.Descriptor instead.
 func (*Checkpointed) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{75}
+	return file_placement_proto_rawDescGZIP(), []int{76}
 }
 
 func (x *Checkpointed) GetUid() string {
@@ -7006,7 +7101,7 @@ type QueueState struct {
 
 func (x *QueueState) Reset() {
 	*x = QueueState{}
-	mi := &file_placement_proto_msgTypes[76]
+	mi := &file_placement_proto_msgTypes[77]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7018,7 +7113,7 @@ func (x *QueueState) String() string {
 func (*QueueState) ProtoMessage() {}
 
 func (x *QueueState) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[76]
+	mi := &file_placement_proto_msgTypes[77]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7031,7 +7126,7 @@ func (x *QueueState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QueueState.ProtoReflect.Descriptor instead.
 func (*QueueState) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{76}
+	return file_placement_proto_rawDescGZIP(), []int{77}
 }
 
 func (x *QueueState) GetName() string {
@@ -7122,7 +7217,7 @@ type SlotQuota struct {
 
 func (x *SlotQuota) Reset() {
 	*x = SlotQuota{}
-	mi := &file_placement_proto_msgTypes[77]
+	mi := &file_placement_proto_msgTypes[78]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7134,7 +7229,7 @@ func (x *SlotQuota) String() string {
 func (*SlotQuota) ProtoMessage() {}
 
 func (x *SlotQuota) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[77]
+	mi := &file_placement_proto_msgTypes[78]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7147,7 +7242,7 @@ func (x *SlotQuota) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SlotQuota.ProtoReflect.Descriptor instead.
 func (*SlotQuota) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{77}
+	return file_placement_proto_rawDescGZIP(), []int{78}
 }
 
 func (x *SlotQuota) GetCards() int32 {
@@ -7183,7 +7278,7 @@ type Budget struct {
 
 func (x *Budget) Reset() {
 	*x = Budget{}
-	mi := &file_placement_proto_msgTypes[78]
+	mi := &file_placement_proto_msgTypes[79]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7195,7 +7290,7 @@ func (x *Budget) String() string {
 func (*Budget) ProtoMessage() {}
 
 func (x *Budget) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[78]
+	mi := &file_placement_proto_msgTypes[79]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7208,7 +7303,7 @@ func (x *Budget) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Budget.ProtoReflect.Descriptor instead.
 func (*Budget) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{78}
+	return file_placement_proto_rawDescGZIP(), []int{79}
 }
 
 func (x *Budget) GetName() string {
@@ -7256,7 +7351,7 @@ type CardState struct {
 
 func (x *CardState) Reset() {
 	*x = CardState{}
-	mi := &file_placement_proto_msgTypes[79]
+	mi := &file_placement_proto_msgTypes[80]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7268,7 +7363,7 @@ func (x *CardState) String() string {
 func (*CardState) ProtoMessage() {}
 
 func (x *CardState) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[79]
+	mi := &file_placement_proto_msgTypes[80]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7281,7 +7376,7 @@ func (x *CardState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CardState.ProtoReflect.Descriptor instead.
 func (*CardState) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{79}
+	return file_placement_proto_rawDescGZIP(), []int{80}
 }
 
 func (x *CardState) GetNode() string {
@@ -7373,7 +7468,7 @@ type ClusterStatus struct {
 
 func (x *ClusterStatus) Reset() {
 	*x = ClusterStatus{}
-	mi := &file_placement_proto_msgTypes[80]
+	mi := &file_placement_proto_msgTypes[81]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7385,7 +7480,7 @@ func (x *ClusterStatus) String() string {
 func (*ClusterStatus) ProtoMessage() {}
 
 func (x *ClusterStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[80]
+	mi := &file_placement_proto_msgTypes[81]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7398,7 +7493,7 @@ func (x *ClusterStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClusterStatus.ProtoReflect.Descriptor instead.
 func (*ClusterStatus) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{80}
+	return file_placement_proto_rawDescGZIP(), []int{81}
 }
 
 func (x *ClusterStatus) GetCluster() string {
@@ -7496,7 +7591,7 @@ type StatusRequest struct {
 
 func (x *StatusRequest) Reset() {
 	*x = StatusRequest{}
-	mi := &file_placement_proto_msgTypes[81]
+	mi := &file_placement_proto_msgTypes[82]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7508,7 +7603,7 @@ func (x *StatusRequest) String() string {
 func (*StatusRequest) ProtoMessage() {}
 
 func (x *StatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[81]
+	mi := &file_placement_proto_msgTypes[82]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7521,7 +7616,7 @@ func (x *StatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusRequest.ProtoReflect.Descriptor instead.
 func (*StatusRequest) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{81}
+	return file_placement_proto_rawDescGZIP(), []int{82}
 }
 
 func (x *StatusRequest) GetHeader() *Header {
@@ -7559,7 +7654,7 @@ type StatusResponse struct {
 
 func (x *StatusResponse) Reset() {
 	*x = StatusResponse{}
-	mi := &file_placement_proto_msgTypes[82]
+	mi := &file_placement_proto_msgTypes[83]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7571,7 +7666,7 @@ func (x *StatusResponse) String() string {
 func (*StatusResponse) ProtoMessage() {}
 
 func (x *StatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[82]
+	mi := &file_placement_proto_msgTypes[83]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7584,7 +7679,7 @@ func (x *StatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusResponse.ProtoReflect.Descriptor instead.
 func (*StatusResponse) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{82}
+	return file_placement_proto_rawDescGZIP(), []int{83}
 }
 
 func (x *StatusResponse) GetServerEpoch() uint64 {
@@ -7640,7 +7735,7 @@ type ReloadRequest struct {
 
 func (x *ReloadRequest) Reset() {
 	*x = ReloadRequest{}
-	mi := &file_placement_proto_msgTypes[83]
+	mi := &file_placement_proto_msgTypes[84]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7652,7 +7747,7 @@ func (x *ReloadRequest) String() string {
 func (*ReloadRequest) ProtoMessage() {}
 
 func (x *ReloadRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[83]
+	mi := &file_placement_proto_msgTypes[84]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7665,7 +7760,7 @@ func (x *ReloadRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReloadRequest.ProtoReflect.Descriptor instead.
 func (*ReloadRequest) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{83}
+	return file_placement_proto_rawDescGZIP(), []int{84}
 }
 
 func (x *ReloadRequest) GetHeader() *Header {
@@ -7699,7 +7794,7 @@ type ReloadResponse struct {
 
 func (x *ReloadResponse) Reset() {
 	*x = ReloadResponse{}
-	mi := &file_placement_proto_msgTypes[84]
+	mi := &file_placement_proto_msgTypes[85]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7711,7 +7806,7 @@ func (x *ReloadResponse) String() string {
 func (*ReloadResponse) ProtoMessage() {}
 
 func (x *ReloadResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[84]
+	mi := &file_placement_proto_msgTypes[85]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7724,7 +7819,7 @@ func (x *ReloadResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReloadResponse.ProtoReflect.Descriptor instead.
 func (*ReloadResponse) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{84}
+	return file_placement_proto_rawDescGZIP(), []int{85}
 }
 
 func (x *ReloadResponse) GetApplied() bool {
@@ -7750,7 +7845,7 @@ type DrainRequest struct {
 
 func (x *DrainRequest) Reset() {
 	*x = DrainRequest{}
-	mi := &file_placement_proto_msgTypes[85]
+	mi := &file_placement_proto_msgTypes[86]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7762,7 +7857,7 @@ func (x *DrainRequest) String() string {
 func (*DrainRequest) ProtoMessage() {}
 
 func (x *DrainRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[85]
+	mi := &file_placement_proto_msgTypes[86]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7775,7 +7870,7 @@ func (x *DrainRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainRequest.ProtoReflect.Descriptor instead.
 func (*DrainRequest) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{85}
+	return file_placement_proto_rawDescGZIP(), []int{86}
 }
 
 func (x *DrainRequest) GetWaitUs() int64 {
@@ -7794,7 +7889,7 @@ type DrainResponse struct {
 
 func (x *DrainResponse) Reset() {
 	*x = DrainResponse{}
-	mi := &file_placement_proto_msgTypes[86]
+	mi := &file_placement_proto_msgTypes[87]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7806,7 +7901,7 @@ func (x *DrainResponse) String() string {
 func (*DrainResponse) ProtoMessage() {}
 
 func (x *DrainResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[86]
+	mi := &file_placement_proto_msgTypes[87]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7819,7 +7914,7 @@ func (x *DrainResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainResponse.ProtoReflect.Descriptor instead.
 func (*DrainResponse) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{86}
+	return file_placement_proto_rawDescGZIP(), []int{87}
 }
 
 func (x *DrainResponse) GetOpenLeases() int64 {
@@ -7838,7 +7933,7 @@ type WriteSnapshotRequest struct {
 
 func (x *WriteSnapshotRequest) Reset() {
 	*x = WriteSnapshotRequest{}
-	mi := &file_placement_proto_msgTypes[87]
+	mi := &file_placement_proto_msgTypes[88]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7850,7 +7945,7 @@ func (x *WriteSnapshotRequest) String() string {
 func (*WriteSnapshotRequest) ProtoMessage() {}
 
 func (x *WriteSnapshotRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[87]
+	mi := &file_placement_proto_msgTypes[88]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7863,7 +7958,7 @@ func (x *WriteSnapshotRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WriteSnapshotRequest.ProtoReflect.Descriptor instead.
 func (*WriteSnapshotRequest) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{87}
+	return file_placement_proto_rawDescGZIP(), []int{88}
 }
 
 func (x *WriteSnapshotRequest) GetHeader() *Header {
@@ -7883,7 +7978,7 @@ type WriteSnapshotResponse struct {
 
 func (x *WriteSnapshotResponse) Reset() {
 	*x = WriteSnapshotResponse{}
-	mi := &file_placement_proto_msgTypes[88]
+	mi := &file_placement_proto_msgTypes[89]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7895,7 +7990,7 @@ func (x *WriteSnapshotResponse) String() string {
 func (*WriteSnapshotResponse) ProtoMessage() {}
 
 func (x *WriteSnapshotResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[88]
+	mi := &file_placement_proto_msgTypes[89]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7908,7 +8003,7 @@ func (x *WriteSnapshotResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WriteSnapshotResponse.ProtoReflect.Descriptor instead.
 func (*WriteSnapshotResponse) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{88}
+	return file_placement_proto_rawDescGZIP(), []int{89}
 }
 
 func (x *WriteSnapshotResponse) GetPath() string {
@@ -7938,7 +8033,7 @@ type PodResources_Container struct {
 
 func (x *PodResources_Container) Reset() {
 	*x = PodResources_Container{}
-	mi := &file_placement_proto_msgTypes[89]
+	mi := &file_placement_proto_msgTypes[90]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7950,7 +8045,7 @@ func (x *PodResources_Container) String() string {
 func (*PodResources_Container) ProtoMessage() {}
 
 func (x *PodResources_Container) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[89]
+	mi := &file_placement_proto_msgTypes[90]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -8012,7 +8107,7 @@ type GangDecision_Member struct {
 
 func (x *GangDecision_Member) Reset() {
 	*x = GangDecision_Member{}
-	mi := &file_placement_proto_msgTypes[95]
+	mi := &file_placement_proto_msgTypes[96]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -8024,7 +8119,7 @@ func (x *GangDecision_Member) String() string {
 func (*GangDecision_Member) ProtoMessage() {}
 
 func (x *GangDecision_Member) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[95]
+	mi := &file_placement_proto_msgTypes[96]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -8076,7 +8171,7 @@ type ReportUsageRequest_Sample struct {
 
 func (x *ReportUsageRequest_Sample) Reset() {
 	*x = ReportUsageRequest_Sample{}
-	mi := &file_placement_proto_msgTypes[96]
+	mi := &file_placement_proto_msgTypes[97]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -8088,7 +8183,7 @@ func (x *ReportUsageRequest_Sample) String() string {
 func (*ReportUsageRequest_Sample) ProtoMessage() {}
 
 func (x *ReportUsageRequest_Sample) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[96]
+	mi := &file_placement_proto_msgTypes[97]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -8151,6 +8246,58 @@ func (x *ReportUsageRequest_Sample) GetMemoryMib() int64 {
 		return x.MemoryMib
 	}
 	return 0
+}
+
+type NumaReport_Zone struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"` // "node-0"
+	Allocatable   map[string]string      `protobuf:"bytes,2,rep,name=allocatable,proto3" json:"allocatable,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NumaReport_Zone) Reset() {
+	*x = NumaReport_Zone{}
+	mi := &file_placement_proto_msgTypes[102]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NumaReport_Zone) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NumaReport_Zone) ProtoMessage() {}
+
+func (x *NumaReport_Zone) ProtoReflect() protoreflect.Message {
+	mi := &file_placement_proto_msgTypes[102]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NumaReport_Zone.ProtoReflect.Descriptor instead.
+func (*NumaReport_Zone) Descriptor() ([]byte, []int) {
+	return file_placement_proto_rawDescGZIP(), []int{70, 0}
+}
+
+func (x *NumaReport_Zone) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *NumaReport_Zone) GetAllocatable() map[string]string {
+	if x != nil {
+		return x.Allocatable
+	}
+	return nil
 }
 
 var File_placement_proto protoreflect.FileDescriptor
@@ -8382,7 +8529,7 @@ const file_placement_proto_rawDesc = "" +
 	"\x0emin_generation\x18\x04 \x01(\x04R\rminGeneration\"j\n" +
 	"\fHelloRequest\x123\n" +
 	"\x06header\x18\x01 \x01(\v2\x1b.basalt.placement.v1.HeaderR\x06header\x12%\n" +
-	"\x0eclient_version\x18\x02 \x01(\tR\rclientVersion\"\xe4\x02\n" +
+	"\x0eclient_version\x18\x02 \x01(\tR\rclientVersion\"\x92\x03\n" +
 	"\rHelloResponse\x12%\n" +
 	"\x0eserver_version\x18\x01 \x01(\tR\rserverVersion\x12!\n" +
 	"\fserver_epoch\x18\x02 \x01(\x04R\vserverEpoch\x12>\n" +
@@ -8390,7 +8537,8 @@ const file_placement_proto_rawDesc = "" +
 	"\x06limits\x18\x04 \x01(\v2\x1b.basalt.placement.v1.LimitsR\x06limits\x12.\n" +
 	"\x13pod_annotation_keys\x18\x05 \x03(\tR\x11podAnnotationKeys\x120\n" +
 	"\x14node_annotation_keys\x18\x06 \x03(\tR\x12nodeAnnotationKeys\x122\n" +
-	"\x15grant_annotation_keys\x18\a \x03(\tR\x13grantAnnotationKeys\"\x9f\x02\n" +
+	"\x15grant_annotation_keys\x18\a \x03(\tR\x13grantAnnotationKeys\x12,\n" +
+	"\x12usage_metric_names\x18\b \x03(\tR\x10usageMetricNames\"\x9f\x02\n" +
 	"\x06Limits\x12*\n" +
 	"\x11max_message_bytes\x18\x01 \x01(\x03R\x0fmaxMessageBytes\x12\x1b\n" +
 	"\tmax_batch\x18\x02 \x01(\x05R\bmaxBatch\x12(\n" +
@@ -8558,10 +8706,14 @@ const file_placement_proto_rawDesc = "" +
 	"\x03pod\x18\x01 \x01(\v2\x1b.basalt.placement.v1.PodKeyR\x03pod\x12\x12\n" +
 	"\x04node\x18\x02 \x01(\tR\x04node\x12\x16\n" +
 	"\x06chosen\x18\x03 \x03(\tR\x06chosen\x12\x18\n" +
-	"\agranted\x18\x04 \x03(\tR\agranted\"\xf9\x02\n" +
+	"\agranted\x18\x04 \x03(\tR\agranted\"\xad\x03\n" +
 	"\x12ReportUsageRequest\x123\n" +
 	"\x06header\x18\x01 \x01(\v2\x1b.basalt.placement.v1.HeaderR\x06header\x12H\n" +
-	"\asamples\x18\x02 \x03(\v2..basalt.placement.v1.ReportUsageRequest.SampleR\asamples\x1a\xe3\x01\n" +
+	"\asamples\x18\x02 \x03(\v2..basalt.placement.v1.ReportUsageRequest.SampleR\asamples\x12\x1e\n" +
+	"\n" +
+	"exposition\x18\x03 \x01(\tR\n" +
+	"exposition\x12\x12\n" +
+	"\x04node\x18\x04 \x01(\tR\x04node\x1a\xe3\x01\n" +
 	"\x06Sample\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x1b\n" +
 	"\tcard_uuid\x18\x02 \x01(\tR\bcardUuid\x12-\n" +
@@ -8689,7 +8841,7 @@ const file_placement_proto_rawDesc = "" +
 	"\n" +
 	"numa_scope\x18\r \x01(\x0e2\x1e.basalt.placement.v1.NumaScopeR\tnumaScope\x124\n" +
 	"\x04numa\x18\x0e \x03(\v2 .basalt.placement.v1.NumaAmountsR\x04numaB\a\n" +
-	"\x05_rank\"\xba\x05\n" +
+	"\x05_rank\"\xef\x05\n" +
 	"\rNodeResources\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12F\n" +
 	"\x06labels\x18\x02 \x03(\v2..basalt.placement.v1.NodeResources.LabelsEntryR\x06labels\x12U\n" +
@@ -8698,7 +8850,8 @@ const file_placement_proto_rawDesc = "" +
 	"\vallocatable\x18\x05 \x03(\v23.basalt.placement.v1.NodeResources.AllocatableEntryR\vallocatable\x12\x16\n" +
 	"\x06taints\x18\x06 \x03(\tR\x06taints\x12$\n" +
 	"\runschedulable\x18\a \x01(\bR\runschedulable\x12\x1b\n" +
-	"\tnot_ready\x18\b \x01(\bR\bnotReady\x1a9\n" +
+	"\tnot_ready\x18\b \x01(\bR\bnotReady\x123\n" +
+	"\x04numa\x18\x10 \x01(\v2\x1f.basalt.placement.v1.NumaReportR\x04numa\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a>\n" +
@@ -8708,6 +8861,17 @@ const file_placement_proto_rawDesc = "" +
 	"\rCapacityEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a>\n" +
+	"\x10AllocatableEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xac\x02\n" +
+	"\n" +
+	"NumaReport\x12:\n" +
+	"\x05zones\x18\x01 \x03(\v2$.basalt.placement.v1.NumaReport.ZoneR\x05zones\x12\x16\n" +
+	"\x06policy\x18\x02 \x01(\tR\x06policy\x12\x14\n" +
+	"\x05scope\x18\x03 \x01(\tR\x05scope\x1a\xb3\x01\n" +
+	"\x04Zone\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12W\n" +
+	"\vallocatable\x18\x02 \x03(\v25.basalt.placement.v1.NumaReport.Zone.AllocatableEntryR\vallocatable\x1a>\n" +
 	"\x10AllocatableEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x9e\x01\n" +
@@ -8937,7 +9101,7 @@ func file_placement_proto_rawDescGZIP() []byte {
 }
 
 var file_placement_proto_enumTypes = make([]protoimpl.EnumInfo, 10)
-var file_placement_proto_msgTypes = make([]protoimpl.MessageInfo, 102)
+var file_placement_proto_msgTypes = make([]protoimpl.MessageInfo, 105)
 var file_placement_proto_goTypes = []any{
 	(NumaPolicy)(0),                   // 0: basalt.placement.v1.NumaPolicy
 	(NumaScope)(0),                    // 1: basalt.placement.v1.NumaScope
@@ -9019,46 +9183,49 @@ var file_placement_proto_goTypes = []any{
 	(*CardSpec)(nil),                  // 77: basalt.placement.v1.CardSpec
 	(*NodeSpec)(nil),                  // 78: basalt.placement.v1.NodeSpec
 	(*NodeResources)(nil),             // 79: basalt.placement.v1.NodeResources
-	(*NodeState)(nil),                 // 80: basalt.placement.v1.NodeState
-	(*DomainStep)(nil),                // 81: basalt.placement.v1.DomainStep
-	(*NodePath)(nil),                  // 82: basalt.placement.v1.NodePath
-	(*PodState)(nil),                  // 83: basalt.placement.v1.PodState
-	(*PodGone)(nil),                   // 84: basalt.placement.v1.PodGone
-	(*Checkpointed)(nil),              // 85: basalt.placement.v1.Checkpointed
-	(*QueueState)(nil),                // 86: basalt.placement.v1.QueueState
-	(*SlotQuota)(nil),                 // 87: basalt.placement.v1.SlotQuota
-	(*Budget)(nil),                    // 88: basalt.placement.v1.Budget
-	(*CardState)(nil),                 // 89: basalt.placement.v1.CardState
-	(*ClusterStatus)(nil),             // 90: basalt.placement.v1.ClusterStatus
-	(*StatusRequest)(nil),             // 91: basalt.placement.v1.StatusRequest
-	(*StatusResponse)(nil),            // 92: basalt.placement.v1.StatusResponse
-	(*ReloadRequest)(nil),             // 93: basalt.placement.v1.ReloadRequest
-	(*ReloadResponse)(nil),            // 94: basalt.placement.v1.ReloadResponse
-	(*DrainRequest)(nil),              // 95: basalt.placement.v1.DrainRequest
-	(*DrainResponse)(nil),             // 96: basalt.placement.v1.DrainResponse
-	(*WriteSnapshotRequest)(nil),      // 97: basalt.placement.v1.WriteSnapshotRequest
-	(*WriteSnapshotResponse)(nil),     // 98: basalt.placement.v1.WriteSnapshotResponse
-	(*PodResources_Container)(nil),    // 99: basalt.placement.v1.PodResources.Container
-	nil,                               // 100: basalt.placement.v1.PodResources.AnnotationsEntry
-	nil,                               // 101: basalt.placement.v1.PodResources.Container.LimitsEntry
-	nil,                               // 102: basalt.placement.v1.PodResources.Container.RequestsEntry
-	nil,                               // 103: basalt.placement.v1.Assignment.AnnotationsEntry
-	nil,                               // 104: basalt.placement.v1.Assignment.LabelsEntry
-	(*GangDecision_Member)(nil),       // 105: basalt.placement.v1.GangDecision.Member
-	(*ReportUsageRequest_Sample)(nil), // 106: basalt.placement.v1.ReportUsageRequest.Sample
-	nil,                               // 107: basalt.placement.v1.NodeResources.LabelsEntry
-	nil,                               // 108: basalt.placement.v1.NodeResources.AnnotationsEntry
-	nil,                               // 109: basalt.placement.v1.NodeResources.CapacityEntry
-	nil,                               // 110: basalt.placement.v1.NodeResources.AllocatableEntry
-	nil,                               // 111: basalt.placement.v1.PodState.AnnotationsEntry
+	(*NumaReport)(nil),                // 80: basalt.placement.v1.NumaReport
+	(*NodeState)(nil),                 // 81: basalt.placement.v1.NodeState
+	(*DomainStep)(nil),                // 82: basalt.placement.v1.DomainStep
+	(*NodePath)(nil),                  // 83: basalt.placement.v1.NodePath
+	(*PodState)(nil),                  // 84: basalt.placement.v1.PodState
+	(*PodGone)(nil),                   // 85: basalt.placement.v1.PodGone
+	(*Checkpointed)(nil),              // 86: basalt.placement.v1.Checkpointed
+	(*QueueState)(nil),                // 87: basalt.placement.v1.QueueState
+	(*SlotQuota)(nil),                 // 88: basalt.placement.v1.SlotQuota
+	(*Budget)(nil),                    // 89: basalt.placement.v1.Budget
+	(*CardState)(nil),                 // 90: basalt.placement.v1.CardState
+	(*ClusterStatus)(nil),             // 91: basalt.placement.v1.ClusterStatus
+	(*StatusRequest)(nil),             // 92: basalt.placement.v1.StatusRequest
+	(*StatusResponse)(nil),            // 93: basalt.placement.v1.StatusResponse
+	(*ReloadRequest)(nil),             // 94: basalt.placement.v1.ReloadRequest
+	(*ReloadResponse)(nil),            // 95: basalt.placement.v1.ReloadResponse
+	(*DrainRequest)(nil),              // 96: basalt.placement.v1.DrainRequest
+	(*DrainResponse)(nil),             // 97: basalt.placement.v1.DrainResponse
+	(*WriteSnapshotRequest)(nil),      // 98: basalt.placement.v1.WriteSnapshotRequest
+	(*WriteSnapshotResponse)(nil),     // 99: basalt.placement.v1.WriteSnapshotResponse
+	(*PodResources_Container)(nil),    // 100: basalt.placement.v1.PodResources.Container
+	nil,                               // 101: basalt.placement.v1.PodResources.AnnotationsEntry
+	nil,                               // 102: basalt.placement.v1.PodResources.Container.LimitsEntry
+	nil,                               // 103: basalt.placement.v1.PodResources.Container.RequestsEntry
+	nil,                               // 104: basalt.placement.v1.Assignment.AnnotationsEntry
+	nil,                               // 105: basalt.placement.v1.Assignment.LabelsEntry
+	(*GangDecision_Member)(nil),       // 106: basalt.placement.v1.GangDecision.Member
+	(*ReportUsageRequest_Sample)(nil), // 107: basalt.placement.v1.ReportUsageRequest.Sample
+	nil,                               // 108: basalt.placement.v1.NodeResources.LabelsEntry
+	nil,                               // 109: basalt.placement.v1.NodeResources.AnnotationsEntry
+	nil,                               // 110: basalt.placement.v1.NodeResources.CapacityEntry
+	nil,                               // 111: basalt.placement.v1.NodeResources.AllocatableEntry
+	(*NumaReport_Zone)(nil),           // 112: basalt.placement.v1.NumaReport.Zone
+	nil,                               // 113: basalt.placement.v1.NumaReport.Zone.AllocatableEntry
+	nil,                               // 114: basalt.placement.v1.PodState.AnnotationsEntry
 }
 var file_placement_proto_depIdxs = []int32{
 	11,  // 0: basalt.placement.v1.RequestSpec.node_selector:type_name -> basalt.placement.v1.Label
 	0,   // 1: basalt.placement.v1.RequestSpec.numa:type_name -> basalt.placement.v1.NumaPolicy
 	13,  // 2: basalt.placement.v1.RequestSpec.containers:type_name -> basalt.placement.v1.ContainerSpec
 	3,   // 3: basalt.placement.v1.RequestSpec.service_class:type_name -> basalt.placement.v1.ServiceClass
-	99,  // 4: basalt.placement.v1.PodResources.containers:type_name -> basalt.placement.v1.PodResources.Container
-	100, // 5: basalt.placement.v1.PodResources.annotations:type_name -> basalt.placement.v1.PodResources.AnnotationsEntry
+	100, // 4: basalt.placement.v1.PodResources.containers:type_name -> basalt.placement.v1.PodResources.Container
+	101, // 5: basalt.placement.v1.PodResources.annotations:type_name -> basalt.placement.v1.PodResources.AnnotationsEntry
 	11,  // 6: basalt.placement.v1.PodResources.node_selector:type_name -> basalt.placement.v1.Label
 	14,  // 7: basalt.placement.v1.Ask.spec:type_name -> basalt.placement.v1.RequestSpec
 	15,  // 8: basalt.placement.v1.Ask.pod:type_name -> basalt.placement.v1.PodResources
@@ -9081,17 +9248,17 @@ var file_placement_proto_depIdxs = []int32{
 	24,  // 25: basalt.placement.v1.Place.slices:type_name -> basalt.placement.v1.Slice
 	26,  // 26: basalt.placement.v1.Place.pinned:type_name -> basalt.placement.v1.Pinned
 	28,  // 27: basalt.placement.v1.Place.assignment:type_name -> basalt.placement.v1.Assignment
-	103, // 28: basalt.placement.v1.Assignment.annotations:type_name -> basalt.placement.v1.Assignment.AnnotationsEntry
-	104, // 29: basalt.placement.v1.Assignment.labels:type_name -> basalt.placement.v1.Assignment.LabelsEntry
+	104, // 28: basalt.placement.v1.Assignment.annotations:type_name -> basalt.placement.v1.Assignment.AnnotationsEntry
+	105, // 29: basalt.placement.v1.Assignment.labels:type_name -> basalt.placement.v1.Assignment.LabelsEntry
 	5,   // 30: basalt.placement.v1.ReasonCount.reason:type_name -> basalt.placement.v1.Reason
 	4,   // 31: basalt.placement.v1.Decision.kind:type_name -> basalt.placement.v1.OutcomeKind
 	27,  // 32: basalt.placement.v1.Decision.placement:type_name -> basalt.placement.v1.Place
 	29,  // 33: basalt.placement.v1.Decision.counts:type_name -> basalt.placement.v1.ReasonCount
 	27,  // 34: basalt.placement.v1.Decision.alternatives:type_name -> basalt.placement.v1.Place
 	4,   // 35: basalt.placement.v1.GangDecision.kind:type_name -> basalt.placement.v1.OutcomeKind
-	105, // 36: basalt.placement.v1.GangDecision.members:type_name -> basalt.placement.v1.GangDecision.Member
+	106, // 36: basalt.placement.v1.GangDecision.members:type_name -> basalt.placement.v1.GangDecision.Member
 	33,  // 37: basalt.placement.v1.HelloRequest.header:type_name -> basalt.placement.v1.Header
-	90,  // 38: basalt.placement.v1.HelloResponse.clusters:type_name -> basalt.placement.v1.ClusterStatus
+	91,  // 38: basalt.placement.v1.HelloResponse.clusters:type_name -> basalt.placement.v1.ClusterStatus
 	36,  // 39: basalt.placement.v1.HelloResponse.limits:type_name -> basalt.placement.v1.Limits
 	33,  // 40: basalt.placement.v1.ProposeRequest.header:type_name -> basalt.placement.v1.Header
 	19,  // 41: basalt.placement.v1.ProposeRequest.pod:type_name -> basalt.placement.v1.PodRequest
@@ -9102,7 +9269,7 @@ var file_placement_proto_depIdxs = []int32{
 	19,  // 46: basalt.placement.v1.ReserveRequest.pod:type_name -> basalt.placement.v1.PodRequest
 	23,  // 47: basalt.placement.v1.ReserveRequest.gang:type_name -> basalt.placement.v1.GangRequest
 	27,  // 48: basalt.placement.v1.ReserveRequest.placement:type_name -> basalt.placement.v1.Place
-	105, // 49: basalt.placement.v1.ReserveRequest.members:type_name -> basalt.placement.v1.GangDecision.Member
+	106, // 49: basalt.placement.v1.ReserveRequest.members:type_name -> basalt.placement.v1.GangDecision.Member
 	30,  // 50: basalt.placement.v1.ReserveResponse.pod:type_name -> basalt.placement.v1.Decision
 	31,  // 51: basalt.placement.v1.ReserveResponse.gang:type_name -> basalt.placement.v1.GangDecision
 	32,  // 52: basalt.placement.v1.ReserveResponse.lease:type_name -> basalt.placement.v1.Lease
@@ -9159,7 +9326,7 @@ var file_placement_proto_depIdxs = []int32{
 	10,  // 103: basalt.placement.v1.WatchEvent.about:type_name -> basalt.placement.v1.PodKey
 	10,  // 104: basalt.placement.v1.Mismatch.pod:type_name -> basalt.placement.v1.PodKey
 	33,  // 105: basalt.placement.v1.ReportUsageRequest.header:type_name -> basalt.placement.v1.Header
-	106, // 106: basalt.placement.v1.ReportUsageRequest.samples:type_name -> basalt.placement.v1.ReportUsageRequest.Sample
+	107, // 106: basalt.placement.v1.ReportUsageRequest.samples:type_name -> basalt.placement.v1.ReportUsageRequest.Sample
 	8,   // 107: basalt.placement.v1.Action.kind:type_name -> basalt.placement.v1.ActionKind
 	10,  // 108: basalt.placement.v1.Action.pod:type_name -> basalt.placement.v1.PodKey
 	27,  // 109: basalt.placement.v1.Action.to:type_name -> basalt.placement.v1.Place
@@ -9175,93 +9342,96 @@ var file_placement_proto_depIdxs = []int32{
 	76,  // 119: basalt.placement.v1.SyncDeltas.deltas:type_name -> basalt.placement.v1.Delta
 	9,   // 120: basalt.placement.v1.SyncComplete.kinds:type_name -> basalt.placement.v1.SyncKind
 	75,  // 121: basalt.placement.v1.SyncResponse.rejected:type_name -> basalt.placement.v1.Rejected
-	80,  // 122: basalt.placement.v1.Delta.node:type_name -> basalt.placement.v1.NodeState
-	83,  // 123: basalt.placement.v1.Delta.pod:type_name -> basalt.placement.v1.PodState
-	84,  // 124: basalt.placement.v1.Delta.pod_gone:type_name -> basalt.placement.v1.PodGone
-	86,  // 125: basalt.placement.v1.Delta.queue:type_name -> basalt.placement.v1.QueueState
-	88,  // 126: basalt.placement.v1.Delta.budget:type_name -> basalt.placement.v1.Budget
-	89,  // 127: basalt.placement.v1.Delta.card:type_name -> basalt.placement.v1.CardState
-	82,  // 128: basalt.placement.v1.Delta.path:type_name -> basalt.placement.v1.NodePath
-	85,  // 129: basalt.placement.v1.Delta.checkpointed:type_name -> basalt.placement.v1.Checkpointed
+	81,  // 122: basalt.placement.v1.Delta.node:type_name -> basalt.placement.v1.NodeState
+	84,  // 123: basalt.placement.v1.Delta.pod:type_name -> basalt.placement.v1.PodState
+	85,  // 124: basalt.placement.v1.Delta.pod_gone:type_name -> basalt.placement.v1.PodGone
+	87,  // 125: basalt.placement.v1.Delta.queue:type_name -> basalt.placement.v1.QueueState
+	89,  // 126: basalt.placement.v1.Delta.budget:type_name -> basalt.placement.v1.Budget
+	90,  // 127: basalt.placement.v1.Delta.card:type_name -> basalt.placement.v1.CardState
+	83,  // 128: basalt.placement.v1.Delta.path:type_name -> basalt.placement.v1.NodePath
+	86,  // 129: basalt.placement.v1.Delta.checkpointed:type_name -> basalt.placement.v1.Checkpointed
 	2,   // 130: basalt.placement.v1.CardSpec.mode:type_name -> basalt.placement.v1.CardMode
 	11,  // 131: basalt.placement.v1.NodeSpec.labels:type_name -> basalt.placement.v1.Label
 	77,  // 132: basalt.placement.v1.NodeSpec.cards:type_name -> basalt.placement.v1.CardSpec
-	81,  // 133: basalt.placement.v1.NodeSpec.network:type_name -> basalt.placement.v1.DomainStep
+	82,  // 133: basalt.placement.v1.NodeSpec.network:type_name -> basalt.placement.v1.DomainStep
 	0,   // 134: basalt.placement.v1.NodeSpec.numa_policy:type_name -> basalt.placement.v1.NumaPolicy
 	1,   // 135: basalt.placement.v1.NodeSpec.numa_scope:type_name -> basalt.placement.v1.NumaScope
 	25,  // 136: basalt.placement.v1.NodeSpec.numa:type_name -> basalt.placement.v1.NumaAmounts
-	107, // 137: basalt.placement.v1.NodeResources.labels:type_name -> basalt.placement.v1.NodeResources.LabelsEntry
-	108, // 138: basalt.placement.v1.NodeResources.annotations:type_name -> basalt.placement.v1.NodeResources.AnnotationsEntry
-	109, // 139: basalt.placement.v1.NodeResources.capacity:type_name -> basalt.placement.v1.NodeResources.CapacityEntry
-	110, // 140: basalt.placement.v1.NodeResources.allocatable:type_name -> basalt.placement.v1.NodeResources.AllocatableEntry
-	78,  // 141: basalt.placement.v1.NodeState.spec:type_name -> basalt.placement.v1.NodeSpec
-	79,  // 142: basalt.placement.v1.NodeState.kubernetes:type_name -> basalt.placement.v1.NodeResources
-	81,  // 143: basalt.placement.v1.NodePath.network:type_name -> basalt.placement.v1.DomainStep
-	10,  // 144: basalt.placement.v1.PodState.pod:type_name -> basalt.placement.v1.PodKey
-	16,  // 145: basalt.placement.v1.PodState.ask:type_name -> basalt.placement.v1.Ask
-	24,  // 146: basalt.placement.v1.PodState.slices:type_name -> basalt.placement.v1.Slice
-	26,  // 147: basalt.placement.v1.PodState.pinned:type_name -> basalt.placement.v1.Pinned
-	17,  // 148: basalt.placement.v1.PodState.standing:type_name -> basalt.placement.v1.Standing
-	111, // 149: basalt.placement.v1.PodState.annotations:type_name -> basalt.placement.v1.PodState.AnnotationsEntry
-	12,  // 150: basalt.placement.v1.QueueState.guarantee:type_name -> basalt.placement.v1.Amount
-	12,  // 151: basalt.placement.v1.QueueState.deserved:type_name -> basalt.placement.v1.Amount
-	12,  // 152: basalt.placement.v1.QueueState.capacity:type_name -> basalt.placement.v1.Amount
-	87,  // 153: basalt.placement.v1.QueueState.slots:type_name -> basalt.placement.v1.SlotQuota
-	2,   // 154: basalt.placement.v1.CardState.mode:type_name -> basalt.placement.v1.CardMode
-	33,  // 155: basalt.placement.v1.StatusRequest.header:type_name -> basalt.placement.v1.Header
-	90,  // 156: basalt.placement.v1.StatusResponse.clusters:type_name -> basalt.placement.v1.ClusterStatus
-	33,  // 157: basalt.placement.v1.ReloadRequest.header:type_name -> basalt.placement.v1.Header
-	33,  // 158: basalt.placement.v1.WriteSnapshotRequest.header:type_name -> basalt.placement.v1.Header
-	101, // 159: basalt.placement.v1.PodResources.Container.limits:type_name -> basalt.placement.v1.PodResources.Container.LimitsEntry
-	102, // 160: basalt.placement.v1.PodResources.Container.requests:type_name -> basalt.placement.v1.PodResources.Container.RequestsEntry
-	10,  // 161: basalt.placement.v1.GangDecision.Member.pod:type_name -> basalt.placement.v1.PodKey
-	27,  // 162: basalt.placement.v1.GangDecision.Member.placement:type_name -> basalt.placement.v1.Place
-	10,  // 163: basalt.placement.v1.ReportUsageRequest.Sample.pod:type_name -> basalt.placement.v1.PodKey
-	34,  // 164: basalt.placement.v1.Placement.Hello:input_type -> basalt.placement.v1.HelloRequest
-	70,  // 165: basalt.placement.v1.Placement.Sync:input_type -> basalt.placement.v1.SyncRequest
-	37,  // 166: basalt.placement.v1.Placement.Propose:input_type -> basalt.placement.v1.ProposeRequest
-	39,  // 167: basalt.placement.v1.Placement.Reserve:input_type -> basalt.placement.v1.ReserveRequest
-	41,  // 168: basalt.placement.v1.Placement.Confirm:input_type -> basalt.placement.v1.ConfirmRequest
-	43,  // 169: basalt.placement.v1.Placement.Renew:input_type -> basalt.placement.v1.RenewRequest
-	45,  // 170: basalt.placement.v1.Placement.Release:input_type -> basalt.placement.v1.ReleaseRequest
-	48,  // 171: basalt.placement.v1.Placement.Batch:input_type -> basalt.placement.v1.BatchRequest
-	51,  // 172: basalt.placement.v1.Placement.Evaluate:input_type -> basalt.placement.v1.EvaluateRequest
-	55,  // 173: basalt.placement.v1.Placement.Evict:input_type -> basalt.placement.v1.EvictRequest
-	57,  // 174: basalt.placement.v1.Placement.Explain:input_type -> basalt.placement.v1.ExplainRequest
-	59,  // 175: basalt.placement.v1.Placement.GetSnapshot:input_type -> basalt.placement.v1.SnapshotRequest
-	61,  // 176: basalt.placement.v1.Placement.Watch:input_type -> basalt.placement.v1.WatchRequest
-	64,  // 177: basalt.placement.v1.Placement.ReportUsage:input_type -> basalt.placement.v1.ReportUsageRequest
-	67,  // 178: basalt.placement.v1.Placement.WatchActions:input_type -> basalt.placement.v1.WatchActionsRequest
-	68,  // 179: basalt.placement.v1.Placement.AckAction:input_type -> basalt.placement.v1.AckActionRequest
-	91,  // 180: basalt.placement.v1.Admin.Status:input_type -> basalt.placement.v1.StatusRequest
-	93,  // 181: basalt.placement.v1.Admin.Reload:input_type -> basalt.placement.v1.ReloadRequest
-	95,  // 182: basalt.placement.v1.Admin.Drain:input_type -> basalt.placement.v1.DrainRequest
-	97,  // 183: basalt.placement.v1.Admin.WriteSnapshot:input_type -> basalt.placement.v1.WriteSnapshotRequest
-	35,  // 184: basalt.placement.v1.Placement.Hello:output_type -> basalt.placement.v1.HelloResponse
-	74,  // 185: basalt.placement.v1.Placement.Sync:output_type -> basalt.placement.v1.SyncResponse
-	38,  // 186: basalt.placement.v1.Placement.Propose:output_type -> basalt.placement.v1.ProposeResponse
-	40,  // 187: basalt.placement.v1.Placement.Reserve:output_type -> basalt.placement.v1.ReserveResponse
-	42,  // 188: basalt.placement.v1.Placement.Confirm:output_type -> basalt.placement.v1.ConfirmResponse
-	44,  // 189: basalt.placement.v1.Placement.Renew:output_type -> basalt.placement.v1.RenewResponse
-	46,  // 190: basalt.placement.v1.Placement.Release:output_type -> basalt.placement.v1.ReleaseResponse
-	50,  // 191: basalt.placement.v1.Placement.Batch:output_type -> basalt.placement.v1.BatchResponse
-	53,  // 192: basalt.placement.v1.Placement.Evaluate:output_type -> basalt.placement.v1.EvaluateResponse
-	56,  // 193: basalt.placement.v1.Placement.Evict:output_type -> basalt.placement.v1.EvictResponse
-	58,  // 194: basalt.placement.v1.Placement.Explain:output_type -> basalt.placement.v1.ExplainResponse
-	60,  // 195: basalt.placement.v1.Placement.GetSnapshot:output_type -> basalt.placement.v1.SnapshotChunk
-	62,  // 196: basalt.placement.v1.Placement.Watch:output_type -> basalt.placement.v1.WatchEvent
-	65,  // 197: basalt.placement.v1.Placement.ReportUsage:output_type -> basalt.placement.v1.ReportUsageResponse
-	66,  // 198: basalt.placement.v1.Placement.WatchActions:output_type -> basalt.placement.v1.Action
-	69,  // 199: basalt.placement.v1.Placement.AckAction:output_type -> basalt.placement.v1.AckActionResponse
-	92,  // 200: basalt.placement.v1.Admin.Status:output_type -> basalt.placement.v1.StatusResponse
-	94,  // 201: basalt.placement.v1.Admin.Reload:output_type -> basalt.placement.v1.ReloadResponse
-	96,  // 202: basalt.placement.v1.Admin.Drain:output_type -> basalt.placement.v1.DrainResponse
-	98,  // 203: basalt.placement.v1.Admin.WriteSnapshot:output_type -> basalt.placement.v1.WriteSnapshotResponse
-	184, // [184:204] is the sub-list for method output_type
-	164, // [164:184] is the sub-list for method input_type
-	164, // [164:164] is the sub-list for extension type_name
-	164, // [164:164] is the sub-list for extension extendee
-	0,   // [0:164] is the sub-list for field type_name
+	108, // 137: basalt.placement.v1.NodeResources.labels:type_name -> basalt.placement.v1.NodeResources.LabelsEntry
+	109, // 138: basalt.placement.v1.NodeResources.annotations:type_name -> basalt.placement.v1.NodeResources.AnnotationsEntry
+	110, // 139: basalt.placement.v1.NodeResources.capacity:type_name -> basalt.placement.v1.NodeResources.CapacityEntry
+	111, // 140: basalt.placement.v1.NodeResources.allocatable:type_name -> basalt.placement.v1.NodeResources.AllocatableEntry
+	80,  // 141: basalt.placement.v1.NodeResources.numa:type_name -> basalt.placement.v1.NumaReport
+	112, // 142: basalt.placement.v1.NumaReport.zones:type_name -> basalt.placement.v1.NumaReport.Zone
+	78,  // 143: basalt.placement.v1.NodeState.spec:type_name -> basalt.placement.v1.NodeSpec
+	79,  // 144: basalt.placement.v1.NodeState.kubernetes:type_name -> basalt.placement.v1.NodeResources
+	82,  // 145: basalt.placement.v1.NodePath.network:type_name -> basalt.placement.v1.DomainStep
+	10,  // 146: basalt.placement.v1.PodState.pod:type_name -> basalt.placement.v1.PodKey
+	16,  // 147: basalt.placement.v1.PodState.ask:type_name -> basalt.placement.v1.Ask
+	24,  // 148: basalt.placement.v1.PodState.slices:type_name -> basalt.placement.v1.Slice
+	26,  // 149: basalt.placement.v1.PodState.pinned:type_name -> basalt.placement.v1.Pinned
+	17,  // 150: basalt.placement.v1.PodState.standing:type_name -> basalt.placement.v1.Standing
+	114, // 151: basalt.placement.v1.PodState.annotations:type_name -> basalt.placement.v1.PodState.AnnotationsEntry
+	12,  // 152: basalt.placement.v1.QueueState.guarantee:type_name -> basalt.placement.v1.Amount
+	12,  // 153: basalt.placement.v1.QueueState.deserved:type_name -> basalt.placement.v1.Amount
+	12,  // 154: basalt.placement.v1.QueueState.capacity:type_name -> basalt.placement.v1.Amount
+	88,  // 155: basalt.placement.v1.QueueState.slots:type_name -> basalt.placement.v1.SlotQuota
+	2,   // 156: basalt.placement.v1.CardState.mode:type_name -> basalt.placement.v1.CardMode
+	33,  // 157: basalt.placement.v1.StatusRequest.header:type_name -> basalt.placement.v1.Header
+	91,  // 158: basalt.placement.v1.StatusResponse.clusters:type_name -> basalt.placement.v1.ClusterStatus
+	33,  // 159: basalt.placement.v1.ReloadRequest.header:type_name -> basalt.placement.v1.Header
+	33,  // 160: basalt.placement.v1.WriteSnapshotRequest.header:type_name -> basalt.placement.v1.Header
+	102, // 161: basalt.placement.v1.PodResources.Container.limits:type_name -> basalt.placement.v1.PodResources.Container.LimitsEntry
+	103, // 162: basalt.placement.v1.PodResources.Container.requests:type_name -> basalt.placement.v1.PodResources.Container.RequestsEntry
+	10,  // 163: basalt.placement.v1.GangDecision.Member.pod:type_name -> basalt.placement.v1.PodKey
+	27,  // 164: basalt.placement.v1.GangDecision.Member.placement:type_name -> basalt.placement.v1.Place
+	10,  // 165: basalt.placement.v1.ReportUsageRequest.Sample.pod:type_name -> basalt.placement.v1.PodKey
+	113, // 166: basalt.placement.v1.NumaReport.Zone.allocatable:type_name -> basalt.placement.v1.NumaReport.Zone.AllocatableEntry
+	34,  // 167: basalt.placement.v1.Placement.Hello:input_type -> basalt.placement.v1.HelloRequest
+	70,  // 168: basalt.placement.v1.Placement.Sync:input_type -> basalt.placement.v1.SyncRequest
+	37,  // 169: basalt.placement.v1.Placement.Propose:input_type -> basalt.placement.v1.ProposeRequest
+	39,  // 170: basalt.placement.v1.Placement.Reserve:input_type -> basalt.placement.v1.ReserveRequest
+	41,  // 171: basalt.placement.v1.Placement.Confirm:input_type -> basalt.placement.v1.ConfirmRequest
+	43,  // 172: basalt.placement.v1.Placement.Renew:input_type -> basalt.placement.v1.RenewRequest
+	45,  // 173: basalt.placement.v1.Placement.Release:input_type -> basalt.placement.v1.ReleaseRequest
+	48,  // 174: basalt.placement.v1.Placement.Batch:input_type -> basalt.placement.v1.BatchRequest
+	51,  // 175: basalt.placement.v1.Placement.Evaluate:input_type -> basalt.placement.v1.EvaluateRequest
+	55,  // 176: basalt.placement.v1.Placement.Evict:input_type -> basalt.placement.v1.EvictRequest
+	57,  // 177: basalt.placement.v1.Placement.Explain:input_type -> basalt.placement.v1.ExplainRequest
+	59,  // 178: basalt.placement.v1.Placement.GetSnapshot:input_type -> basalt.placement.v1.SnapshotRequest
+	61,  // 179: basalt.placement.v1.Placement.Watch:input_type -> basalt.placement.v1.WatchRequest
+	64,  // 180: basalt.placement.v1.Placement.ReportUsage:input_type -> basalt.placement.v1.ReportUsageRequest
+	67,  // 181: basalt.placement.v1.Placement.WatchActions:input_type -> basalt.placement.v1.WatchActionsRequest
+	68,  // 182: basalt.placement.v1.Placement.AckAction:input_type -> basalt.placement.v1.AckActionRequest
+	92,  // 183: basalt.placement.v1.Admin.Status:input_type -> basalt.placement.v1.StatusRequest
+	94,  // 184: basalt.placement.v1.Admin.Reload:input_type -> basalt.placement.v1.ReloadRequest
+	96,  // 185: basalt.placement.v1.Admin.Drain:input_type -> basalt.placement.v1.DrainRequest
+	98,  // 186: basalt.placement.v1.Admin.WriteSnapshot:input_type -> basalt.placement.v1.WriteSnapshotRequest
+	35,  // 187: basalt.placement.v1.Placement.Hello:output_type -> basalt.placement.v1.HelloResponse
+	74,  // 188: basalt.placement.v1.Placement.Sync:output_type -> basalt.placement.v1.SyncResponse
+	38,  // 189: basalt.placement.v1.Placement.Propose:output_type -> basalt.placement.v1.ProposeResponse
+	40,  // 190: basalt.placement.v1.Placement.Reserve:output_type -> basalt.placement.v1.ReserveResponse
+	42,  // 191: basalt.placement.v1.Placement.Confirm:output_type -> basalt.placement.v1.ConfirmResponse
+	44,  // 192: basalt.placement.v1.Placement.Renew:output_type -> basalt.placement.v1.RenewResponse
+	46,  // 193: basalt.placement.v1.Placement.Release:output_type -> basalt.placement.v1.ReleaseResponse
+	50,  // 194: basalt.placement.v1.Placement.Batch:output_type -> basalt.placement.v1.BatchResponse
+	53,  // 195: basalt.placement.v1.Placement.Evaluate:output_type -> basalt.placement.v1.EvaluateResponse
+	56,  // 196: basalt.placement.v1.Placement.Evict:output_type -> basalt.placement.v1.EvictResponse
+	58,  // 197: basalt.placement.v1.Placement.Explain:output_type -> basalt.placement.v1.ExplainResponse
+	60,  // 198: basalt.placement.v1.Placement.GetSnapshot:output_type -> basalt.placement.v1.SnapshotChunk
+	62,  // 199: basalt.placement.v1.Placement.Watch:output_type -> basalt.placement.v1.WatchEvent
+	65,  // 200: basalt.placement.v1.Placement.ReportUsage:output_type -> basalt.placement.v1.ReportUsageResponse
+	66,  // 201: basalt.placement.v1.Placement.WatchActions:output_type -> basalt.placement.v1.Action
+	69,  // 202: basalt.placement.v1.Placement.AckAction:output_type -> basalt.placement.v1.AckActionResponse
+	93,  // 203: basalt.placement.v1.Admin.Status:output_type -> basalt.placement.v1.StatusResponse
+	95,  // 204: basalt.placement.v1.Admin.Reload:output_type -> basalt.placement.v1.ReloadResponse
+	97,  // 205: basalt.placement.v1.Admin.Drain:output_type -> basalt.placement.v1.DrainResponse
+	99,  // 206: basalt.placement.v1.Admin.WriteSnapshot:output_type -> basalt.placement.v1.WriteSnapshotResponse
+	187, // [187:207] is the sub-list for method output_type
+	167, // [167:187] is the sub-list for method input_type
+	167, // [167:167] is the sub-list for extension type_name
+	167, // [167:167] is the sub-list for extension extendee
+	0,   // [0:167] is the sub-list for field type_name
 }
 
 func init() { file_placement_proto_init() }
@@ -9340,9 +9510,9 @@ func file_placement_proto_init() {
 	}
 	file_placement_proto_msgTypes[67].OneofWrappers = []any{}
 	file_placement_proto_msgTypes[68].OneofWrappers = []any{}
-	file_placement_proto_msgTypes[76].OneofWrappers = []any{}
-	file_placement_proto_msgTypes[78].OneofWrappers = []any{}
-	file_placement_proto_msgTypes[79].OneofWrappers = []any{
+	file_placement_proto_msgTypes[77].OneofWrappers = []any{}
+	file_placement_proto_msgTypes[79].OneofWrappers = []any{}
+	file_placement_proto_msgTypes[80].OneofWrappers = []any{
 		(*CardState_Index)(nil),
 		(*CardState_Uuid)(nil),
 	}
@@ -9352,7 +9522,7 @@ func file_placement_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_placement_proto_rawDesc), len(file_placement_proto_rawDesc)),
 			NumEnums:      10,
-			NumMessages:   102,
+			NumMessages:   105,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

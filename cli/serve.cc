@@ -9,6 +9,8 @@
 #include "cli/common.h"
 #include "cli/version.h"
 #include "devices/catalog.h"
+#include "topology/files/catalog.h"
+#include "topology/synthetic.h"
 
 namespace basalt::cli {
 namespace {
@@ -29,6 +31,16 @@ struct ServeInput {
 
 void Override(const std::string& option, std::string* value) {
   if (!option.empty()) *value = option;
+}
+
+// The catalog's machine types, for nodes that do not tell how they are wired.
+std::vector<service::KnownMachine> KnownMachines() {
+  std::vector<service::KnownMachine> out;
+  for (const std::string& name : topology::CatalogNames()) {
+    const auto entry = topology::FindCatalogEntry(name);
+    out.push_back({entry->card_model, entry->graph.cards(), topology::FormatGraph(entry->graph)});
+  }
+  return out;
 }
 
 // The file's text (or `text`, when it is given instead) with the options over it.
@@ -141,6 +153,7 @@ void AddServe(CLI::App* app, Context* context) {
     options.config = std::move(*config);
     options.insecure_remote = input->insecure_remote;
     options.version = kVersion;
+    options.machines = KnownMachines();
     const devices::Catalog catalog = devices::EmbeddedCatalog();
     const Status done =
         input->check ? rpc::CheckServe(options) : rpc::Serve(options, context->registry, catalog);

@@ -1,16 +1,19 @@
 // `basalt topo`: what a machine looks like, what its cards get together, and which to take.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <filesystem>
 
 #include "cli/common.h"
+#include "devices/node_resources.h"
 #include "scheduler-core/base/suggest.h"
 #include "topology/bandwidth.h"
 #include "topology/files/catalog.h"
 #include "topology/files/draw.h"
 #include "topology/files/machine_file.h"
+#include "topology/published.h"
 #include "topology/synthetic.h"
 
 namespace basalt::cli {
@@ -30,7 +33,8 @@ struct MachineInput {
 void AddMachineInput(CLI::App* app, MachineInput* input) {
   app->add_option("machine", input->machine,
                   "name in the catalog (basalt topo list), file (nvidia-smi topo -m, NCCL or hwloc "
-                  "XML, vendors' matrices, catalog YAML), or a description: \"8xV100 link=...\"")
+                  "XML, vendors' matrices, catalog YAML; - is standard input), or a description: "
+                  "\"8xV100 link=...\"")
       ->type_name("MACHINE");
   app->add_option("--catalog", input->catalog, "a machine of your own, in the catalog's form")
       ->type_name("FILE");
@@ -51,6 +55,11 @@ Result<MachineGraph> LoadMachine(const MachineInput& input) {
                 "say which machine: a catalog name, a file or a description, or --catalog FILE");
   }
   if (!input.catalog.empty()) return FromCatalogFile(input.catalog);
+  if (name == "-") {
+    const auto text = ReadFile("/dev/stdin", topology::kMaxMachineBytes);
+    if (!text) return tl::unexpected<Error>(text.error());
+    return topology::ReadMachine(*text, "standard input");
+  }
   const std::vector<std::string> names = topology::CatalogNames();
   if (std::ranges::find(names, name) != names.end()) return topology::CatalogMachine(name);
   std::error_code error;
@@ -91,6 +100,61 @@ Result<CardSet> ParseCards(const std::string& text, int cards) {
     for (int card = first; card <= last; ++card) set.Add(card);
   }
   return set;
+}
+
+struct PublishOptions {
+  MachineInput input;
+  std::string node;
+  std::string uuids;
+  std::string out;
+};
+
+// The UUIDs of the machine's cards in its order: given, else the file's own.
+Result<std::vector<std::string>> PublishedUuids(const std::string& given,
+                                                const MachineGraph& graph) {
+  std::vector<std::string> uuids;
+  if (given.empty()) {
+    for (const int card : graph.Of(topology::VertexKind::kCard)) {
+      uuids.push_back(graph.vertices[static_cast<std::size_t>(card)].uuid);
+    }
+    // All or none: with some of them it is not told which card is which.
+    if (std::ranges::find(uuids, std::string()) != uuids.end()) uuids.clear();
+    return uuids;
+  }
+  std::string list = given;
+  std::ranges::replace(list, '\n', ',');  // as nvidia-smi --query-gpu=uuid writes them
+  for (std::string& uuid : SplitList(list)) {
+    std::erase_if(uuid, [](char c) { return c == ' ' || c == '\r' || c == '\t'; });
+    if (!uuid.empty()) uuids.push_back(std::move(uuid));
+  }
+  if (uuids.empty()) return Fail("--uuids", "has none");
+  return uuids;
+}
+
+// A JSON merge patch of a Kubernetes node with one annotation, or the command that applies it.
+Status Publish(const PublishOptions& o) {
+  auto graph = LoadMachine(o.input);
+  if (!graph) return tl::unexpected<Error>(graph.error());
+  auto uuids = PublishedUuids(o.uuids, *graph);
+  if (!uuids) return tl::unexpected<Error>(uuids.error());
+  if (topology::FormatGraph(*graph).size() > kMaxMachineText) {
+    return Fail("machine", fmt::format("its description has more than the {} bytes that the server "
+                                       "takes; write one with fewer details (docs/topology.md)",
+                                       kMaxMachineText));
+  }
+  auto line = topology::FormatPublished({std::move(*graph), std::move(*uuids)});
+  if (!line) return tl::unexpected<Error>(line.error());
+  const std::string key(devices::kMachineKey);
+  std::string text;
+  if (o.node.empty()) {
+    text = nlohmann::json{{"metadata", {{"annotations", {{key, *line}}}}}}.dump() + "\n";
+  } else {
+    // The line has no quote in it: vendors' other bytes are written %XX.
+    text = fmt::format("kubectl annotate node {} --overwrite '{}={}'\n", o.node, key, *line);
+  }
+  if (!o.out.empty()) return WriteFile(o.out, text);
+  std::fputs(text.c_str(), stdout);
+  return {};
 }
 
 struct ShowOptions {
@@ -301,6 +365,26 @@ void AddTopo(CLI::App* app, Context* context) {
     if (!graph) return context->BadInput(graph.error());
     std::printf("%s\n", topology::FormatGraph(*graph).c_str());
   });
+
+  auto publish = std::make_shared<PublishOptions>();
+  sub = app->add_subcommand(
+      "publish", "run on a node: print the patch that tells the server how its cards are wired");
+  AddMachineInput(sub, &publish->input);
+  sub->add_option("--uuids", publish->uuids,
+                  "the cards' UUIDs in the machine's order, with commas or a line each")
+      ->type_name("LIST");
+  sub->add_option("--node", publish->node, "print the kubectl command for this node instead")
+      ->type_name("NAME")
+      ->check(CLI::Validator(
+          [](const std::string& name) {
+            const bool plain = std::ranges::all_of(name, [](char c) {
+              return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '.' || c == '-';
+            });
+            return plain && !name.empty() && name.front() != '-' ? "" : "is no name of a node";
+          },
+          ""));
+  sub->add_option("--out", publish->out, "write it there")->type_name("FILE");
+  sub->callback([publish, context] { Report(context, Publish(*publish)); });
 
   AddTopoCompare(app, context);
   AddTopoNetwork(app, context);

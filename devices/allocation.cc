@@ -273,6 +273,33 @@ Result<std::vector<SliceTake>> SlicesOf(const Catalog& catalog, const std::vecto
   return apps;
 }
 
+Result<CardSet> GrantedCards(std::string_view text, const std::vector<CardSpec>& cards) {
+  const std::string key(kGrantedKey);
+  if (text.size() > kMaxGrantBytes) return Fail(key, "is larger than 256 KiB");
+  const json list = json::parse(text, nullptr, /*allow_exceptions=*/false);
+  if (!list.is_array()) return Fail(key, "is not a JSON list");
+  CardSet out;
+  for (const json& entry : list) {
+    const auto ids = entry.is_object() ? entry.find("ids") : entry.end();
+    if (!entry.is_object() || ids == entry.end() || !ids->is_array()) {
+      return Fail(key, "an entry has no ids");
+    }
+    CardSet named;
+    bool others = false;
+    for (const json& id : *ids) {
+      if (!id.is_string()) return Fail(key, "an id is no text");
+      const std::string& whole = id.get_ref<const std::string&>();
+      const std::string uuid = whole.substr(0, whole.find("::"));
+      const auto at = std::ranges::find(cards, uuid, &CardSpec::uuid);
+      others = others || at == cards.end();
+      if (at != cards.end()) named.Add(static_cast<int>(at - cards.begin()));
+    }
+    if (others && !named.empty()) return Fail(key, "some of a resource's ids are no cards here");
+    for (const int card : named) out.Add(card);
+  }
+  return out;
+}
+
 bool AreAlike(const std::vector<SliceTake>& left, const std::vector<SliceTake>& right) {
   std::vector<SliceTake> a = left, b = right;
   SortSlices(&a);

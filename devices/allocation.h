@@ -18,6 +18,7 @@
 #include "devices/resources.h"
 #include "scheduler-core/base/result.h"
 #include "scheduler-core/cluster/inventory.h"
+#include "topology/card_set.h"
 
 namespace basalt::devices {
 
@@ -50,6 +51,15 @@ Result<std::vector<Grant>> ReadGrants(const std::map<std::string, std::string>& 
 Result<std::vector<SliceTake>> SlicesOf(const Catalog& catalog, const std::vector<Grant>& grants,
                                         const PodRequest& request,
                                         const std::vector<CardSpec>& cards, bool init_done);
+
+// What a node's kubelet has given (podresources, written by adapters/go/nodeagent), for plugins that
+// choose the cards by themselves:
+//   [{"container":"main","resource":"nvidia.com/gpu","ids":["GPU-a","GPU-b"]}]
+inline constexpr std::string_view kGrantedKey = "basalt.io/granted";
+// The cards of the node that it names. The id of a share is its card's with "::N" behind. Resources
+// none of whose ids is a card's are other devices; empty: there are only such. Errors (where: the
+// key): not this form, or a resource of which only some ids are cards of the node.
+Result<CardSet> GrantedCards(std::string_view text, const std::vector<CardSpec>& cards);
 
 // Whether both take the same of the same cards, as far as annotations can say: compute is rounded
 // to the plugins' cores there.

@@ -4,15 +4,18 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <set>
 #include <string_view>
 #include <tuple>
 #include <utility>
 
 #include "devices/allocation.h"
+#include "devices/node_numa.h"
 #include "devices/plugins.h"
 #include "devices/quantity.h"
 #include "topology/pair_scores.h"
+#include "topology/published.h"
 #include "topology/synthetic.h"
 
 namespace basalt::devices {
@@ -91,6 +94,8 @@ class Reader {
         CountCards(node_.capacity, node_.labels, node_.name, *registers);
     if (!counted) return Inside(counted.error());
     registers->insert(registers->end(), counted->begin(), counted->end());
+    ReadPublished();
+    NameCards(&*registers);
     for (const Register& reg : *registers) AddCards(reg);
     if (out_.spec.cards.size() > static_cast<std::size_t>(kMaxCardsPerNode)) {
       return Fail("node " + node_.name, fmt::format("{} cards; a node has at most {}",
@@ -102,6 +107,8 @@ class Reader {
       out_.spec.numa_nodes = std::max(out_.spec.numa_nodes, card.numa + 1);
     }
     ReadMachine();
+    const Register* only = registers->size() == 1 ? &registers->front() : nullptr;
+    if (ReadNumaReport(node_.numa, only, &out_.spec, &out_.notes)) out_.numa_source = "nrt";
     if (Status ok = ValidateNode(out_.spec, "node " + node_.name); !ok) {
       return tl::unexpected<Error>(ok.error());
     }
@@ -305,16 +312,35 @@ class Reader {
     }
   }
 
+  void ReadPublished() {
+    const std::string text = TextAt(node_.annotations, kMachineKey);
+    if (text.empty()) return;
+    Result<topology::PublishedMachine> read = topology::ParsePublished(text);
+    if (!read) return Note(fmt::format("{}: {}", kMachineKey, read.error().ToString()));
+    published_ = std::move(*read);
+  }
+
+  // A plugin that knows no ids: its cards are those that the node itself has told.
+  void NameCards(std::vector<Register>* registers) const {
+    if (!published_ || registers->size() != 1) return;
+    Register& reg = registers->front();
+    if (reg.platform != "plugin" || reg.cards.size() != published_->uuids.size()) return;
+    for (std::size_t i = 0; i < reg.cards.size(); ++i) reg.cards[i].uuid = published_->uuids[i];
+  }
+
   void ReadMachine() {
     const auto cards = static_cast<int>(out_.spec.cards.size());
-    if (const std::string text = TextAt(node_.annotations, kMachineKey); !text.empty()) {
-      const Result<topology::MachineGraph> graph =
-          text.size() > kMaxMachineText ? Fail(std::string(kMachineKey), "is too long")
-                                        : topology::ParseGraph(text);
-      if (graph && graph->cards() == cards) return SetMachine(*graph, "annotation");
-      Note(fmt::format("{}: {}", kMachineKey,
-                       graph ? fmt::format("has {} cards, the node {}", graph->cards(), cards)
-                             : graph.error().message));
+    if (published_) {
+      std::vector<std::string> uuids;
+      for (const CardSpec& card : out_.spec.cards) uuids.push_back(card.uuid);
+      if (published_->graph.cards() != cards) {
+        Note(fmt::format("{}: has {} cards, the node {}", kMachineKey, published_->graph.cards(),
+                         cards));
+      } else if (!published_->uuids.empty() && published_->uuids != uuids) {
+        Note(fmt::format("{}: is of other cards, or of these in another order", kMachineKey));
+      } else {
+        return SetMachine(published_->graph, "published");
+      }
     }
     const std::string scores = TextAt(node_.annotations, kScoreKey);
     if (scores.empty() || cards == 0) return;
@@ -369,6 +395,7 @@ class Reader {
 
   const Catalog& catalog_;
   const NodeResources& node_;
+  std::optional<topology::PublishedMachine> published_;
   NodeRead out_;
 };
 
@@ -402,7 +429,7 @@ std::vector<std::string> NodeAnnotationKeys(const Catalog& catalog) {
 }
 
 std::vector<std::string> GrantAnnotationKeys(const Catalog& catalog) {
-  std::set<std::string> keys = {std::string(kMigPods)};
+  std::set<std::string> keys = {std::string(kGrantedKey), std::string(kMigPods)};
   for (const Vendor& vendor : catalog.vendors) {
     for (const Interface& interface : vendor.interfaces) {
       for (const CardModel& model : vendor.models) {

@@ -9,6 +9,7 @@
 
 #include "devices/assignment.h"
 #include "devices/catalog.h"
+#include "devices/node_numa.h"
 #include "devices/registration.h"
 #include "devices/resources.h"
 #include "scheduler-core/base/result.h"
@@ -16,7 +17,8 @@
 
 namespace basalt::devices {
 
-// How the node's cards are wired, as a machine description (topology/synthetic.h): an operator's.
+// How the node's cards are wired, as one line (topology/published.h): an operator's, or what
+// `basalt topo publish` says on the node.
 inline constexpr std::string_view kMachineKey = "basalt.io/machine";
 
 struct NodeResources {
@@ -28,6 +30,7 @@ struct NodeResources {
   std::vector<std::string> taints = {};  // keys of NoSchedule and NoExecute
   bool unschedulable = false;
   bool ready = true;
+  NumaReport numa = {};  // no zones: there is none
 };
 
 // What assignments to the node need beside its NodeSpec, card by card as there.
@@ -51,8 +54,9 @@ struct NodeRead {
   std::vector<CardCondition> conditions = {};  // by card
   bool cordoned = false;
   NodeFacts facts = {};
-  std::string machine_source =
-      {};  // "annotation" or "hami-scores"; empty: how it is wired is unknown
+  // "published" or "hami-scores"; empty: how it is wired is unknown.
+  std::string machine_source = {};
+  std::string numa_source = {};  // "nrt"; empty: NUMA nodes are those of the cards
   std::vector<std::string> notes = {};  // what was guessed or left out, a line each
 };
 

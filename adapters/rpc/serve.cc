@@ -234,7 +234,8 @@ Status Serve(const ServeOptions& options, const Registry& registry,
   const Signals signals;  // before any thread: they inherit the mask
   const service::ServerConfig& config = options.config;
   service::Environment environment{
-      .registry = &registry, .catalog = &catalog, .skus = {}, .version = options.version};
+      .registry = &registry, .catalog = &catalog, .skus = {}, .machines = options.machines,
+      .version = options.version};
   if (!config.skus.empty()) {
     std::ifstream in(config.skus, std::ios::binary);
     if (!in) return Fail(config.skus, "cannot be read; does it exist?");

@@ -17,6 +17,7 @@ struct ServeOptions {
   service::ServerConfig config = {};
   bool insecure_remote = false;  // listen where others can reach it, without TLS
   std::string version = {};
+  std::vector<service::KnownMachine> machines = {};  // for clusters with guess_wiring
   // The configuration anew: from this text, or from where `config` came when it is empty.
   std::function<Result<service::ServerConfig>(const std::string& yaml)> load;
 };

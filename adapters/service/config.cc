@@ -17,8 +17,7 @@ struct TierRow {
 };
 struct ClusterRow {
   std::string id, policy = ClusterConfig{}.policy;
-  std::string needs_queues = "no";
-  std::string learn = "no";
+  std::string needs_queues = "no", guess_wiring = "no", learn = "no";
   std::int64_t seed = 0, lease_ttl_s = 60, max_lease_ttl_s = 3600;
   std::int64_t max_asks = ClusterConfig{}.max_asks;
   std::vector<TierRow> tiers;
@@ -75,6 +74,11 @@ const OptionTable<ClusterRow>& ClusterKeys() {
                          "nothing needs to sync",
                  .default_value = "no"},
                 &ClusterRow::learn)
+          .Text({.name = "guess_wiring",
+                 .help = "yes: nodes that tell nothing are wired as the catalog's type with as many "
+                         "such cards, if it has one",
+                 .default_value = "no"},
+                &ClusterRow::guess_wiring)
           .Integer({.name = "lease_ttl_s",
                     .help = "a lease lives so long unconfirmed, unless the caller says",
                     .default_value = "60",
@@ -156,6 +160,7 @@ OptionTable<FileRow>& AddLists(OptionTable<FileRow>& table) {
           cluster.target_skus = row.target_skus;
           cluster.needs_queues = row.needs_queues == "yes";
           cluster.learn = row.learn == "yes";
+          cluster.guess_wiring = row.guess_wiring == "yes";
           for (const TierRow& tier : row.tiers) {
             cluster.tier_names[static_cast<int>(tier.tier)] = tier.name;
           }
@@ -164,6 +169,9 @@ OptionTable<FileRow>& AddLists(OptionTable<FileRow>& table) {
           }
           if (cluster.learn && cluster.needs_queues) {
             errors->Add(file, item, "learn and needs_queues: queues are not learned");
+          }
+          if (row.guess_wiring != "yes" && row.guess_wiring != "no") {
+            errors->Add(file, item, "guess_wiring is yes or no");
           }
           if (row.needs_queues != "yes" && row.needs_queues != "no") {
             errors->Add(file, item, "needs_queues is yes or no");

@@ -13,6 +13,13 @@
 
 namespace basalt::service {
 
+// A machine type of the topology's catalog (topology/files/catalog.h).
+struct KnownMachine {
+  std::string card_model = {};
+  int cards = 0;
+  std::string description = {};  // topology/synthetic.h
+};
+
 struct ClusterConfig {
   std::string id = {};  // header.cluster
   std::string policy = "binpack/topology";
@@ -22,6 +29,7 @@ struct ClusterConfig {
   // Nodes and pods are learned from what stock extenders are asked about: it decides at once, of
   // what it has seen. For clusters in which nothing syncs.
   bool learn = false;
+  bool guess_wiring = false;  // nodes that tell nothing are wired as the catalog's one type of them
   std::int64_t lease_ttl_us = 60'000'000;
   std::int64_t max_lease_ttl_us = 3'600'000'000;
   // Different asks that are known at a time. Those that no pod holds are forgotten when they are

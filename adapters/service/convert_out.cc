@@ -118,9 +118,7 @@ void Service::WritePlace(const Placement& placement, const Entry& entry, bool as
   }
   if (assign && !placement.cards.empty()) {
     NodeSpec node = state.SpecOf(placement.node);
-    for (std::size_t i = 0; i < node.cards.size(); ++i) {
-      node.cards[i].uuid = state.CardUuid(placement.node, static_cast<int>(i));
-    }
+    node.cards = CardsOf(placement.node);
     const auto book = node_facts_.find(node.name);
     WriteAssignment(*environment_->catalog, entry, node,
                     book == node_facts_.end() ? nullptr : &book->second.facts, placement, now_,

@@ -187,6 +187,11 @@ Answer<pb::ExplainResponse> Service::Explain(const Caller& caller,
     v->set_reason(pb::REASON_FITS);
     v->set_score(candidate.score);
     v->set_cards(candidate.cards.bits());
+    // What a choice of several cards stands on.
+    const auto book = node_facts_.find(v->node());
+    if (candidate.cards.size() > 1 && book != node_facts_.end()) {
+      v->set_text("wired: " + book->second.wired_as());
+    }
   }
   return answer;
 }

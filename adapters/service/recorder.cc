@@ -159,10 +159,18 @@ Answer<pb::AckActionResponse> Service::AckAction(const Caller& caller,
 Answer<pb::ReportUsageResponse> Service::ReportUsage(const Caller& caller,
                                                      const pb::ReportUsageRequest& request,
                                                      SimTime now) {
-  Enter(now);
+  now = Enter(now);
   Answer<pb::ReportUsageResponse> answer;
   if (RefusedHere(request.header(), &answer) || RefusedFeed(caller, &answer)) return answer;
-  answer.body = usage_.Report(*engine_, request);
+  if (request.exposition().size() > kMaxExpositionBytes) {
+    return Bad<pb::ReportUsageResponse>(Code::kExhausted,
+                                        "an exposition has at most 4 MiB; send it in parts");
+  }
+  const auto named = [this](const std::string& space, const std::string& name) {
+    const auto it = pod_named_.find({space, name});
+    return it == pod_named_.end() ? std::nullopt : std::optional<PodUid>(it->second);
+  };
+  answer.body = usage_.Report(*engine_, request, now, named);
   return answer;
 }
 

@@ -6,6 +6,7 @@
 
 #include "adapters/service/uid.h"
 #include "scheduler-core/base/check.h"
+#include "traces/usage_names.h"
 
 namespace basalt::service {
 namespace {
@@ -268,6 +269,9 @@ Answer<pb::HelloResponse> Service::Hello(const Caller& caller, const pb::HelloRe
   for (const std::string& key : devices::GrantAnnotationKeys(*environment_->catalog)) {
     out.add_grant_annotation_keys(key);
   }
+  for (const trace::UsageName& name : trace::UsageNames()) {
+    out.add_usage_metric_names(std::string(name.name));
+  }
   return answer;
 }
 
@@ -385,7 +389,7 @@ void Service::WriteMetrics(MetricsText* out) {
   std::map<std::string, std::int64_t> wired;
   std::size_t notes = 0;
   for (const auto& [node, book] : node_facts_) {
-    ++wired[book.machine_source.empty() ? "unknown" : book.machine_source];
+    ++wired[book.wired_as()];
     notes += book.notes;
   }
   for (const auto& [source, nodes] : wired) {

@@ -73,6 +73,7 @@ struct Environment {
   const Registry* registry = nullptr;
   const devices::Catalog* catalog = nullptr;
   std::vector<devices::Sku> skus = {};
+  std::vector<KnownMachine> machines = {};  // for ClusterConfig::guess_wiring
   std::string version = {};  // HelloResponse::server_version
 };
 
@@ -339,6 +340,8 @@ class Service {
   void ApplyDelta(const pb::Delta& delta, SyncStream* stream, SimTime now, Rejections* rejected);
   Status ApplyNode(const pb::NodeState& node, SimTime now);
   Status ApplyKubernetes(const pb::NodeResources& node, SimTime now);
+  // The one machine type of the catalog that has such cards; the source's name, empty: none.
+  std::string GuessWiring(NodeSpec* node) const;
   Status PutNode(NodeSpec spec, std::vector<devices::CardCondition> conditions, bool cordoned,
                  SimTime now);
   Status ApplyPath(const pb::NodePath& path, SimTime now);
@@ -350,6 +353,12 @@ class Service {
   Result<PodObserved> Observation(const pb::PodState& pod, const PodUid& uid, NodeId node);
   // The cards that the pod's annotations tell; false: none, or they cannot be read.
   bool ReadGrants(const pb::PodState& pod, NodeId node, PodObserved* observed);
+  // Those that its node's kubelet has given; false as above.
+  bool ReadKubelet(const pb::PodState& pod, NodeId node, PodObserved* observed);
+  // By UUID, or by the place that stood for one ("NODE/3"); -1: not on the node.
+  int CardOf(NodeId node, const std::string& uuid) const;
+  // The node's, with the UUIDs that they are called by.
+  std::vector<CardSpec> CardsOf(NodeId node) const;
   Status ChooseCards(const pb::PodState& pod, const Entry& entry, NodeId node,
                      PodObserved* observed);
   void PodEnded(const PodUid& uid, bool failed, SimTime now);
@@ -429,6 +438,7 @@ class Service {
   };
 
   std::map<PodUid, PodNames> names_;
+  std::map<std::pair<std::string, std::string>, PodUid> pod_named_;  // of the synced ones
   std::map<PodUid, SimTime> deleted_;                     // tombstones
   std::deque<std::pair<SimTime, PodUid>> deleted_order_;  // oldest first
   std::map<Digest128, std::uint64_t> answered_;           // request -> epoch of its lease
@@ -446,8 +456,9 @@ class Service {
   // read.
   struct NodeBook {
     devices::NodeFacts facts;
-    std::string machine_source;
+    std::string machine_source;  // how it is known how the cards are wired; empty: it is not
     std::size_t notes = 0;
+    std::string wired_as() const { return machine_source.empty() ? "unknown" : machine_source; }
   };
   std::map<std::string, NodeBook> node_facts_;
   std::set<std::string> closed_queues_;

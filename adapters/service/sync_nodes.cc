@@ -10,6 +10,9 @@
 namespace basalt::service {
 namespace {
 
+// Of basalt_nodes_wired{source}.
+constexpr std::string_view kGuessed = "catalog-guess";
+
 AmountMap ReadAmounts(const google::protobuf::RepeatedPtrField<pb::Amount>& in) {
   AmountMap out;
   for (const pb::Amount& amount : in) out[amount.resource()] = amount.amount();
@@ -115,17 +118,23 @@ Status Service::ApplyKubernetes(const pb::NodeResources& node, SimTime now) {
   in.taints = {node.taints().begin(), node.taints().end()};
   in.unschedulable = node.unschedulable();
   in.ready = !node.not_ready();
+  in.numa.policy = node.numa().policy();
+  in.numa.scope = node.numa().scope();
+  for (const pb::NumaReport::Zone& zone : node.numa().zones()) {
+    in.numa.zones.push_back(
+        {zone.name(), {zone.allocatable().begin(), zone.allocatable().end()}});
+  }
   Result<devices::NodeRead> read = devices::ReadNode(*environment_->catalog, in);
   if (!read) return tl::unexpected<Error>(read.error());
   read->spec.taints.insert(read->spec.taints.end(), read->facts.plugins.begin(),
                            read->facts.plugins.end());
   // A register does not know of passthrough, nor of cards that an operator gives one pod at a time.
   if (const NodeId known = engine_->state().FindNode(in.name); known.valid()) {
-    const NodeSpec was = engine_->state().SpecOf(known);
+    const std::vector<CardSpec> was = CardsOf(known);
     for (std::size_t i = 0; i < read->spec.cards.size(); ++i) {
       CardSpec& card = read->spec.cards[i];
-      const auto before = std::ranges::find(was.cards, card.uuid, &CardSpec::uuid);
-      if (before == was.cards.end() || card.mode != CardMode::kShared) continue;
+      const auto before = std::ranges::find(was, card.uuid, &CardSpec::uuid);
+      if (before == was.end() || card.mode != CardMode::kShared) continue;
       const bool exclusive = before->mode == CardMode::kExclusive;
       if (before->mode == CardMode::kPassthrough ||
           (exclusive && read->facts.platforms[i] != "plugin")) {
@@ -133,13 +142,41 @@ Status Service::ApplyKubernetes(const pb::NodeResources& node, SimTime now) {
       }
     }
   }
+  // "NODE/3" is a place, not a card: without it the card that stands there may get its UUID later,
+  // and keeps its pods.
+  for (std::size_t i = 0; i < read->spec.cards.size(); ++i) {
+    if (read->spec.cards[i].uuid == fmt::format("{}/{}", in.name, i)) {
+      read->spec.cards[i].uuid.clear();
+    }
+  }
+  std::string wired = std::move(read->machine_source);
+  if (wired.empty()) wired = read->numa_source;
+  if (wired.empty() && config_.guess_wiring) wired = GuessWiring(&read->spec);
+  const std::size_t notes = read->notes.size() + (wired == kGuessed ? 1 : 0);
   if (Status ok = PutNode(std::move(read->spec), std::move(read->conditions), read->cordoned, now);
       !ok) {
     return ok;
   }
-  node_facts_[in.name] =
-      NodeBook{std::move(read->facts), std::move(read->machine_source), read->notes.size()};
+  node_facts_[in.name] = NodeBook{std::move(read->facts), std::move(wired), notes};
   return {};
+}
+
+std::string Service::GuessWiring(NodeSpec* node) const {
+  if (node->cards.size() < 2) return "";
+  const KnownMachine* only = nullptr;
+  for (const KnownMachine& machine : environment_->machines) {
+    if (std::cmp_not_equal(machine.cards, node->cards.size()) ||
+        !std::ranges::all_of(node->cards, [&](const CardSpec& card) {
+          return card.model == machine.card_model;
+        })) {
+      continue;
+    }
+    if (only != nullptr) return "";  // no telling which
+    only = &machine;
+  }
+  if (only == nullptr || only->description.size() > kMaxMachineText) return "";
+  node->machine = only->description;
+  return std::string(kGuessed);
 }
 
 Status Service::PutNode(NodeSpec spec, std::vector<devices::CardCondition> conditions,

@@ -33,6 +33,7 @@ Status Service::ApplyPod(const pb::PodState& pod, SimTime now) {
   names.name = pod.pod().name();
   names.synced = true;
   names.bound = !pod.node().empty();
+  pod_named_.insert_or_assign({names.space, names.name}, *uid);
   ForgetOrphan(*uid);
   if (pod.node().empty()) return {};
   const NodeId node = engine_->state().FindNode(pod.node());
@@ -71,7 +72,7 @@ Status Service::ObservePod(const pb::PodState& pod, const PodUid& uid, NodeId no
   if (!observed) return tl::unexpected<Error>(observed.error());
   if (held != nullptr && held->node == node && held->cards == observed->cards &&
       held->attempt == observed->attempt && SameTake(held->numa, observed->numa)) {
-    if (held->confirmed) return {};
+    if (held->confirmed && *held->standing == observed->standing) return {};
   } else if (held != nullptr) {
     pb::WatchEvent event;
     event.set_time_us(now.us);
@@ -105,6 +106,7 @@ Result<PodObserved> Service::Observation(const pb::PodState& pod, const PodUid& 
     out.spec = state.shape(held->shape).spec;
     out.job = held->job;
     out.standing = *held->standing;
+    if (source_of_.contains(pb::SYNC_KIND_BUDGETS)) out.standing.budget = pod.standing().budget();
     out.cards = held->cards;
     out.numa = held->numa;
   } else {
@@ -121,7 +123,10 @@ Result<PodObserved> Service::Observation(const pb::PodState& pod, const PodUid& 
     out.standing.restart_us = std::max<std::int64_t>(0, pod.standing().restart_us());
     out.standing.budget = pod.standing().budget();
   }
-  if (pod.slices().empty() && !pod.annotations().empty() && ReadGrants(pod, node, &out)) return out;
+  if (pod.slices().empty() && !pod.annotations().empty() &&
+      (ReadGrants(pod, node, &out) || ReadKubelet(pod, node, &out))) {
+    return out;
+  }
   if (pod.granted_uuids().empty() && pod.slices().empty()) {
     if (entry == nullptr) return out;
     if (Status ok = ChooseCards(pod, *entry, node, &out); !ok) {
@@ -131,9 +136,8 @@ Result<PodObserved> Service::Observation(const pb::PodState& pod, const PodUid& 
   }
   CardSet cards;
   for (const std::string& uuid : pod.granted_uuids()) {
-    int index = 0;
-    while (index < state.hot(node).cards && state.CardUuid(node, index) != uuid) ++index;
-    if (index == state.hot(node).cards) return Fail("card " + uuid, "is not on node " + out.node);
+    const int index = CardOf(node, uuid);
+    if (index < 0) return Fail("card " + uuid, "is not on node " + out.node);
     cards.Add(index);
   }
   if (pod.slices().empty()) {
@@ -149,6 +153,42 @@ Result<PodObserved> Service::Observation(const pb::PodState& pod, const PodUid& 
   return out;
 }
 
+int Service::CardOf(NodeId node, const std::string& uuid) const {
+  const ClusterState& state = engine_->state();
+  int by_place = -1;
+  for (int index = 0; index < state.hot(node).cards; ++index) {
+    if (state.CardUuid(node, index) == uuid) return index;
+    // What a card was called before its node told its UUID.
+    if (state.name(node) + '/' + std::to_string(index) == uuid) by_place = index;
+  }
+  return by_place;
+}
+
+std::vector<CardSpec> Service::CardsOf(NodeId node) const {
+  std::vector<CardSpec> cards = engine_->state().SpecOf(node).cards;
+  for (std::size_t i = 0; i < cards.size(); ++i) {
+    cards[i].uuid = engine_->state().CardUuid(node, static_cast<int>(i));
+  }
+  return cards;
+}
+
+bool Service::ReadKubelet(const pb::PodState& pod, NodeId node, PodObserved* observed) {
+  const auto told = pod.annotations().find(std::string(devices::kGrantedKey));
+  if (told == pod.annotations().end()) return false;
+  const Result<CardSet> cards = devices::GrantedCards(told->second, CardsOf(node));
+  if (cards && cards->empty()) return false;
+  const Result<ShapeId> shape = engine_->InternShape(observed->spec);
+  const bool pinned = cards && observed->numa != nullptr && *cards == observed->cards;
+  if (!cards || !shape || cards->size() != observed->spec.gpus ||
+      !engine_->state().CanRecord(*shape, node, *cards, pinned ? observed->numa.get() : nullptr)) {
+    metrics_.Count("grants_unread");
+    return false;
+  }
+  observed->cards = *cards;
+  if (!pinned) observed->numa = nullptr;
+  return true;
+}
+
 bool Service::ReadGrants(const pb::PodState& pod, NodeId node, PodObserved* observed) {
   const auto grants = devices::ReadGrants({pod.annotations().begin(), pod.annotations().end()});
   if (grants && grants->empty()) return false;
@@ -161,10 +201,7 @@ bool Service::ReadGrants(const pb::PodState& pod, NodeId node, PodObserved* obse
   }
   const ClusterState& state = engine_->state();
   const devices::Catalog& catalog = *environment_->catalog;
-  std::vector<CardSpec> cards = state.SpecOf(node).cards;
-  for (std::size_t i = 0; i < cards.size(); ++i) {
-    cards[i].uuid = state.CardUuid(node, static_cast<int>(i));
-  }
+  const std::vector<CardSpec> cards = CardsOf(node);
   const Result<std::vector<SliceTake>> slices =
       devices::SlicesOf(catalog, *grants, (*entry)->request, cards, pod.phase() == "Running");
   if (!slices || slices->empty()) {
@@ -229,7 +266,11 @@ void Service::PodEnded(const PodUid& uid, bool failed, SimTime now) {
     for (const int card : held->cards) cards.push_back(engine_->state().CardUuid(held->node, card));
     TellFreed(engine_->state().name(held->node), std::move(cards), &uid);
   }
-  names_.erase(uid);
+  if (const auto it = names_.find(uid); it != names_.end()) {
+    const auto named = pod_named_.find({it->second.space, it->second.name});
+    if (named != pod_named_.end() && named->second == uid) pod_named_.erase(named);
+    names_.erase(it);
+  }
   usage_.PodGone(uid);
   actions_.PodGone(UuidText(uid));
   deleted_.insert_or_assign(uid, now);

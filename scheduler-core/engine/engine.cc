@@ -218,6 +218,12 @@ Status Engine::Observe(const PodObserved& observed, SimTime now) {
         // Who bound it did not wait for the victims. They have been told to leave all the same.
         DropNomination(held.uid, false);
       }
+      // Budgets select pods by their labels, which who asked for the place does not look at.
+      if (held.standing->budget != observed.standing.budget) {
+        Standing standing = *held.standing;
+        standing.budget = observed.standing.budget;
+        held.standing = quotas_.Intern(standing);
+      }
       return {};
     }
     was = held;

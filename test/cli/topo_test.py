@@ -1,10 +1,11 @@
 """`basalt topo`: show, list and format; what is refused."""
 import json
 import re
+import subprocess
 import unittest
 import xml.etree.ElementTree
 
-from harness import SHARED, Case, needs_shared
+from harness import BIN, SHARED, Case, needs_shared
 
 MESH = "4 link=0..3-0..3:10000 pcie=0..3-n0:12000"
 USER = """machine: mine
@@ -91,6 +92,42 @@ class Show(Case):
         self.assertEqual(self.ok("topo", "format", line).out.strip(), line)
         self.bad("topo", "show", SHARED / "data/topology/smi/malformed_glued_affinity.txt",
                  says="malformed_glued_affinity.txt:")
+
+    def test_publish(self):
+        line = "2xA100 link=0-1:nv12"
+        patch = json.loads(self.ok("topo", "publish", line, "--uuids", "GPU-b\n GPU-a\n").out)
+        text = patch["metadata"]["annotations"]["basalt.io/machine"]
+        self.assertEqual(list(patch), ["metadata"])
+        self.assertEqual(text, self.ok("topo", "format", line).out.strip() + " uuids=GPU-b,GPU-a")
+        plain = self.ok("topo", "format", line).out.strip()
+        self.assertEqual(self.ok("topo", "publish", line, "--node", "n1").out,
+                         f"kubectl annotate node n1 --overwrite 'basalt.io/machine={plain}'\n")
+        path = self.dir / "patch.json"
+        self.assertEqual(self.ok("topo", "publish", line, "--out", path).out, "")
+        self.assertNotIn("uuids", path.read_text())
+        # What is told is read where nodes are.
+        node = {"kind": "Node", "metadata": {"name": "n1", "annotations": {"basalt.io/machine": text}},
+                "status": {"capacity": {"nvidia.com/gpu": "2"}, "allocatable": {"cpu": "8"}}}
+        got = json.loads(self.ok("devices", "node", self.file("n.yaml", json.dumps(node)),
+                                 "-o", "json").out)
+        self.assertEqual(got["machine_source"], "published")
+        self.assertEqual([c["uuid"] for c in got["cards"]], ["GPU-b", "GPU-a"])
+        for args, says in [([line, "--uuids", "a"], "are 1, but the machine has 2"),
+                           ([line, "--uuids", ","], "--uuids"), ([line, "--uuids", "a,b'"], "letters"),
+                           ([line, "--node", "a b"], "name of a node"),
+                           ([line, "--node", "-x"], "name of a node"), (["nonsense"], "nonsense")]:
+            with self.subTest(args=args):
+                self.bad("topo", "publish", *args, says=says)
+
+    def test_publish_from_a_pipe(self):
+        matrix = ("\tGPU0\tGPU1\tCPU Affinity\tNUMA Affinity\n"
+                  "GPU0\t X \tNV4\t0-15\t0\nGPU1\tNV4\t X \t16-31\t1\n")
+        done = subprocess.run([BIN, "topo", "publish", "-"], input=matrix, capture_output=True,
+                              text=True, timeout=60, check=False)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        text = json.loads(done.stdout)["metadata"]["annotations"]["basalt.io/machine"]
+        self.assertTrue(text.startswith("2 "), text)
+        self.assertEqual(self.ok("topo", "format", text).out.strip(), text)
 
 
 class Refused(Case):

@@ -324,7 +324,10 @@ class Chart(unittest.TestCase):
         for part in ("volcano", "kubeScheduler", "sync", "serviceMonitor", "prometheusRule",
                      "dashboards"):
             values[part]["enabled"] = True
-        values["sync"].update(queues=True, hami=True)
+        values["nodeAgent"]["enabled"] = values["nodeAgent"]["wiring"]["enabled"] = True
+        values["nodeAgent"]["nodeSelector"] = {"gpu": "nvidia"}
+        values["sync"].update(queues=True, hami=True, nodeTopology=True,
+                              usageUrls=["n1=http://10.0.0.1:9400/metrics?a='b'"])
         values["engine"].update(
             tiers=[{"tier": 1, "name": "leaf"}], targetSkus=["half"], extraArgs=["--fsync=never"],
             skus="skus:\n  - name: half\n", access=[{"identity": "x", "role": "scheduler"}],
@@ -340,7 +343,7 @@ class Chart(unittest.TestCase):
         self.assertEqual(len(set(names)), len(names))
         for kind, name in [("ServiceMonitor", "rel-engine"), ("PrometheusRule", "rel"),
                            ("ConfigMap", "rel-dashboards"), ("Deployment", "rel-volcano"),
-                           ("Deployment", "rel-sync")]:
+                           ("Deployment", "rel-sync"), ("DaemonSet", "rel-node")]:
             self.assertIn((kind, name), names)
         rule = next(d for d in all_of_it if d["kind"] == "PrometheusRule")
         self.assertEqual(len(rule["spec"]["groups"][0]["rules"]), len(rules()))
@@ -362,13 +365,14 @@ class Chart(unittest.TestCase):
                  for s in d["subjects"]}
         self.assertNotIn("rel-engine", bound)  # it has no rights at all
         for d in documents:
-            if d["kind"] not in ("StatefulSet", "Deployment"):
+            if d["kind"] not in ("StatefulSet", "Deployment", "DaemonSet"):
                 continue
             pod = d["spec"]["template"]["spec"]
             self.assertEqual(pod["automountServiceAccountToken"],
                              d["metadata"]["name"] != "rel-engine")
-            self.assertTrue(pod["securityContext"]["runAsNonRoot"])
-            for container in pod["containers"]:
+            # The kubelet's socket is root's.
+            self.assertEqual(pod["securityContext"]["runAsNonRoot"], d["kind"] != "DaemonSet")
+            for container in pod["containers"] + pod.get("initContainers", []):
                 security = container["securityContext"]
                 self.assertTrue(security["readOnlyRootFilesystem"])
                 self.assertFalse(security["allowPrivilegeEscalation"])
@@ -376,6 +380,38 @@ class Chart(unittest.TestCase):
             labels = d["spec"]["template"]["metadata"]["labels"]
             for key, value in d["spec"]["selector"]["matchLabels"].items():
                 self.assertEqual(labels[key], value)
+
+    @staticmethod
+    def rights(documents, name):
+        role = next((d for d in documents
+                     if d["kind"] == "ClusterRole" and d["metadata"]["name"] == name), None)
+        return {(resource, verb) for rule in role["rules"] for resource in rule["resources"]
+                for verb in rule["verbs"]}
+
+    def test_rights_go_with_what_is_asked_for(self):
+        def sync(values):
+            values["sync"]["enabled"] = True
+        rights = self.rights(self.render(sync), "rel-sync")
+        self.assertIn(("poddisruptionbudgets", "watch"), rights)
+        self.assertNotIn("noderesourcetopologies", {r for r, _ in rights})
+        self.assertIn(("noderesourcetopologies", "watch"),
+                      self.rights(self.render(self.everything), "rel-sync"))
+
+        def agent(wiring, resources):
+            def change(values):
+                values["nodeAgent"].update(enabled=True, resources=resources)
+                values["nodeAgent"]["wiring"]["enabled"] = wiring
+            return change
+        for wiring, resources, wanted, mounted in [
+                (True, "", {("nodes", "patch")}, []),
+                (False, "nvidia.com/gpu", {("pods", v) for v in ("list", "watch", "patch")},
+                 ["/var/lib/kubelet/pod-resources"])]:
+            documents = self.render(agent(wiring, resources))
+            self.assertEqual(self.rights(documents, "rel-node"), wanted)
+            spec = next(d for d in documents if d["kind"] == "DaemonSet")["spec"]["template"]["spec"]
+            self.assertEqual([v["hostPath"]["path"] for v in spec["volumes"] if "hostPath" in v],
+                             mounted)
+        self.assertIn("nothing to tell", self.render(agent(False, "")))
 
     def test_the_engine_reads_its_file(self):
         binary = os.environ.get("BASALT_BIN")

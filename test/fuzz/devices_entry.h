@@ -116,6 +116,12 @@ inline void NodeAnnotations(std::string_view input) {
   node.annotations = Annotations(input);
   node.capacity = node.annotations;
   node.labels = node.annotations;
+  // Zones of the same amounts, as many as the text has lines up to nine.
+  for (std::size_t i = 0; i < std::min<std::size_t>(node.annotations.size(), 9); ++i) {
+    node.numa.zones.push_back({"node-" + std::to_string(i), node.annotations});
+  }
+  node.numa.policy = node.annotations["policy"];
+  node.numa.scope = node.annotations["scope"];
   const auto read = devices::ReadNode(catalog, node);
   if (!read) return CheckDeviceError(read.error());
   BASALT_FUZZ_CHECK(ValidateNode(read->spec, "n").has_value());
@@ -153,6 +159,12 @@ inline void PodGrants(std::string_view input) {
     }
     return out;
   }();
+  // The kubelet's words are one text.
+  if (const auto given = devices::GrantedCards(input, cards); given) {
+    BASALT_FUZZ_CHECK(given->bits() >> cards.size() == 0);
+  } else {
+    CheckDeviceError(given.error());
+  }
   const auto grants = devices::ReadGrants(Annotations(input));
   if (!grants) {
     BASALT_FUZZ_CHECK(!grants.error().where.empty());

@@ -261,5 +261,27 @@ TEST(Grants, AlikeUpToACore) {
   EXPECT_FALSE(AreAlike({take}, {take, other}));
 }
 
+TEST(Allocation, WhatTheKubeletGave) {
+  const std::vector<CardSpec> cards = Node("A30", 4);
+  const auto read = [&](const std::string& text) { return GrantedCards(text, cards); };
+  const auto entry = [](const std::string& ids) {
+    return R"({"container":"c","resource":"nvidia.com/gpu","ids":[)" + ids + "]}";
+  };
+  EXPECT_EQ(read('[' + entry(R"("GPU-2","GPU-0")") + ']').value(), CardSet::Of(0) | CardSet::Of(2));
+  EXPECT_EQ(read('[' + entry(R"("GPU-1")") + ',' + entry(R"("GPU-3")") + ']').value(),
+            CardSet::Of(1) | CardSet::Of(3));
+  EXPECT_EQ(read('[' + entry(R"("GPU-1::3","GPU-1::0")") + ']').value(), CardSet::Of(1));  // shares
+  // Other devices, and cards of another plugin's names, are none.
+  EXPECT_TRUE(read('[' + entry(R"("mlx5_0")") + ']')->empty());
+  EXPECT_TRUE(read("[]")->empty());
+  for (const std::string bad :
+       {"", "x", "{}", "[1]", "[{}]", R"([{"ids":"GPU-0"}])", R"([{"ids":[0]}])"}) {
+    EXPECT_FALSE(read(bad).has_value()) << bad;
+  }
+  const auto some = read('[' + entry(R"("GPU-0","GPU-9")") + ']');
+  ASSERT_FALSE(some.has_value());
+  EXPECT_EQ(some.error().where, "basalt.io/granted");
+}
+
 }  // namespace
 }  // namespace basalt::devices

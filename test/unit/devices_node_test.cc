@@ -277,11 +277,114 @@ TEST(Node, AnOperatorSaysHowItIsWired) {
       "GPU-1,10,40960,100,NVIDIA A100-PCIE-40GB,0,true,1,hami-core:";
   const NodeRead read =
       MustNode(NodeOf({{kNvidia, cards}, {"basalt.io/machine", "2xA100 link=0-1:nv12"}}));
-  EXPECT_EQ(read.machine_source, "annotation");
+  EXPECT_EQ(read.machine_source, "published");
   EXPECT_TRUE(topology::ParseGraph(read.spec.machine).has_value());
   const NodeRead wrong = MustNode(NodeOf({{kNvidia, cards}, {"basalt.io/machine", "3xA100"}}));
   EXPECT_EQ(wrong.spec.machine, "");
   EXPECT_THAT(wrong.notes, Contains(HasSubstr("has 3 cards, the node 2")));
+}
+
+// What the node itself has told wins over scores; it says which card is which, and by that names
+// those of a plugin that knows no ids.
+TEST(Node, PublishedWiringAndUuids) {
+  const std::string cards =
+      "GPU-0,10,40960,100,NVIDIA A100-PCIE-40GB,0,true,0,hami-core:"
+      "GPU-1,10,40960,100,NVIDIA A100-PCIE-40GB,0,true,1,hami-core:";
+  const std::string scores =
+      R"([{"uuid":"GPU-0","score":{"GPU-1":50}},{"uuid":"GPU-1","score":{"GPU-0":50}}])";
+  const auto with = [&](const std::string& machine) {
+    return MustNode(NodeOf({{kNvidia, cards},
+                            {"hami.io/node-nvidia-score", scores},
+                            {"basalt.io/machine", machine}}));
+  };
+  EXPECT_EQ(with("2xA100 link=0-1:nv12 uuids=GPU-0,GPU-1").machine_source, "published");
+  // Of other cards, or who knows of which: the next best source.
+  for (const std::string other : {"uuids=GPU-1,GPU-0", "uuids=GPU-0,GPU-7"}) {
+    const NodeRead read = with("2xA100 link=0-1:nv12 " + other);
+    EXPECT_EQ(read.machine_source, "hami-scores") << other;
+    EXPECT_THAT(read.notes, Contains(HasSubstr("in another order"))) << other;
+  }
+  EXPECT_THAT(with("2xA100 uuids=x").notes, Contains(HasSubstr("but the machine has 2 cards")));
+
+  NodeResources stock = NodeOf({{"basalt.io/machine", "2xA100 link=0-1:nv12 uuids=GPU-b,GPU-a"}},
+                               {{"nvidia.com/gpu", "2"}});
+  NodeRead read = MustNode(stock);
+  ASSERT_THAT(read.spec.cards, SizeIs(2));
+  EXPECT_EQ(read.spec.cards[0].uuid, "GPU-b");
+  EXPECT_EQ(read.facts.cards[1].uuid, "GPU-a");
+  EXPECT_EQ(read.facts.platforms[1], "plugin");
+  EXPECT_EQ(read.machine_source, "published");
+  // One fell out: which of them is not told.
+  stock = NodeOf(stock.annotations, {{"nvidia.com/gpu", "1"}});
+  read = MustNode(stock);
+  EXPECT_EQ(read.spec.cards.at(0).uuid, "n1/0");
+  EXPECT_THAT(read.notes, Contains(HasSubstr("has 2 cards, the node 1")));
+}
+
+NodeResources Numa(std::vector<NumaZone> zones, const std::string& policy = "",
+                   const std::string& scope = "") {
+  NodeResources node = NodeOf({}, {{"nvidia.com/gpu", "4"}});
+  node.numa = {std::move(zones), policy, scope};
+  return node;
+}
+
+TEST(Node, NumaNodesOfItsNodeResourceTopology) {
+  const NodeRead read = MustNode(Numa(
+      {{"node-1", {{"cpu", "31"}, {"memory", "200Gi"}, {"nvidia.com/gpu", "3"}}},
+       {"node-0", {{"cpu", "30500m"}, {"memory", "100Gi"}, {"nvidia.com/gpu", "1"}}}},
+      "single-numa-node", "pod"));
+  EXPECT_EQ(read.numa_source, "nrt");
+  EXPECT_EQ(read.machine_source, "");
+  EXPECT_EQ(read.spec.numa_nodes, 2);
+  ASSERT_THAT(read.spec.numa, SizeIs(2));
+  EXPECT_EQ(read.spec.numa[0].cpu, 30'500);
+  EXPECT_EQ(read.spec.numa[1].cpu, 31'000);
+  EXPECT_EQ(read.spec.numa[1].memory, 200 * 1024);
+  EXPECT_EQ(read.spec.numa_policy, topology::NumaPolicy::kSingleNumaNode);
+  EXPECT_EQ(read.spec.numa_scope, topology::NumaScope::kPod);
+  EXPECT_EQ(read.spec.cards.at(0).numa, 0);
+  EXPECT_EQ(read.spec.cards.at(1).numa, 1);
+  EXPECT_EQ(read.spec.cards.at(3).numa, 1);
+  EXPECT_THAT(read.notes, Contains(HasSubstr("assumed, in order")));
+  // The older form; its policy holds for the scope that it names.
+  const NodeRead old = MustNode(Numa({{"node-0", {}}}, "RestrictedPodLevel"));
+  EXPECT_EQ(old.spec.numa_policy, topology::NumaPolicy::kRestricted);
+  EXPECT_EQ(old.spec.numa_scope, topology::NumaScope::kPod);
+  EXPECT_EQ(MustNode(Numa({})).numa_source, "");
+}
+
+TEST(Node, NumaZonesNeverHaveMoreThanTheNode) {
+  const NodeRead read = MustNode(Numa({{"node-0", {{"cpu", "64"}, {"memory", "400Gi"}}},
+                                       {"node-1", {{"cpu", "64"}, {"memory", "400Gi"}}}}));
+  EXPECT_EQ(read.spec.numa.at(0).cpu, 63'500 / 2);
+  EXPECT_EQ(read.spec.numa.at(1).memory, 513'671 / 2);
+  EXPECT_EQ(MustNode(Numa({{"node-0", {{"cpu", "999999999"}, {"memory", "9000000Ti"}}}}))
+                .spec.numa.at(0)
+                .cpu,
+            63'500);
+}
+
+// An exporter's fault costs the node nothing but what it tells.
+TEST(Node, NumaReportsThatCannotBeUsed) {
+  for (const auto& [zones, why] : std::vector<std::pair<std::vector<NumaZone>, std::string>>{
+           {{{"node-0", {}}, {"node-2", {}}}, "NUMA nodes from 0"},
+           {{{"node-0", {}}, {"other-0", {}}}, "a number of its own"},
+           {{{"node", {}}}, "a number of its own"},
+           {{{"node-99999999999", {}}}, "a number of its own"},
+           {{{"node-0", {{"cpu", "many"}}}}, "zone node-0"}}) {
+    const NodeRead read = MustNode(Numa(zones, "single-numa-node"));
+    EXPECT_EQ(read.numa_source, "") << why;
+    EXPECT_EQ(read.spec.numa_nodes, 1) << why;
+    EXPECT_EQ(read.spec.numa_policy, topology::NumaPolicy::kNone) << why;
+    EXPECT_THAT(read.notes, Contains(HasSubstr(why)));
+  }
+  const NodeRead policy = MustNode(Numa({{"node-0", {}}}, "sometimes"));
+  EXPECT_THAT(policy.notes, Contains(HasSubstr("none that is known")));
+  EXPECT_EQ(policy.numa_source, "nrt");
+  NodeResources hami = NodeOf({{kNvidia, '[' + Json(0, "NVIDIA A30", 24576, R"(,"numa":3)") + ']'}});
+  hami.numa.zones = {{"node-0", {}}, {"node-1", {}}};
+  EXPECT_THAT(MustNode(hami).notes, Contains(HasSubstr("more NUMA nodes")));
+  EXPECT_EQ(MustNode(hami).spec.numa_nodes, 4);
 }
 
 TEST(Node, WhatIsRefused) {

@@ -385,6 +385,23 @@ TEST(Engine, ObservingWhatIsHeldConfirmsItAndKeepsTheEpoch) {
   EXPECT_TRUE(engine->Audit().has_value());
 }
 
+// Of what a lease was asked with an observation changes the disruption budget alone.
+TEST(Engine, ObservingWhatIsHeldTellsItsBudget) {
+  auto engine = MakeEngine("binpack", {Node("a", 8000, 2)});
+  Request request = For(*engine, Ask(100, 1, 600), 1);
+  request.standing.priority = 7;
+  const Outcome outcome = engine->Propose(request, SimTime{});
+  const auto lease = engine->Reserve(request, outcome.placement, SimTime{});
+  ASSERT_TRUE(lease.has_value());
+  PodObserved seen{request.uid, 0, Ask(100, 1, 600), 0, "a", outcome.placement.cards};
+  seen.standing.budget = "ns/web";
+  ASSERT_TRUE(engine->Apply(seen, SimTime{}).has_value());
+  const Allocation* held = engine->Find(request.uid);
+  EXPECT_EQ(held->standing->budget, "ns/web");
+  EXPECT_EQ(held->standing->priority, 7);
+  EXPECT_EQ(held->epoch, lease->epoch);
+}
+
 // The held placement is the only one that a repeated Reserve may name.
 TEST(Engine, ReserveOfAnotherPlacementForAHeldPodIsRefused) {
   auto engine = MakeEngine("binpack", {Node("a", 8000, 2)});

@@ -13,6 +13,7 @@ namespace basalt {
 namespace {
 
 using support::Bed;
+using support::GoneDelta;
 using support::NodeDelta;
 using support::UidOf;
 using testing::HasSubstr;
@@ -235,6 +236,183 @@ TEST(ServiceKube, PodsLandWhereTheirWordsAreUnderstood) {
   EXPECT_EQ(fits(support::PodOf(1, 1000, 1, 1000)), "hami volcano stock ");
 }
 
+pb::Delta StockNode(const std::string& name, int cards, const std::string& machine = "") {
+  pb::Delta delta = KubeNode(name, "");
+  pb::NodeResources* node = delta.mutable_node()->mutable_kubernetes();
+  (*node->mutable_capacity())["nvidia.com/gpu"] = std::to_string(cards);
+  (*node->mutable_labels())["nvidia.com/gpu.product"] = "NVIDIA-A30";
+  if (!machine.empty()) (*node->mutable_annotations())["basalt.io/machine"] = machine;
+  return delta;
+}
+
+pb::PodRequest StockPod(std::uint64_t uid, const std::string& cards) {
+  pb::PodRequest pod = HamiPod(uid, "0", "0");
+  auto* limits = pod.mutable_ask()->mutable_pod()->mutable_containers(1)->mutable_limits();
+  limits->clear();
+  (*limits)["nvidia.com/gpu"] = cards;
+  return pod;
+}
+
+std::string Granted(const std::string& ids) {
+  return R"([{"container":"c","resource":"nvidia.com/gpu","ids":[)" + ids + "]}]";
+}
+
+constexpr const char* kGranted = "basalt.io/granted";
+constexpr const char* kPublished = "2xA30 link=0-1:4*25000 uuids=GPU-b,GPU-a";
+
+// Cards of a plugin that knows no ids are places until the node tells their UUIDs; their pods stay.
+TEST(ServiceKube, StockCardsGetTheirUuidsAndKeepTheirPods) {
+  Bed bed;
+  bed.List({StockNode("n1", 2)});
+  const auto lease = Reserve(bed, StockPod(1, "1"));
+  ASSERT_TRUE(lease.has_lease());
+  EXPECT_EQ(lease.pod().placement().card_uuids(0), "n1/0");
+  ASSERT_EQ(bed.Confirm(lease.lease()), pb::LEASE_ANSWER_OK);
+  ASSERT_EQ(bed.Tell({StockNode("n1", 2, kPublished)}).rejected_size(), 0);
+  const ClusterState& state = bed.engine().state();
+  const Allocation* held = bed.engine().Find(support::Uid(1));
+  ASSERT_NE(held, nullptr);
+  EXPECT_EQ(held->cards, CardSet::Of(0));
+  EXPECT_TRUE(held->confirmed);
+  EXPECT_EQ(state.CardUuid(state.FindNode("n1"), 0), "GPU-b");
+  EXPECT_EQ(Reserve(bed, StockPod(2, "1")).pod().placement().card_uuids(0), "GPU-a");
+  EXPECT_THAT(Metrics(bed), HasSubstr("basalt_nodes_wired{cluster=\"c1\",source=\"published\"} 1"));
+  // And back: the annotation is taken off.
+  ASSERT_EQ(bed.Tell({StockNode("n1", 2)}).rejected_size(), 0);
+  EXPECT_EQ(bed.engine().Find(support::Uid(1))->cards, CardSet::Of(0));
+  EXPECT_TRUE(bed.service().Audit().has_value());
+}
+
+// What its annotation says holds after a restart, with the journal and without.
+TEST(ServiceKube, StockCardsAreTheSameAfterARestart) {
+  for (const bool journal : {true, false}) {
+    Bed bed;
+    bed.List({StockNode("n1", 4)});
+    for (std::uint64_t uid = 1; uid <= 3; ++uid) {
+      const auto lease = Reserve(bed, StockPod(uid, "1"));
+      ASSERT_EQ(bed.Confirm(lease.lease()), pb::LEASE_ANSWER_OK);
+      ASSERT_FALSE(lease.pod().placement().card_uuids(0).empty());
+    }
+    bed.Tell({GoneDelta(1)});
+    const std::string digest = bed.service().StateDigest();
+    Bed without;
+    Bed& after = journal ? bed : without;
+    if (journal) after.Restart();
+    std::vector<pb::Delta> listing = {StockNode("n1", 4)};
+    for (std::uint64_t uid = 2; uid <= 3; ++uid) {
+      listing.push_back(On(StockPod(uid, "1"), "n1", {}));
+      listing.back().mutable_pod()->add_granted_uuids("n1/" + std::to_string(uid - 1));
+    }
+    after.List(listing);
+    EXPECT_EQ(after.engine().Find(support::Uid(2))->cards, CardSet::Of(1));
+    EXPECT_EQ(after.engine().Find(support::Uid(3))->cards, CardSet::Of(2));
+    if (journal) {
+      EXPECT_EQ(after.service().StateDigest(), digest);
+    }
+    EXPECT_THAT(Metrics(after), HasSubstr("basalt_mismatches_total{cluster=\"c1\"} 0"));
+    // The same words, once the node has told which card is which.
+    listing[0] = StockNode("n1", 4, "4xA30 uuids=GPU-w,GPU-x,GPU-y,GPU-z");
+    Bed named;
+    named.List(listing);
+    EXPECT_EQ(named.engine().Find(support::Uid(3))->cards, CardSet::Of(2));
+  }
+}
+
+// Advice is not kept: what the kubelet really gave counts, and both are told.
+TEST(ServiceKube, WhatTheKubeletGaveIsReconciled) {
+  Bed bed;
+  bed.List({StockNode("n1", 2, kPublished)});
+  const pb::PodRequest pod = StockPod(1, "1");
+  const auto lease = Reserve(bed, pod);
+  ASSERT_EQ(lease.pod().placement().card_uuids(0), "GPU-b");
+  EXPECT_FALSE(lease.pod().placement().assignment().enforced());
+  ASSERT_EQ(bed.Confirm(lease.lease()), pb::LEASE_ANSWER_OK);
+  const auto tell = [&](const std::string& text) {
+    pb::Delta delta = On(pod, "n1", {{kGranted, text}});
+    delta.mutable_pod()->add_granted_uuids("GPU-b");  // basalt.io/cards still says what was advised
+    EXPECT_EQ(bed.Tell({delta}).rejected_size(), 0) << text;
+    return bed.engine().Find(support::Uid(1))->cards;
+  };
+  EXPECT_EQ(tell(Granted(R"("GPU-b")")), CardSet::Of(0));
+  EXPECT_THAT(Metrics(bed), HasSubstr("basalt_mismatches_total{cluster=\"c1\"} 0"));
+  EXPECT_EQ(tell(Granted(R"("GPU-a")")), CardSet::Of(1));
+  EXPECT_THAT(Metrics(bed), HasSubstr("basalt_mismatches_total{cluster=\"c1\"} 1"));
+  const auto events = bed.service().WatchAfter(0, 1000);
+  const auto mismatch = std::ranges::find_if(
+      events, [](const pb::WatchEvent& event) { return event.has_mismatch(); });
+  ASSERT_NE(mismatch, events.end());
+  EXPECT_EQ(mismatch->mismatch().chosen(0), "GPU-b");
+  EXPECT_EQ(mismatch->mismatch().granted(0), "GPU-a");
+  // The card that was advised is free again.
+  EXPECT_EQ(Reserve(bed, StockPod(2, "1")).pod().placement().card_uuids(0), "GPU-b");
+  // What is not a word about its cards, or of as many as it asked for, changes nothing.
+  for (const std::string bad : {std::string("nonsense"), Granted(R"("GPU-a","GPU-b")"),
+                                Granted(R"("GPU-a","GPU-q")")}) {
+    pb::Delta delta = On(pod, "n1", {{kGranted, bad}});
+    EXPECT_EQ(bed.Tell({delta}).rejected_size(), 0) << bad;
+    EXPECT_EQ(bed.engine().Find(support::Uid(1))->cards, CardSet::Of(1)) << bad;
+  }
+  EXPECT_THAT(Metrics(bed), HasSubstr("basalt_grants_unread_total{cluster=\"c1\"} 3"));
+  EXPECT_TRUE(bed.service().Audit().has_value());
+}
+
+TEST(ServiceKube, NumaNodesAreTold) {
+  Bed bed;
+  pb::Delta node = StockNode("n1", 2);
+  pb::NumaReport* numa = node.mutable_node()->mutable_kubernetes()->mutable_numa();
+  numa->set_policy("single-numa-node");
+  for (const char* name : {"node-0", "node-1"}) {
+    pb::NumaReport::Zone* zone = numa->add_zones();
+    zone->set_name(name);
+    (*zone->mutable_allocatable())["cpu"] = "32";
+    (*zone->mutable_allocatable())["memory"] = "128Gi";
+    (*zone->mutable_allocatable())["nvidia.com/gpu"] = "1";
+  }
+  bed.List({node});
+  EXPECT_THAT(Metrics(bed), HasSubstr("basalt_nodes_wired{cluster=\"c1\",source=\"nrt\"} 1"));
+  // Two cards are on two NUMA nodes: the kubelet would refuse the pod there.
+  EXPECT_TRUE(Reserve(bed, StockPod(1, "1")).has_lease());
+  EXPECT_FALSE(Reserve(bed, StockPod(2, "2")).has_lease());
+  Bed plain;
+  plain.List({StockNode("n1", 2)});
+  EXPECT_TRUE(Reserve(plain, StockPod(2, "2")).has_lease());
+}
+
+// The catalog's machine stands for a node that tells nothing, only where that is asked for; and it
+// is called a guess.
+TEST(ServiceKube, AGuessIsMarkedAsOne) {
+  service::ClusterConfig config = support::TestCluster();
+  const std::string unknown = "basalt_nodes_wired{cluster=\"c1\",source=\"unknown\"}";
+  Bed told(config);
+  told.List({StockNode("n1", 3)});
+  EXPECT_THAT(Metrics(told), HasSubstr(unknown + " 1"));
+  config.guess_wiring = true;
+  Bed bed(config);
+  // Two of the known machines have two such cards: no telling which.
+  bed.List({StockNode("n1", 3), StockNode("n2", 2), StockNode("n3", 4),
+            StockNode("n4", 3, "3xA30 link=0-1:nv4")});
+  const std::string text = Metrics(bed);
+  const ClusterState& state = bed.engine().state();
+  EXPECT_THAT(text,
+              HasSubstr("basalt_nodes_wired{cluster=\"c1\",source=\"catalog-guess\"} 1"));
+  EXPECT_THAT(text, HasSubstr("basalt_nodes_wired{cluster=\"c1\",source=\"published\"} 1"));
+  EXPECT_THAT(text, HasSubstr(unknown + " 2"));
+  EXPECT_EQ(state.SpecOf(state.FindNode("n1")).machine, "3xA30 link=0..2-f0:nv4");
+  EXPECT_EQ(state.SpecOf(state.FindNode("n2")).machine, "");
+  // Whoever asks why is told what the choice stands on.
+  pb::ExplainRequest explain;
+  *explain.mutable_pod() = StockPod(9, "3");
+  explain.set_top(3);
+  std::map<std::string, std::string> wired;
+  for (const pb::NodeVerdict& v :
+       bed.service().Explain(bed.caller, explain, bed.now()).body.best()) {
+    wired[v.node()] = v.text();
+  }
+  EXPECT_EQ(wired["n1"], "wired: catalog-guess");
+  EXPECT_EQ(wired["n3"], "wired: unknown");
+  EXPECT_EQ(wired["n4"], "wired: published");
+}
+
 TEST(ServiceKube, HelloTellsWhatToSend) {
   Bed bed;
   const auto hello = bed.service().Hello(bed.caller, {}, bed.now());
@@ -242,6 +420,9 @@ TEST(ServiceKube, HelloTellsWhatToSend) {
   EXPECT_NE(std::find(node.begin(), node.end(), kRegister), node.end());
   const auto& grants = hello.body.grant_annotation_keys();
   EXPECT_NE(std::find(grants.begin(), grants.end(), kAllocated), grants.end());
+  EXPECT_NE(std::find(grants.begin(), grants.end(), kGranted), grants.end());
+  const auto& usage = hello.body.usage_metric_names();
+  EXPECT_NE(std::find(usage.begin(), usage.end(), "DCGM_FI_DEV_GPU_UTIL"), usage.end());
   // What differs from pod to pod is no part of the ask.
   const auto& pod = hello.body.pod_annotation_keys();
   EXPECT_EQ(std::find(pod.begin(), pod.end(), kAllocated), pod.end());

@@ -443,6 +443,121 @@ TEST(Service, BatchesSeeWhatCameBefore) {
   EXPECT_EQ(bed.service().Batch(bed.caller, batch, bed.now()).body.results_size(), 2);
 }
 
+// A budget is known by the pods' labels, so the sync tells it, also of pods that hold a lease.
+TEST(Service, EvictionRespectsBudgetsThatTheSyncTells) {
+  Bed bed;
+  bed.List({NodeDelta("n1", 8000, 2)});
+  std::vector<pb::Delta> pods;
+  for (std::uint64_t uid = 1; uid <= 2; ++uid) {
+    pb::PodRequest low = PodOf(uid, 1000, 1, 1000);
+    low.mutable_standing()->set_min_runtime_us(1);
+    ASSERT_EQ(bed.Confirm(MustReserve(bed, low)), pb::LEASE_ANSWER_OK);
+    pods.push_back(PodDelta(low, "n1"));
+    pods.back().mutable_pod()->mutable_standing()->set_budget("ns/web");
+  }
+  bed.Wait(10);
+  pb::SyncOpen open;
+  open.set_source("budgets");
+  open.add_kinds(pb::SYNC_KIND_BUDGETS);
+  ASSERT_TRUE(bed.service().SyncOpen(bed.caller, open, 50, bed.now()).ok());
+  std::uint64_t generation = 0;
+  const auto budget = [&](int must_stay) {
+    pb::SyncDeltas deltas;
+    deltas.set_generation(++generation);
+    pb::Budget* b = deltas.add_deltas()->mutable_budget();
+    b->set_name("ns/web");
+    if (must_stay >= 0) b->set_min_available(must_stay);
+    EXPECT_TRUE(bed.service().SyncDeltas(deltas, 50, bed.now()).ok());
+  };
+  const auto victims = [&] {
+    pb::EvictRequest evict;
+    *evict.mutable_pod() = PodOf(9, 1000, 1, 1000);
+    evict.mutable_pod()->mutable_standing()->set_priority(10);
+    evict.set_dry_run(true);
+    return bed.service().Evict(bed.caller, evict, bed.now()).body.victims_size();
+  };
+  const std::uint64_t epoch = bed.engine().Find(Uid(1))->epoch;
+  budget(2);
+  EXPECT_EQ(victims(), 1);  // nobody has said that these are its pods
+  EXPECT_EQ(bed.Tell(pods).rejected_size(), 0);
+  EXPECT_EQ(victims(), 0);
+  budget(1);
+  EXPECT_EQ(victims(), 1);
+  budget(2);
+  // It is the pods' own after a restart, too; the rest of what they were asked with stays.
+  bed.Restart();
+  bed.List({NodeDelta("n1", 8000, 2), pods[0], pods[1]});
+  EXPECT_EQ(victims(), 0);
+  const Allocation* held = bed.engine().Find(Uid(1));
+  EXPECT_EQ(held->epoch, epoch);
+  EXPECT_EQ(held->standing->budget, "ns/web");
+  EXPECT_EQ(held->standing->min_runtime_us, 1);
+  ASSERT_TRUE(bed.service().SyncOpen(bed.caller, open, 500, bed.now()).ok());
+  for (pb::Delta& pod : pods) pod.mutable_pod()->mutable_standing()->clear_budget();
+  bed.Tell(pods);
+  EXPECT_EQ(victims(), 1);
+}
+
+// Exporters' words: of a card and of a pod on it, by the names that DCGM and HAMi give.
+TEST(Service, UsageOfAnExposition) {
+  Bed bed;
+  bed.List({NodeDelta("n1", 8000, 2)});
+  const pb::PodRequest pod = PodOf(1, 1000, 1, 500);
+  ASSERT_EQ(bed.Confirm(MustReserve(bed, pod)), pb::LEASE_ANSWER_OK);
+  bed.Tell({PodDelta(pod, "n1")});
+  const auto report = [&](const std::string& text, const std::string& node = "n1") {
+    pb::ReportUsageRequest request;
+    request.set_exposition(text);
+    request.set_node(node);
+    return bed.service().ReportUsage(bed.caller, request, bed.now());
+  };
+  const auto metric = [&](const std::string& name) {
+    service::MetricsText text;
+    bed.service().WriteMetrics(&text);
+    const std::string all = text.Text();
+    const std::string line = "basalt_" + name + "{cluster=\"c1\"} ";
+    const std::size_t at = all.find(line);
+    return at == std::string::npos ? std::string("none")
+                                   : all.substr(at + line.size(), all.find('\n', at) - at - line.size());
+  };
+  // DCGM says the same twice; the better row of the table counts. HAMi's line is of the pod.
+  const auto first = report(
+      "DCGM_FI_PROF_GR_ENGINE_ACTIVE{gpu=\"0\",UUID=\"GPU-n1-0\"} 0.9\n"
+      "DCGM_FI_DEV_GPU_UTIL{gpu=\"0\",UUID=\"GPU-n1-0\"} 37\n"
+      "DCGM_FI_DEV_FB_USED{gpu=\"0\",UUID=\"GPU-n1-0\"} 1234\n"
+      "DCGM_FI_DEV_GPU_UTIL{gpu=\"7\",UUID=\"GPU-other\"} 1\n"
+      "vGPU_device_memory_usage_in_bytes{podnamespace=\"ns\",podname=\"pod-1\",ctrname=\"c\","
+      "vdeviceid=\"0\",deviceuuid=\"GPU-n1-0\"} 1.048576e+09\n"
+      "vGPU_device_memory_usage_in_bytes{podnamespace=\"ns\",podname=\"gone\"} 1\n"
+      "this is no metric at all {{{\n");
+  ASSERT_TRUE(first.ok()) << first.message;
+  EXPECT_EQ(first.body.taken(), 2);
+  EXPECT_EQ(first.body.unknown(), 3);
+  EXPECT_EQ(metric("usage_cards"), "1");
+  EXPECT_EQ(metric("usage_compute_milli"), "370");
+  EXPECT_EQ(metric("usage_memory_mib"), "1234");
+  // A node that the metrics name themselves; and one without such cards.
+  EXPECT_EQ(report("DCGM_FI_DEV_GPU_UTIL{UUID=\"GPU-n1-1\",Hostname=\"n1\"} 100\n", "").body.taken(), 1);
+  EXPECT_EQ(report("DCGM_FI_DEV_GPU_UTIL{UUID=\"GPU-n1-1\"} 1\n", "n2").body.unknown(), 1);
+  EXPECT_EQ(metric("usage_compute_milli"), "1370");
+  // The two halves of one look at an exporter may come in two parts.
+  report("DCGM_FI_DEV_FB_USED{UUID=\"GPU-n1-1\"} 66\n");
+  EXPECT_EQ(metric("usage_compute_milli"), "1370");
+  EXPECT_EQ(metric("usage_memory_mib"), "1300");
+  // What nobody has said again for ten minutes is not known any more.
+  bed.Wait(601'000'000);
+  bed.service().Tick(bed.now());
+  EXPECT_EQ(metric("usage_cards"), "0");
+  EXPECT_EQ(report(std::string(service::kMaxExpositionBytes + 1, 'x')).code,
+            service::Code::kExhausted);
+  // From the future it is of now: it must not outlive its time.
+  report("DCGM_FI_DEV_GPU_UTIL{UUID=\"GPU-n1-1\"} 1 99999999999999\n");
+  EXPECT_EQ(metric("usage_cards"), "1");
+  bed.Wait(601'000'000);
+  bed.service().Tick(bed.now());
+  EXPECT_EQ(metric("usage_cards"), "0");
+}
+
 TEST(Service, EvictionTellsVictimsAndWaitsForThem) {
   Bed bed;
   bed.List({NodeDelta("n1", 8000, 1)});

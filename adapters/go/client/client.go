@@ -331,6 +331,13 @@ func (c *Client) Evict(ctx context.Context, request *placementv1.EvictRequest) (
 	return call(ctx, c, c.options.GangTimeout, c.raw.Evict, request)
 }
 
+// ReportUsage tells what cards and pods really use.
+func (c *Client) ReportUsage(ctx context.Context, request *placementv1.ReportUsageRequest) (
+	*placementv1.ReportUsageResponse, error) {
+	c.fill(&request.Header)
+	return call(ctx, c, c.options.GangTimeout, c.raw.ReportUsage, request)
+}
+
 // Explain says why a pod is or is not placed.
 func (c *Client) Explain(ctx context.Context, request *placementv1.ExplainRequest) (
 	*placementv1.ExplainResponse, error) {

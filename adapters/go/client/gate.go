@@ -105,6 +105,10 @@ func (c *Client) NodeAnnotationKeys() []string { return c.hello().GetNodeAnnotat
 // GrantAnnotationKeys are those of pods that tell their cards, for PodState; nil: not known yet.
 func (c *Client) GrantAnnotationKeys() []string { return c.hello().GetGrantAnnotationKeys() }
 
+// UsageMetricNames are what the server reads of exporters' metrics, for ReportUsage; nil: not known
+// yet.
+func (c *Client) UsageMetricNames() []string { return c.hello().GetUsageMetricNames() }
+
 // Limits of the server; nil: not known yet.
 func (c *Client) Limits() *placementv1.Limits { return c.hello().GetLimits() }
 

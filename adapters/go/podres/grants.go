@@ -38,7 +38,9 @@ func BindMetadata(place *placementv1.Place) (annotations, labels map[string]stri
 	for key, value := range assignment.GetLabels() {
 		labels[key] = value
 	}
-	if uuids := place.GetCardUuids(); len(uuids) > 0 {
+	// A card without a name cannot be found again: then nothing is said, and the server takes what
+	// it is told otherwise.
+	if uuids := place.GetCardUuids(); len(uuids) > 0 && !slices.Contains(uuids, "") {
 		annotations[CardsAnnotation] = strings.Join(uuids, ",")
 		annotations[EnforcedAnnotation] = strconv.FormatBool(assignment.GetEnforced())
 	}

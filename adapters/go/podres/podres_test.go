@@ -114,6 +114,12 @@ func TestBindMetadata(t *testing.T) {
 	if !slices.Equal(Cards(p), []string{"a", "b"}) {
 		t.Error("what is written is read again")
 	}
+	for _, uuids := range [][]string{{""}, {"a", ""}} {
+		nameless, _ := BindMetadata(&placementv1.Place{Node: "n", CardUuids: uuids})
+		if _, said := nameless[CardsAnnotation]; said || len(nameless) != 0 {
+			t.Errorf("cards without a name are not written: %v", nameless)
+		}
+	}
 	if annotations, _ := BindMetadata(&placementv1.Place{Node: "n"}); len(annotations) != 0 {
 		t.Errorf("a pod without cards gets no annotation: %v", annotations)
 	}

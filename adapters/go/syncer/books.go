@@ -10,7 +10,6 @@ import (
 
 	"basalt.io/adapters/nodes"
 	placementv1 "basalt.io/adapters/placement/v1"
-	"basalt.io/adapters/podres"
 )
 
 type kind int
@@ -19,10 +18,11 @@ const (
 	kindNode kind = iota
 	kindQueue
 	kindPath
+	kindBudget
 	kindPod
 )
 
-// key of an object of the stream: a node's or queue's name, a pod's uid.
+// key of an object of the stream: a node's or queue's name, a budget's namespace and name, a pod's uid.
 type key struct {
 	kind kind
 	id   string
@@ -163,22 +163,22 @@ func (s *session) delta(it item) *placementv1.Delta {
 			return &placementv1.Delta{Of: &placementv1.Delta_NodeGone{NodeGone: it.key.id}}
 		}
 		state := nodes.State(it.object.(*v1.Node), s.client.NodeAnnotationKeys())
+		state.Kubernetes.Numa = s.numaOf(it.key.id)
 		return &placementv1.Delta{Of: &placementv1.Delta_Node{Node: state}}
 	case kindPod:
 		if it.object == nil {
 			return &placementv1.Delta{Of: &placementv1.Delta_PodGone{
 				PodGone: &placementv1.PodGone{Uid: it.key.id, Failed: it.failed}}}
 		}
-		pod := it.object.(*v1.Pod)
-		return &placementv1.Delta{Of: &placementv1.Delta_Pod{
-			Pod: podres.State(pod, s.client.AnnotationKeys(), s.client.GrantAnnotationKeys(),
-				s.queueOf(pod))}}
+		return &placementv1.Delta{Of: &placementv1.Delta_Pod{Pod: s.podState(it.object.(*v1.Pod))}}
 	case kindQueue:
 		if it.object == nil {
 			return &placementv1.Delta{Of: &placementv1.Delta_QueueGone{QueueGone: it.key.id}}
 		}
 		queue := it.object.(*schedulingv1beta1.Queue)
 		return &placementv1.Delta{Of: &placementv1.Delta_Queue{Queue: queueState(queue)}}
+	case kindBudget:
+		return &placementv1.Delta{Of: &placementv1.Delta_Budget{Budget: s.budgets.state(it)}}
 	case kindPath:
 		path := &placementv1.NodePath{Node: it.key.id}
 		if it.object != nil {

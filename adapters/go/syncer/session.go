@@ -21,15 +21,18 @@ import (
 // session is one listing of the cluster and what has changed since. It begins after the server has
 // opened the stream: what the server holds and this listing does not have is gone.
 type session struct {
-	options      *Options
-	client       *client.Client
-	books        *books
-	stop         context.CancelFunc
-	synced       []cache.InformerSynced
-	nodes        cache.Store
-	podGroups    cache.Store
-	groupsListed cache.InformerSynced // nil: without Volcano
-	hyperNodes   cache.Store
+	options    *Options
+	client     *client.Client
+	books      *books
+	stop       context.CancelFunc
+	synced     []cache.InformerSynced
+	before     []cache.InformerSynced // what nodes and pods are told with: nothing is told earlier
+	nodes      cache.Store
+	pods       cache.Indexer
+	podGroups  cache.Store // nil: without Volcano
+	hyperNodes cache.Store
+	budgets    *budgets    // nil: not told
+	numa       cache.Store // NodeResourceTopologies; nil: not told
 
 	generation uint64 // of the last message sent
 	epoch      uint64 // of the server that acknowledged
@@ -75,7 +78,12 @@ func newSession(ctx context.Context, options *Options) *session {
 	nodes := kube.Core().V1().Nodes().Informer()
 	s.nodes = nodes.GetStore()
 	s.watch(nodes, s.nodeSeen, s.nodeGone)
-	s.watch(kube.Core().V1().Pods().Informer(), s.podSeen, s.podGone)
+	pods := kube.Core().V1().Pods().Informer()
+	s.pods = pods.GetIndexer()
+	if options.Budgets {
+		s.watchBudgets(kube.Policy().V1().PodDisruptionBudgets().Informer())
+	}
+	s.watch(pods, s.podSeen, s.podGone)
 	if options.Volcano != nil {
 		volcano := vcinformers.NewSharedInformerFactoryWithOptions(options.Volcano, 0,
 			vcinformers.WithTweakListOptions(newest), vcinformers.WithTransform(strip))
@@ -90,16 +98,19 @@ func newSession(ctx context.Context, options *Options) *session {
 		})
 		groups := volcano.Scheduling().V1beta1().PodGroups().Informer()
 		s.podGroups = groups.GetStore()
-		s.synced = append(s.synced, groups.HasSynced)
-		s.groupsListed = groups.HasSynced
+		s.before = append(s.before, groups.HasSynced)
 		hyperNodes := volcano.Topology().V1alpha1().HyperNodes().Informer()
 		s.hyperNodes = hyperNodes.GetStore()
 		s.watch(hyperNodes, func(any) { s.pathsChanged() }, func(any) { s.pathsChanged() })
 		volcano.Start(ctx.Done())
 	}
+	if options.Numa != nil {
+		s.watchNuma(ctx, options.Numa)
+	}
 	kube.Start(ctx.Done())
+	s.synced = append(s.synced, s.before...)
 	go func() {
-		if s.groupsListed != nil && cache.WaitForCacheSync(ctx.Done(), s.groupsListed) {
+		if cache.WaitForCacheSync(ctx.Done(), s.before...) {
 			s.books.signal()
 		}
 		if cache.WaitForCacheSync(ctx.Done(), s.synced...) {
@@ -109,7 +120,7 @@ func newSession(ctx context.Context, options *Options) *session {
 	return s
 }
 
-func (s *session) watch(informer cache.SharedIndexInformer, seen, gone func(any)) {
+func (s *session) watch(informer cache.SharedIndexInformer, seen, gone func(any)) cache.InformerSynced {
 	// The handle's HasSynced is true once the handler has had the whole list.
 	handle, err := informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
 		AddFunc: seen,
@@ -132,16 +143,19 @@ func (s *session) watch(informer cache.SharedIndexInformer, seen, gone func(any)
 		panic(err) // only of an informer that has ended
 	}
 	s.synced = append(s.synced, handle.HasSynced)
+	return handle.HasSynced
 }
 
-func (s *session) listed() bool {
-	for _, synced := range s.synced {
-		if !synced() {
+func all(synced []cache.InformerSynced) bool {
+	for _, is := range synced {
+		if !is() {
 			return false
 		}
 	}
 	return true
 }
+
+func (s *session) listed() bool { return all(s.synced) }
 
 func (s *session) nodeSeen(object any) {
 	node := object.(*v1.Node)
@@ -164,29 +178,47 @@ func (s *session) nodeGone(object any) {
 
 func (s *session) podSeen(object any) {
 	pod := object.(*v1.Pod)
-	s.books.put(item{key: key{kindPod, string(pod.UID)}, object: pod})
+	k := key{kindPod, string(pod.UID)}
+	if s.budgets != nil {
+		before, _ := s.books.last(k).(*v1.Pod)
+		s.budgets.podSeen(before, pod)
+	}
+	s.books.put(item{key: k, object: pod})
 }
 
 func (s *session) podGone(object any) {
 	pod := object.(*v1.Pod)
+	if s.budgets != nil {
+		s.budgets.podSeen(pod, nil)
+	}
 	s.books.put(item{key: key{kindPod, string(pod.UID)},
 		failed: pod.Spec.NodeName != "" && pod.Status.Phase != v1.PodSucceeded})
 }
 
-// queueOf a pod is its PodGroup's.
-func (s *session) queueOf(pod *v1.Pod) string {
-	if s.podGroups == nil {
-		return ""
+// groupOf a pod; nil: none that is known.
+func (s *session) groupOf(pod *v1.Pod) *schedulingv1beta1.PodGroup {
+	name := podres.Group(pod)
+	if s.podGroups == nil || name == "" {
+		return nil
 	}
-	group := podres.Group(pod)
-	if group == "" {
-		return ""
-	}
-	object, found, err := s.podGroups.GetByKey(pod.Namespace + "/" + group)
+	object, found, err := s.podGroups.GetByKey(pod.Namespace + "/" + name)
 	if err != nil || !found {
-		return ""
+		return nil
 	}
-	return object.(*schedulingv1beta1.PodGroup).Spec.Queue
+	return object.(*schedulingv1beta1.PodGroup)
+}
+
+// podState is what the pod itself says, with what its group and its disruption budgets say of it.
+func (s *session) podState(pod *v1.Pod) *placementv1.PodState {
+	queue := ""
+	if group := s.groupOf(pod); group != nil {
+		queue = group.Spec.Queue
+	}
+	state := podres.State(pod, s.client.AnnotationKeys(), s.client.GrantAnnotationKeys(), queue)
+	if s.budgets != nil {
+		state.Standing.Budget = s.budgets.of(pod)
+	}
+	return state
 }
 
 func (s *session) pathsChanged() {
@@ -234,6 +266,9 @@ func (s *session) kinds() []placementv1.SyncKind {
 	if s.options.Volcano != nil {
 		kinds = append(kinds, placementv1.SyncKind_SYNC_KIND_QUEUES,
 			placementv1.SyncKind_SYNC_KIND_TOPOLOGY)
+	}
+	if s.options.Budgets {
+		kinds = append(kinds, placementv1.SyncKind_SYNC_KIND_BUDGETS)
 	}
 	return kinds
 }

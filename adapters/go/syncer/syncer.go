@@ -1,5 +1,6 @@
-// Package syncer tells Basalt what a cluster holds: nodes with their cards, pods, and with Volcano
-// queues and HyperNodes, as one stream of numbered messages.
+// Package syncer tells Basalt what a cluster holds: nodes with their cards and NUMA nodes, pods with
+// their disruption budgets, and with Volcano queues and HyperNodes, as one stream of numbered
+// messages.
 //
 // A stream begins with a full listing, taken after the server has opened it, and SyncComplete. After
 // a broken connection it goes on where the server was, if the server still knows; else it begins
@@ -20,6 +21,7 @@ import (
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/klog/v2"
 	vcclient "volcano.sh/apis/pkg/client/clientset/versioned"
@@ -33,6 +35,8 @@ type Options struct {
 	Client  *client.Client
 	Kube    kubernetes.Interface
 	Volcano vcclient.Interface // nil: no queues and no HyperNodes
+	Budgets bool               // PodDisruptionBudgets, too
+	Numa    dynamic.Interface  // NodeResourceTopologies, whose CRD must be there; nil: none
 	Source  string             // who tells; unique by process. "HOST/PID"
 
 	Batch      int           // deltas a message; 500
@@ -271,8 +275,8 @@ func (s *Syncer) ended(answers <-chan incoming, err error) error {
 // tell sends one message, if there is something to say.
 func (s *Syncer) tell(stream sender) (bool, error) {
 	session := s.session
-	if session.groupsListed != nil && !session.groupsListed() {
-		return false, nil // the queues of pods are known by their groups
+	if !all(session.before) {
+		return false, nil // pods' queues are known by their groups, and so on
 	}
 	session.lookAtPaths()
 	// Before the books are looked at: what comes later is told later.
@@ -335,12 +339,13 @@ func (s *Syncer) answered(in incoming, refused map[key]bool) error {
 	return nil
 }
 
-// keyOf what the server calls "node NAME", "pod UID", "queue NAME", "path of node NAME".
+// keyOf what the server calls "node NAME", "pod UID", "queue NAME", "budget NAME", "path of node NAME".
 func keyOf(object string) (key, bool) {
 	for _, known := range []struct {
 		prefix string
 		kind   kind
-	}{{"path of node ", kindPath}, {"node ", kindNode}, {"pod ", kindPod}, {"queue ", kindQueue}} {
+	}{{"path of node ", kindPath}, {"node ", kindNode}, {"pod ", kindPod}, {"queue ", kindQueue},
+		{"budget ", kindBudget}} {
 		if id, found := strings.CutPrefix(object, known.prefix); found {
 			return key{known.kind, id}, true
 		}

@@ -38,10 +38,12 @@ type server struct {
 	resumable uint64
 	opens     []*placementv1.SyncOpen
 	messages  int
+	nodesTold int
 	nodes     map[string]*placementv1.NodeState
 	pods      map[string]*placementv1.PodState
 	queues    map[string]*placementv1.QueueState
 	paths     map[string]*placementv1.NodePath
+	budgets   map[string]*placementv1.Budget
 	listed    map[string]bool
 	ready     bool
 	faults    []string
@@ -60,6 +62,7 @@ func newServer() *server {
 
 func (s *server) forget() {
 	s.nodes, s.pods = map[string]*placementv1.NodeState{}, map[string]*placementv1.PodState{}
+	s.budgets = map[string]*placementv1.Budget{}
 	s.queues, s.paths = map[string]*placementv1.QueueState{}, map[string]*placementv1.NodePath{}
 }
 
@@ -67,6 +70,7 @@ func (s *server) apply(delta *placementv1.Delta) {
 	switch of := delta.Of.(type) {
 	case *placementv1.Delta_Node:
 		s.nodes[of.Node.Kubernetes.Name] = of.Node
+		s.nodesTold++
 		s.listed["node "+of.Node.Kubernetes.Name] = true
 	case *placementv1.Delta_NodeGone:
 		delete(s.nodes, of.NodeGone)
@@ -79,6 +83,11 @@ func (s *server) apply(delta *placementv1.Delta) {
 		s.queues[of.Queue.Name] = of.Queue
 	case *placementv1.Delta_QueueGone:
 		delete(s.queues, of.QueueGone)
+	case *placementv1.Delta_Budget:
+		s.budgets[of.Budget.Name] = of.Budget
+		if of.Budget.MinAvailable == nil && of.Budget.MaxUnavailable == nil {
+			delete(s.budgets, of.Budget.Name)
+		}
 	case *placementv1.Delta_Path:
 		s.paths[of.Path.Node] = of.Path
 		if len(of.Path.Network) == 0 {
@@ -497,6 +506,9 @@ func TestVolcanosQueuesGroupsAndHyperNodes(t *testing.T) {
 	no := false
 	grouped := pod("grouped", 50, "n00")
 	grouped.Annotations = map[string]string{"scheduling.k8s.io/group-name": "g"}
+	stays := pod("stays", 51, "n00")
+	stays.Annotations = map[string]string{"scheduling.k8s.io/group-name": "g",
+		"volcano.sh/preemptable": "false"}
 	b := newBed(t, []runtime.Object{
 		&schedulingv1beta1.Queue{ObjectMeta: metav1.ObjectMeta{Name: "root"}},
 		&schedulingv1beta1.Queue{ObjectMeta: metav1.ObjectMeta{Name: "team"},
@@ -504,13 +516,14 @@ func TestVolcanosQueuesGroupsAndHyperNodes(t *testing.T) {
 				Capability: v1.ResourceList{"nvidia.com/gpu": resource.MustParse("16"),
 					"cpu": resource.MustParse("10"), "pods": resource.MustParse("9")}},
 			Status: schedulingv1beta1.QueueStatus{State: schedulingv1beta1.QueueStateOpen}},
-		&schedulingv1beta1.PodGroup{ObjectMeta: metav1.ObjectMeta{Name: "g", Namespace: "ns"},
+		&schedulingv1beta1.PodGroup{ObjectMeta: metav1.ObjectMeta{Name: "g", Namespace: "ns",
+			Annotations: map[string]string{"volcano.sh/preemptable": "false"}},
 			Spec: schedulingv1beta1.PodGroupSpec{Queue: "team"}},
 		hyperNode("leaf0", 1, topologyv1alpha1.MemberTypeNode, exact("n00"), exact("n01")),
 		hyperNode("leaf1", 1, topologyv1alpha1.MemberTypeNode, topologyv1alpha1.MemberSelector{
 			RegexMatch: &topologyv1alpha1.RegexMatch{Pattern: "^n02$"}}),
 		hyperNode("spine", 2, topologyv1alpha1.MemberTypeHyperNode, exact("leaf0"), exact("leaf1")),
-	}, nil, append(many(4, 0), grouped)...)
+	}, nil, append(many(4, 0), grouped, stays)...)
 	b.until("ready", func() bool { return b.server.ready && len(b.server.paths) == 3 })
 	b.server.with(func() {
 		q := b.server.queues["team"]
@@ -522,6 +535,12 @@ func TestVolcanosQueuesGroupsAndHyperNodes(t *testing.T) {
 		}
 		if got := b.server.pods[string(uidOf(50))].Standing.Queue; got != "team" {
 			t.Errorf("a pod's queue is its group's: %q", got)
+		}
+		if b.server.pods[string(uidOf(50))].Standing.NotPreemptible {
+			t.Error("a pod that says nothing may go, whatever its group says: as Volcano has it")
+		}
+		if !b.server.pods[string(uidOf(51))].Standing.NotPreemptible {
+			t.Error("a pod that says no stays")
 		}
 		path := b.server.paths["n02"].Network
 		if len(path) != 2 || path[0].Name != "leaf1" || path[0].Tier != 1 || path[1].Name != "spine" {

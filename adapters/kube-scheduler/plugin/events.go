@@ -35,7 +35,7 @@ func (p *Plugin) start(ctx context.Context) error {
 }
 
 func (p *Plugin) startSync(ctx context.Context) error {
-	options := syncer.Options{Client: p.client, Kube: p.handle.ClientSet()}
+	options := syncer.Options{Client: p.client, Kube: p.handle.ClientSet(), Budgets: true}
 	if _, err := p.handle.ClientSet().Discovery().ServerResourcesForGroupVersion("scheduling.volcano.sh/v1beta1"); err == nil {
 		config := *p.handle.KubeConfig()
 		config.ContentType, config.AcceptContentTypes = "application/json", "application/json" // of custom resources

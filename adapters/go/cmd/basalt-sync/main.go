@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"time"
 
+	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/klog/v2"
@@ -21,6 +22,7 @@ import (
 	"basalt.io/adapters/client"
 	"basalt.io/adapters/executor"
 	"basalt.io/adapters/syncer"
+	"basalt.io/adapters/usage"
 )
 
 func main() {
@@ -33,8 +35,18 @@ func main() {
 	flag.StringVar(&o.KeyFile, "key-file", "", "its key")
 	flag.StringVar(&o.ServerName, "server-name", "", "name in the server's certificate")
 	kubeconfig := flag.String("kubeconfig", "", "without it, the pod's service account")
-	volcano := flag.Bool("volcano", false, "sync Volcano's queues and HyperNodes, too")
+	volcano := flag.Bool("volcano", false, "sync Volcano's queues, groups and HyperNodes, too")
 	execute := flag.Bool("execute", true, "carry out evictions, and binds for stock extenders")
+	budgets := flag.Bool("budgets", true, "sync PodDisruptionBudgets, too")
+	numa := flag.Bool("node-topology", false, "sync NodeResourceTopologies, too: their CRD must be there")
+	var targets []usage.Target
+	flag.Func("usage-url", "page of metrics that tells what cards are used; NODE=URL if it names no "+
+		"node; may stand several times", func(text string) error {
+		target, err := usage.ParseTarget(text)
+		targets = append(targets, target)
+		return err
+	})
+	every := flag.Duration("usage-interval", 30*time.Second, "between two looks at them")
 	hami := flag.Bool("hami", false, "nodes run HAMi's device plugins: lock them for binds")
 	health := flag.String("health", "127.0.0.1:7075", "address of /healthz and /readyz; empty: none")
 	qps := flag.Float64("kube-api-qps", 200, "requests a second to the API server")
@@ -60,7 +72,12 @@ func main() {
 	if err != nil {
 		fail(err)
 	}
-	options := syncer.Options{Client: c, Kube: kube}
+	options := syncer.Options{Client: c, Kube: kube, Budgets: *budgets}
+	if *numa {
+		if options.Numa, err = dynamic.NewForConfig(config); err != nil {
+			fail(err)
+		}
+	}
 	if *volcano {
 		if options.Volcano, err = vcclient.NewForConfig(config); err != nil {
 			fail(err)
@@ -72,8 +89,20 @@ func main() {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
+	var reporter *usage.Reporter
+	if len(targets) > 0 {
+		if reporter, err = usage.New(usage.Options{Client: c, Targets: targets, Interval: *every}); err != nil {
+			fail(err)
+		}
+	}
 	if *health != "" {
-		serveHealth(*health, s)
+		serveHealth(*health, s, reporter)
+	}
+	reported := make(chan error, 1)
+	if reporter != nil {
+		go func() { reported <- reporter.Run(ctx) }()
+	} else {
+		reported <- nil
 	}
 	executed := make(chan error, 1)
 	if *execute {
@@ -89,13 +118,14 @@ func main() {
 		fail(err)
 	}
 	<-executed
+	<-reported
 	if err := c.Close(); err != nil {
 		klog.ErrorS(err, "Closing the connection")
 	}
 	klog.Flush()
 }
 
-func serveHealth(address string, s *syncer.Syncer) {
+func serveHealth(address string, s *syncer.Syncer, reporter *usage.Reporter) {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		fmt.Fprintln(w, "ok")
@@ -107,6 +137,9 @@ func serveHealth(address string, s *syncer.Syncer) {
 		}
 		fmt.Fprintf(w, "ready %v\ngeneration %d\nrejected %d\nlistings %d\n", s.Ready(),
 			s.Generation(), s.Rejected(), s.Listings())
+		if reporter != nil {
+			fmt.Fprintf(w, "usage_failed %d\n", reporter.Failed())
+		}
 	})
 	server := &http.Server{Addr: address, Handler: mux, ReadHeaderTimeout: 5 * time.Second}
 	go func() {

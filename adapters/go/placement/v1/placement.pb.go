@@ -2820,6 +2820,7 @@ type HelloResponse struct {
 	PodAnnotationKeys   []string `protobuf:"bytes,5,rep,name=pod_annotation_keys,json=podAnnotationKeys,proto3" json:"pod_annotation_keys,omitempty"`
 	NodeAnnotationKeys  []string `protobuf:"bytes,6,rep,name=node_annotation_keys,json=nodeAnnotationKeys,proto3" json:"node_annotation_keys,omitempty"`    // for NodeResources.annotations
 	GrantAnnotationKeys []string `protobuf:"bytes,7,rep,name=grant_annotation_keys,json=grantAnnotationKeys,proto3" json:"grant_annotation_keys,omitempty"` // for PodState.annotations
+	UsageMetricNames    []string `protobuf:"bytes,8,rep,name=usage_metric_names,json=usageMetricNames,proto3" json:"usage_metric_names,omitempty"`          // for ReportUsageRequest.exposition
 	unknownFields       protoimpl.UnknownFields
 	sizeCache           protoimpl.SizeCache
 }
@@ -2899,6 +2900,13 @@ func (x *HelloResponse) GetNodeAnnotationKeys() []string {
 func (x *HelloResponse) GetGrantAnnotationKeys() []string {
 	if x != nil {
 		return x.GrantAnnotationKeys
+	}
+	return nil
+}
+
+func (x *HelloResponse) GetUsageMetricNames() []string {
+	if x != nil {
+		return x.UsageMetricNames
 	}
 	return nil
 }
@@ -3006,7 +3014,7 @@ type ProposeRequest struct {
 	WantReasons    bool                `protobuf:"varint,4,opt,name=want_reasons,json=wantReasons,proto3" json:"want_reasons,omitempty"` // counts when it does not place (looks at all nodes)
 	WantAssignment bool                `protobuf:"varint,5,opt,name=want_assignment,json=wantAssignment,proto3" json:"want_assignment,omitempty"`
 	// Choose among these clusters; header.cluster is empty then. Where it holds something already;
-	// else where it fits and, of those, where most of the cards it could use stay free; else as listed.
+	// else where it fits and, of those, where most compute is free; of equals the first in the list.
 	Clusters      []string `protobuf:"bytes,6,rep,name=clusters,proto3" json:"clusters,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -5346,9 +5354,13 @@ func (x *Mismatch) GetGranted() []string {
 }
 
 type ReportUsageRequest struct {
-	state         protoimpl.MessageState       `protogen:"open.v1"`
-	Header        *Header                      `protobuf:"bytes,1,opt,name=header,proto3" json:"header,omitempty"`
-	Samples       []*ReportUsageRequest_Sample `protobuf:"bytes,2,rep,name=samples,proto3" json:"samples,omitempty"`
+	state   protoimpl.MessageState       `protogen:"open.v1"`
+	Header  *Header                      `protobuf:"bytes,1,opt,name=header,proto3" json:"header,omitempty"`
+	Samples []*ReportUsageRequest_Sample `protobuf:"bytes,2,rep,name=samples,proto3" json:"samples,omitempty"`
+	// And what an exporter answered, as Prometheus text: the server knows the names (HelloResponse)
+	// and what they measure. Other lines may be left out.
+	Exposition    string `protobuf:"bytes,3,opt,name=exposition,proto3" json:"exposition,omitempty"`
+	Node          string `protobuf:"bytes,4,opt,name=node,proto3" json:"node,omitempty"` // of its lines that name no node
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -5395,6 +5407,20 @@ func (x *ReportUsageRequest) GetSamples() []*ReportUsageRequest_Sample {
 		return x.Samples
 	}
 	return nil
+}
+
+func (x *ReportUsageRequest) GetExposition() string {
+	if x != nil {
+		return x.Exposition
+	}
+	return ""
+}
+
+func (x *ReportUsageRequest) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
 }
 
 type ReportUsageResponse struct {
@@ -6755,6 +6781,7 @@ type NodeResources struct {
 	Taints        []string               `protobuf:"bytes,6,rep,name=taints,proto3" json:"taints,omitempty"` // keys of NoSchedule and NoExecute
 	Unschedulable bool                   `protobuf:"varint,7,opt,name=unschedulable,proto3" json:"unschedulable,omitempty"`
 	NotReady      bool                   `protobuf:"varint,8,opt,name=not_ready,json=notReady,proto3" json:"not_ready,omitempty"`
+	Numa          *NumaReport            `protobuf:"bytes,16,opt,name=numa,proto3" json:"numa,omitempty"` // NodeResourceTopology; absent: none
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -6845,6 +6872,74 @@ func (x *NodeResources) GetNotReady() bool {
 	return false
 }
 
+func (x *NodeResources) GetNuma() *NumaReport {
+	if x != nil {
+		return x.Numa
+	}
+	return nil
+}
+
+// The node's NodeResourceTopology (topology.node.k8s.io/v1alpha2) in its own words.
+type NumaReport struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Zones         []*NumaReport_Zone     `protobuf:"bytes,1,rep,name=zones,proto3" json:"zones,omitempty"`
+	Policy        string                 `protobuf:"bytes,2,opt,name=policy,proto3" json:"policy,omitempty"` // attributes topologyManagerPolicy and -Scope; empty: none
+	Scope         string                 `protobuf:"bytes,3,opt,name=scope,proto3" json:"scope,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NumaReport) Reset() {
+	*x = NumaReport{}
+	mi := &file_placement_proto_msgTypes[72]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NumaReport) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NumaReport) ProtoMessage() {}
+
+func (x *NumaReport) ProtoReflect() protoreflect.Message {
+	mi := &file_placement_proto_msgTypes[72]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NumaReport.ProtoReflect.Descriptor instead.
+func (*NumaReport) Descriptor() ([]byte, []int) {
+	return file_placement_proto_rawDescGZIP(), []int{72}
+}
+
+func (x *NumaReport) GetZones() []*NumaReport_Zone {
+	if x != nil {
+		return x.Zones
+	}
+	return nil
+}
+
+func (x *NumaReport) GetPolicy() string {
+	if x != nil {
+		return x.Policy
+	}
+	return ""
+}
+
+func (x *NumaReport) GetScope() string {
+	if x != nil {
+		return x.Scope
+	}
+	return ""
+}
+
 type NodeState struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Spec          *NodeSpec              `protobuf:"bytes,1,opt,name=spec,proto3" json:"spec,omitempty"`
@@ -6856,7 +6951,7 @@ type NodeState struct {
 
 func (x *NodeState) Reset() {
 	*x = NodeState{}
-	mi := &file_placement_proto_msgTypes[72]
+	mi := &file_placement_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6868,7 +6963,7 @@ func (x *NodeState) String() string {
 func (*NodeState) ProtoMessage() {}
 
 func (x *NodeState) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[72]
+	mi := &file_placement_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6881,7 +6976,7 @@ func (x *NodeState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeState.ProtoReflect.Descriptor instead.
 func (*NodeState) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{72}
+	return file_placement_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *NodeState) GetSpec() *NodeSpec {
@@ -6916,7 +7011,7 @@ type DomainStep struct {
 
 func (x *DomainStep) Reset() {
 	*x = DomainStep{}
-	mi := &file_placement_proto_msgTypes[73]
+	mi := &file_placement_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6928,7 +7023,7 @@ func (x *DomainStep) String() string {
 func (*DomainStep) ProtoMessage() {}
 
 func (x *DomainStep) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[73]
+	mi := &file_placement_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6941,7 +7036,7 @@ func (x *DomainStep) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DomainStep.ProtoReflect.Descriptor instead.
 func (*DomainStep) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{73}
+	return file_placement_proto_rawDescGZIP(), []int{74}
 }
 
 func (x *DomainStep) GetTier() int32 {
@@ -6975,7 +7070,7 @@ type NodePath struct {
 
 func (x *NodePath) Reset() {
 	*x = NodePath{}
-	mi := &file_placement_proto_msgTypes[74]
+	mi := &file_placement_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6987,7 +7082,7 @@ func (x *NodePath) String() string {
 func (*NodePath) ProtoMessage() {}
 
 func (x *NodePath) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[74]
+	mi := &file_placement_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7000,7 +7095,7 @@ func (x *NodePath) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodePath.ProtoReflect.Descriptor instead.
 func (*NodePath) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{74}
+	return file_placement_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *NodePath) GetNode() string {
@@ -7040,7 +7135,7 @@ type PodState struct {
 
 func (x *PodState) Reset() {
 	*x = PodState{}
-	mi := &file_placement_proto_msgTypes[75]
+	mi := &file_placement_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7052,7 +7147,7 @@ func (x *PodState) String() string {
 func (*PodState) ProtoMessage() {}
 
 func (x *PodState) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[75]
+	mi := &file_placement_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7065,7 +7160,7 @@ func (x *PodState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PodState.ProtoReflect.Descriptor instead.
 func (*PodState) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{75}
+	return file_placement_proto_rawDescGZIP(), []int{76}
 }
 
 func (x *PodState) GetPod() *PodKey {
@@ -7148,7 +7243,7 @@ type PodGone struct {
 
 func (x *PodGone) Reset() {
 	*x = PodGone{}
-	mi := &file_placement_proto_msgTypes[76]
+	mi := &file_placement_proto_msgTypes[77]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7160,7 +7255,7 @@ func (x *PodGone) String() string {
 func (*PodGone) ProtoMessage() {}
 
 func (x *PodGone) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[76]
+	mi := &file_placement_proto_msgTypes[77]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7173,7 +7268,7 @@ func (x *PodGone) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PodGone.ProtoReflect.Descriptor instead.
 func (*PodGone) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{76}
+	return file_placement_proto_rawDescGZIP(), []int{77}
 }
 
 func (x *PodGone) GetUid() string {
@@ -7199,7 +7294,7 @@ type Checkpointed struct {
 
 func (x *Checkpointed) Reset() {
 	*x = Checkpointed{}
-	mi := &file_placement_proto_msgTypes[77]
+	mi := &file_placement_proto_msgTypes[78]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7211,7 +7306,7 @@ func (x *Checkpointed) String() string {
 func (*Checkpointed) ProtoMessage() {}
 
 func (x *Checkpointed) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[77]
+	mi := &file_placement_proto_msgTypes[78]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7224,7 +7319,7 @@ func (x *Checkpointed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Checkpointed.ProtoReflect.Descriptor instead.
 func (*Checkpointed) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{77}
+	return file_placement_proto_rawDescGZIP(), []int{78}
 }
 
 func (x *Checkpointed) GetUid() string {
@@ -7253,7 +7348,7 @@ type QueueState struct {
 
 func (x *QueueState) Reset() {
 	*x = QueueState{}
-	mi := &file_placement_proto_msgTypes[78]
+	mi := &file_placement_proto_msgTypes[79]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7265,7 +7360,7 @@ func (x *QueueState) String() string {
 func (*QueueState) ProtoMessage() {}
 
 func (x *QueueState) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[78]
+	mi := &file_placement_proto_msgTypes[79]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7278,7 +7373,7 @@ func (x *QueueState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QueueState.ProtoReflect.Descriptor instead.
 func (*QueueState) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{78}
+	return file_placement_proto_rawDescGZIP(), []int{79}
 }
 
 func (x *QueueState) GetName() string {
@@ -7369,7 +7464,7 @@ type SlotQuota struct {
 
 func (x *SlotQuota) Reset() {
 	*x = SlotQuota{}
-	mi := &file_placement_proto_msgTypes[79]
+	mi := &file_placement_proto_msgTypes[80]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7381,7 +7476,7 @@ func (x *SlotQuota) String() string {
 func (*SlotQuota) ProtoMessage() {}
 
 func (x *SlotQuota) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[79]
+	mi := &file_placement_proto_msgTypes[80]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7394,7 +7489,7 @@ func (x *SlotQuota) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SlotQuota.ProtoReflect.Descriptor instead.
 func (*SlotQuota) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{79}
+	return file_placement_proto_rawDescGZIP(), []int{80}
 }
 
 func (x *SlotQuota) GetCards() int32 {
@@ -7430,7 +7525,7 @@ type Budget struct {
 
 func (x *Budget) Reset() {
 	*x = Budget{}
-	mi := &file_placement_proto_msgTypes[80]
+	mi := &file_placement_proto_msgTypes[81]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7442,7 +7537,7 @@ func (x *Budget) String() string {
 func (*Budget) ProtoMessage() {}
 
 func (x *Budget) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[80]
+	mi := &file_placement_proto_msgTypes[81]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7455,7 +7550,7 @@ func (x *Budget) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Budget.ProtoReflect.Descriptor instead.
 func (*Budget) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{80}
+	return file_placement_proto_rawDescGZIP(), []int{81}
 }
 
 func (x *Budget) GetName() string {
@@ -7503,7 +7598,7 @@ type CardState struct {
 
 func (x *CardState) Reset() {
 	*x = CardState{}
-	mi := &file_placement_proto_msgTypes[81]
+	mi := &file_placement_proto_msgTypes[82]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7515,7 +7610,7 @@ func (x *CardState) String() string {
 func (*CardState) ProtoMessage() {}
 
 func (x *CardState) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[81]
+	mi := &file_placement_proto_msgTypes[82]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7528,7 +7623,7 @@ func (x *CardState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CardState.ProtoReflect.Descriptor instead.
 func (*CardState) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{81}
+	return file_placement_proto_rawDescGZIP(), []int{82}
 }
 
 func (x *CardState) GetNode() string {
@@ -7620,7 +7715,7 @@ type ClusterStatus struct {
 
 func (x *ClusterStatus) Reset() {
 	*x = ClusterStatus{}
-	mi := &file_placement_proto_msgTypes[82]
+	mi := &file_placement_proto_msgTypes[83]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7632,7 +7727,7 @@ func (x *ClusterStatus) String() string {
 func (*ClusterStatus) ProtoMessage() {}
 
 func (x *ClusterStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[82]
+	mi := &file_placement_proto_msgTypes[83]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7645,7 +7740,7 @@ func (x *ClusterStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClusterStatus.ProtoReflect.Descriptor instead.
 func (*ClusterStatus) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{82}
+	return file_placement_proto_rawDescGZIP(), []int{83}
 }
 
 func (x *ClusterStatus) GetCluster() string {
@@ -7743,7 +7838,7 @@ type StatusRequest struct {
 
 func (x *StatusRequest) Reset() {
 	*x = StatusRequest{}
-	mi := &file_placement_proto_msgTypes[83]
+	mi := &file_placement_proto_msgTypes[84]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7755,7 +7850,7 @@ func (x *StatusRequest) String() string {
 func (*StatusRequest) ProtoMessage() {}
 
 func (x *StatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[83]
+	mi := &file_placement_proto_msgTypes[84]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7768,7 +7863,7 @@ func (x *StatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusRequest.ProtoReflect.Descriptor instead.
 func (*StatusRequest) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{83}
+	return file_placement_proto_rawDescGZIP(), []int{84}
 }
 
 func (x *StatusRequest) GetHeader() *Header {
@@ -7806,7 +7901,7 @@ type StatusResponse struct {
 
 func (x *StatusResponse) Reset() {
 	*x = StatusResponse{}
-	mi := &file_placement_proto_msgTypes[84]
+	mi := &file_placement_proto_msgTypes[85]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7818,7 +7913,7 @@ func (x *StatusResponse) String() string {
 func (*StatusResponse) ProtoMessage() {}
 
 func (x *StatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[84]
+	mi := &file_placement_proto_msgTypes[85]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7831,7 +7926,7 @@ func (x *StatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusResponse.ProtoReflect.Descriptor instead.
 func (*StatusResponse) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{84}
+	return file_placement_proto_rawDescGZIP(), []int{85}
 }
 
 func (x *StatusResponse) GetServerEpoch() uint64 {
@@ -7887,7 +7982,7 @@ type ReloadRequest struct {
 
 func (x *ReloadRequest) Reset() {
 	*x = ReloadRequest{}
-	mi := &file_placement_proto_msgTypes[85]
+	mi := &file_placement_proto_msgTypes[86]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7899,7 +7994,7 @@ func (x *ReloadRequest) String() string {
 func (*ReloadRequest) ProtoMessage() {}
 
 func (x *ReloadRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[85]
+	mi := &file_placement_proto_msgTypes[86]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7912,7 +8007,7 @@ func (x *ReloadRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReloadRequest.ProtoReflect.Descriptor instead.
 func (*ReloadRequest) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{85}
+	return file_placement_proto_rawDescGZIP(), []int{86}
 }
 
 func (x *ReloadRequest) GetHeader() *Header {
@@ -7946,7 +8041,7 @@ type ReloadResponse struct {
 
 func (x *ReloadResponse) Reset() {
 	*x = ReloadResponse{}
-	mi := &file_placement_proto_msgTypes[86]
+	mi := &file_placement_proto_msgTypes[87]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7958,7 +8053,7 @@ func (x *ReloadResponse) String() string {
 func (*ReloadResponse) ProtoMessage() {}
 
 func (x *ReloadResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[86]
+	mi := &file_placement_proto_msgTypes[87]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7971,7 +8066,7 @@ func (x *ReloadResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReloadResponse.ProtoReflect.Descriptor instead.
 func (*ReloadResponse) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{86}
+	return file_placement_proto_rawDescGZIP(), []int{87}
 }
 
 func (x *ReloadResponse) GetApplied() bool {
@@ -7997,7 +8092,7 @@ type DrainRequest struct {
 
 func (x *DrainRequest) Reset() {
 	*x = DrainRequest{}
-	mi := &file_placement_proto_msgTypes[87]
+	mi := &file_placement_proto_msgTypes[88]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -8009,7 +8104,7 @@ func (x *DrainRequest) String() string {
 func (*DrainRequest) ProtoMessage() {}
 
 func (x *DrainRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[87]
+	mi := &file_placement_proto_msgTypes[88]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -8022,7 +8117,7 @@ func (x *DrainRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainRequest.ProtoReflect.Descriptor instead.
 func (*DrainRequest) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{87}
+	return file_placement_proto_rawDescGZIP(), []int{88}
 }
 
 func (x *DrainRequest) GetWaitUs() int64 {
@@ -8041,7 +8136,7 @@ type DrainResponse struct {
 
 func (x *DrainResponse) Reset() {
 	*x = DrainResponse{}
-	mi := &file_placement_proto_msgTypes[88]
+	mi := &file_placement_proto_msgTypes[89]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -8053,7 +8148,7 @@ func (x *DrainResponse) String() string {
 func (*DrainResponse) ProtoMessage() {}
 
 func (x *DrainResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[88]
+	mi := &file_placement_proto_msgTypes[89]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -8066,7 +8161,7 @@ func (x *DrainResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainResponse.ProtoReflect.Descriptor instead.
 func (*DrainResponse) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{88}
+	return file_placement_proto_rawDescGZIP(), []int{89}
 }
 
 func (x *DrainResponse) GetOpenLeases() int64 {
@@ -8085,7 +8180,7 @@ type WriteSnapshotRequest struct {
 
 func (x *WriteSnapshotRequest) Reset() {
 	*x = WriteSnapshotRequest{}
-	mi := &file_placement_proto_msgTypes[89]
+	mi := &file_placement_proto_msgTypes[90]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -8097,7 +8192,7 @@ func (x *WriteSnapshotRequest) String() string {
 func (*WriteSnapshotRequest) ProtoMessage() {}
 
 func (x *WriteSnapshotRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[89]
+	mi := &file_placement_proto_msgTypes[90]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -8110,7 +8205,7 @@ func (x *WriteSnapshotRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WriteSnapshotRequest.ProtoReflect.Descriptor instead.
 func (*WriteSnapshotRequest) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{89}
+	return file_placement_proto_rawDescGZIP(), []int{90}
 }
 
 func (x *WriteSnapshotRequest) GetHeader() *Header {
@@ -8130,7 +8225,7 @@ type WriteSnapshotResponse struct {
 
 func (x *WriteSnapshotResponse) Reset() {
 	*x = WriteSnapshotResponse{}
-	mi := &file_placement_proto_msgTypes[90]
+	mi := &file_placement_proto_msgTypes[91]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -8142,7 +8237,7 @@ func (x *WriteSnapshotResponse) String() string {
 func (*WriteSnapshotResponse) ProtoMessage() {}
 
 func (x *WriteSnapshotResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[90]
+	mi := &file_placement_proto_msgTypes[91]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -8155,7 +8250,7 @@ func (x *WriteSnapshotResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WriteSnapshotResponse.ProtoReflect.Descriptor instead.
 func (*WriteSnapshotResponse) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{90}
+	return file_placement_proto_rawDescGZIP(), []int{91}
 }
 
 func (x *WriteSnapshotResponse) GetPath() string {
@@ -8193,7 +8288,7 @@ type CommandRequest struct {
 
 func (x *CommandRequest) Reset() {
 	*x = CommandRequest{}
-	mi := &file_placement_proto_msgTypes[91]
+	mi := &file_placement_proto_msgTypes[92]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -8205,7 +8300,7 @@ func (x *CommandRequest) String() string {
 func (*CommandRequest) ProtoMessage() {}
 
 func (x *CommandRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[91]
+	mi := &file_placement_proto_msgTypes[92]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -8218,7 +8313,7 @@ func (x *CommandRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CommandRequest.ProtoReflect.Descriptor instead.
 func (*CommandRequest) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{91}
+	return file_placement_proto_rawDescGZIP(), []int{92}
 }
 
 func (x *CommandRequest) GetHeader() *Header {
@@ -8316,7 +8411,7 @@ type CommandState struct {
 
 func (x *CommandState) Reset() {
 	*x = CommandState{}
-	mi := &file_placement_proto_msgTypes[92]
+	mi := &file_placement_proto_msgTypes[93]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -8328,7 +8423,7 @@ func (x *CommandState) String() string {
 func (*CommandState) ProtoMessage() {}
 
 func (x *CommandState) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[92]
+	mi := &file_placement_proto_msgTypes[93]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -8341,7 +8436,7 @@ func (x *CommandState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CommandState.ProtoReflect.Descriptor instead.
 func (*CommandState) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{92}
+	return file_placement_proto_rawDescGZIP(), []int{93}
 }
 
 func (x *CommandState) GetCommand() *CommandRequest {
@@ -8423,7 +8518,7 @@ type ListCommandsRequest struct {
 
 func (x *ListCommandsRequest) Reset() {
 	*x = ListCommandsRequest{}
-	mi := &file_placement_proto_msgTypes[93]
+	mi := &file_placement_proto_msgTypes[94]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -8435,7 +8530,7 @@ func (x *ListCommandsRequest) String() string {
 func (*ListCommandsRequest) ProtoMessage() {}
 
 func (x *ListCommandsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[93]
+	mi := &file_placement_proto_msgTypes[94]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -8448,7 +8543,7 @@ func (x *ListCommandsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListCommandsRequest.ProtoReflect.Descriptor instead.
 func (*ListCommandsRequest) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{93}
+	return file_placement_proto_rawDescGZIP(), []int{94}
 }
 
 func (x *ListCommandsRequest) GetHeader() *Header {
@@ -8467,7 +8562,7 @@ type ListCommandsResponse struct {
 
 func (x *ListCommandsResponse) Reset() {
 	*x = ListCommandsResponse{}
-	mi := &file_placement_proto_msgTypes[94]
+	mi := &file_placement_proto_msgTypes[95]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -8479,7 +8574,7 @@ func (x *ListCommandsResponse) String() string {
 func (*ListCommandsResponse) ProtoMessage() {}
 
 func (x *ListCommandsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[94]
+	mi := &file_placement_proto_msgTypes[95]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -8492,7 +8587,7 @@ func (x *ListCommandsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListCommandsResponse.ProtoReflect.Descriptor instead.
 func (*ListCommandsResponse) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{94}
+	return file_placement_proto_rawDescGZIP(), []int{95}
 }
 
 func (x *ListCommandsResponse) GetCommands() []*CommandState {
@@ -8515,7 +8610,7 @@ type PodResources_Container struct {
 
 func (x *PodResources_Container) Reset() {
 	*x = PodResources_Container{}
-	mi := &file_placement_proto_msgTypes[95]
+	mi := &file_placement_proto_msgTypes[96]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -8527,7 +8622,7 @@ func (x *PodResources_Container) String() string {
 func (*PodResources_Container) ProtoMessage() {}
 
 func (x *PodResources_Container) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[95]
+	mi := &file_placement_proto_msgTypes[96]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -8589,7 +8684,7 @@ type GangDecision_Member struct {
 
 func (x *GangDecision_Member) Reset() {
 	*x = GangDecision_Member{}
-	mi := &file_placement_proto_msgTypes[101]
+	mi := &file_placement_proto_msgTypes[102]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -8601,7 +8696,7 @@ func (x *GangDecision_Member) String() string {
 func (*GangDecision_Member) ProtoMessage() {}
 
 func (x *GangDecision_Member) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[101]
+	mi := &file_placement_proto_msgTypes[102]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -8653,7 +8748,7 @@ type ReportUsageRequest_Sample struct {
 
 func (x *ReportUsageRequest_Sample) Reset() {
 	*x = ReportUsageRequest_Sample{}
-	mi := &file_placement_proto_msgTypes[102]
+	mi := &file_placement_proto_msgTypes[103]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -8665,7 +8760,7 @@ func (x *ReportUsageRequest_Sample) String() string {
 func (*ReportUsageRequest_Sample) ProtoMessage() {}
 
 func (x *ReportUsageRequest_Sample) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[102]
+	mi := &file_placement_proto_msgTypes[103]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -8728,6 +8823,58 @@ func (x *ReportUsageRequest_Sample) GetMemoryMib() int64 {
 		return x.MemoryMib
 	}
 	return 0
+}
+
+type NumaReport_Zone struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"` // "node-0"
+	Allocatable   map[string]string      `protobuf:"bytes,2,rep,name=allocatable,proto3" json:"allocatable,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NumaReport_Zone) Reset() {
+	*x = NumaReport_Zone{}
+	mi := &file_placement_proto_msgTypes[108]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NumaReport_Zone) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NumaReport_Zone) ProtoMessage() {}
+
+func (x *NumaReport_Zone) ProtoReflect() protoreflect.Message {
+	mi := &file_placement_proto_msgTypes[108]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NumaReport_Zone.ProtoReflect.Descriptor instead.
+func (*NumaReport_Zone) Descriptor() ([]byte, []int) {
+	return file_placement_proto_rawDescGZIP(), []int{72, 0}
+}
+
+func (x *NumaReport_Zone) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *NumaReport_Zone) GetAllocatable() map[string]string {
+	if x != nil {
+		return x.Allocatable
+	}
+	return nil
 }
 
 var File_placement_proto protoreflect.FileDescriptor
@@ -8961,7 +9108,7 @@ const file_placement_proto_rawDesc = "" +
 	"\x0emin_generation\x18\x04 \x01(\x04R\rminGeneration\"j\n" +
 	"\fHelloRequest\x123\n" +
 	"\x06header\x18\x01 \x01(\v2\x1b.basalt.placement.v1.HeaderR\x06header\x12%\n" +
-	"\x0eclient_version\x18\x02 \x01(\tR\rclientVersion\"\xe4\x02\n" +
+	"\x0eclient_version\x18\x02 \x01(\tR\rclientVersion\"\x92\x03\n" +
 	"\rHelloResponse\x12%\n" +
 	"\x0eserver_version\x18\x01 \x01(\tR\rserverVersion\x12!\n" +
 	"\fserver_epoch\x18\x02 \x01(\x04R\vserverEpoch\x12>\n" +
@@ -8969,7 +9116,8 @@ const file_placement_proto_rawDesc = "" +
 	"\x06limits\x18\x04 \x01(\v2\x1b.basalt.placement.v1.LimitsR\x06limits\x12.\n" +
 	"\x13pod_annotation_keys\x18\x05 \x03(\tR\x11podAnnotationKeys\x120\n" +
 	"\x14node_annotation_keys\x18\x06 \x03(\tR\x12nodeAnnotationKeys\x122\n" +
-	"\x15grant_annotation_keys\x18\a \x03(\tR\x13grantAnnotationKeys\"\x9f\x02\n" +
+	"\x15grant_annotation_keys\x18\a \x03(\tR\x13grantAnnotationKeys\x12,\n" +
+	"\x12usage_metric_names\x18\b \x03(\tR\x10usageMetricNames\"\x9f\x02\n" +
 	"\x06Limits\x12*\n" +
 	"\x11max_message_bytes\x18\x01 \x01(\x03R\x0fmaxMessageBytes\x12\x1b\n" +
 	"\tmax_batch\x18\x02 \x01(\x05R\bmaxBatch\x12(\n" +
@@ -9145,10 +9293,14 @@ const file_placement_proto_rawDesc = "" +
 	"\x03pod\x18\x01 \x01(\v2\x1b.basalt.placement.v1.PodKeyR\x03pod\x12\x12\n" +
 	"\x04node\x18\x02 \x01(\tR\x04node\x12\x16\n" +
 	"\x06chosen\x18\x03 \x03(\tR\x06chosen\x12\x18\n" +
-	"\agranted\x18\x04 \x03(\tR\agranted\"\xf9\x02\n" +
+	"\agranted\x18\x04 \x03(\tR\agranted\"\xad\x03\n" +
 	"\x12ReportUsageRequest\x123\n" +
 	"\x06header\x18\x01 \x01(\v2\x1b.basalt.placement.v1.HeaderR\x06header\x12H\n" +
-	"\asamples\x18\x02 \x03(\v2..basalt.placement.v1.ReportUsageRequest.SampleR\asamples\x1a\xe3\x01\n" +
+	"\asamples\x18\x02 \x03(\v2..basalt.placement.v1.ReportUsageRequest.SampleR\asamples\x12\x1e\n" +
+	"\n" +
+	"exposition\x18\x03 \x01(\tR\n" +
+	"exposition\x12\x12\n" +
+	"\x04node\x18\x04 \x01(\tR\x04node\x1a\xe3\x01\n" +
 	"\x06Sample\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x1b\n" +
 	"\tcard_uuid\x18\x02 \x01(\tR\bcardUuid\x12-\n" +
@@ -9281,7 +9433,7 @@ const file_placement_proto_rawDesc = "" +
 	"\n" +
 	"numa_scope\x18\r \x01(\x0e2\x1e.basalt.placement.v1.NumaScopeR\tnumaScope\x124\n" +
 	"\x04numa\x18\x0e \x03(\v2 .basalt.placement.v1.NumaAmountsR\x04numaB\a\n" +
-	"\x05_rank\"\xba\x05\n" +
+	"\x05_rank\"\xef\x05\n" +
 	"\rNodeResources\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12F\n" +
 	"\x06labels\x18\x02 \x03(\v2..basalt.placement.v1.NodeResources.LabelsEntryR\x06labels\x12U\n" +
@@ -9290,7 +9442,8 @@ const file_placement_proto_rawDesc = "" +
 	"\vallocatable\x18\x05 \x03(\v23.basalt.placement.v1.NodeResources.AllocatableEntryR\vallocatable\x12\x16\n" +
 	"\x06taints\x18\x06 \x03(\tR\x06taints\x12$\n" +
 	"\runschedulable\x18\a \x01(\bR\runschedulable\x12\x1b\n" +
-	"\tnot_ready\x18\b \x01(\bR\bnotReady\x1a9\n" +
+	"\tnot_ready\x18\b \x01(\bR\bnotReady\x123\n" +
+	"\x04numa\x18\x10 \x01(\v2\x1f.basalt.placement.v1.NumaReportR\x04numa\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a>\n" +
@@ -9300,6 +9453,17 @@ const file_placement_proto_rawDesc = "" +
 	"\rCapacityEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a>\n" +
+	"\x10AllocatableEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xac\x02\n" +
+	"\n" +
+	"NumaReport\x12:\n" +
+	"\x05zones\x18\x01 \x03(\v2$.basalt.placement.v1.NumaReport.ZoneR\x05zones\x12\x16\n" +
+	"\x06policy\x18\x02 \x01(\tR\x06policy\x12\x14\n" +
+	"\x05scope\x18\x03 \x01(\tR\x05scope\x1a\xb3\x01\n" +
+	"\x04Zone\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12W\n" +
+	"\vallocatable\x18\x02 \x03(\v25.basalt.placement.v1.NumaReport.Zone.AllocatableEntryR\vallocatable\x1a>\n" +
 	"\x10AllocatableEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x9e\x01\n" +
@@ -9574,7 +9738,7 @@ func file_placement_proto_rawDescGZIP() []byte {
 }
 
 var file_placement_proto_enumTypes = make([]protoimpl.EnumInfo, 11)
-var file_placement_proto_msgTypes = make([]protoimpl.MessageInfo, 108)
+var file_placement_proto_msgTypes = make([]protoimpl.MessageInfo, 111)
 var file_placement_proto_goTypes = []any{
 	(NumaPolicy)(0),                   // 0: basalt.placement.v1.NumaPolicy
 	(NumaScope)(0),                    // 1: basalt.placement.v1.NumaScope
@@ -9659,50 +9823,53 @@ var file_placement_proto_goTypes = []any{
 	(*CardSpec)(nil),                  // 80: basalt.placement.v1.CardSpec
 	(*NodeSpec)(nil),                  // 81: basalt.placement.v1.NodeSpec
 	(*NodeResources)(nil),             // 82: basalt.placement.v1.NodeResources
-	(*NodeState)(nil),                 // 83: basalt.placement.v1.NodeState
-	(*DomainStep)(nil),                // 84: basalt.placement.v1.DomainStep
-	(*NodePath)(nil),                  // 85: basalt.placement.v1.NodePath
-	(*PodState)(nil),                  // 86: basalt.placement.v1.PodState
-	(*PodGone)(nil),                   // 87: basalt.placement.v1.PodGone
-	(*Checkpointed)(nil),              // 88: basalt.placement.v1.Checkpointed
-	(*QueueState)(nil),                // 89: basalt.placement.v1.QueueState
-	(*SlotQuota)(nil),                 // 90: basalt.placement.v1.SlotQuota
-	(*Budget)(nil),                    // 91: basalt.placement.v1.Budget
-	(*CardState)(nil),                 // 92: basalt.placement.v1.CardState
-	(*ClusterStatus)(nil),             // 93: basalt.placement.v1.ClusterStatus
-	(*StatusRequest)(nil),             // 94: basalt.placement.v1.StatusRequest
-	(*StatusResponse)(nil),            // 95: basalt.placement.v1.StatusResponse
-	(*ReloadRequest)(nil),             // 96: basalt.placement.v1.ReloadRequest
-	(*ReloadResponse)(nil),            // 97: basalt.placement.v1.ReloadResponse
-	(*DrainRequest)(nil),              // 98: basalt.placement.v1.DrainRequest
-	(*DrainResponse)(nil),             // 99: basalt.placement.v1.DrainResponse
-	(*WriteSnapshotRequest)(nil),      // 100: basalt.placement.v1.WriteSnapshotRequest
-	(*WriteSnapshotResponse)(nil),     // 101: basalt.placement.v1.WriteSnapshotResponse
-	(*CommandRequest)(nil),            // 102: basalt.placement.v1.CommandRequest
-	(*CommandState)(nil),              // 103: basalt.placement.v1.CommandState
-	(*ListCommandsRequest)(nil),       // 104: basalt.placement.v1.ListCommandsRequest
-	(*ListCommandsResponse)(nil),      // 105: basalt.placement.v1.ListCommandsResponse
-	(*PodResources_Container)(nil),    // 106: basalt.placement.v1.PodResources.Container
-	nil,                               // 107: basalt.placement.v1.PodResources.AnnotationsEntry
-	nil,                               // 108: basalt.placement.v1.PodResources.Container.LimitsEntry
-	nil,                               // 109: basalt.placement.v1.PodResources.Container.RequestsEntry
-	nil,                               // 110: basalt.placement.v1.Assignment.AnnotationsEntry
-	nil,                               // 111: basalt.placement.v1.Assignment.LabelsEntry
-	(*GangDecision_Member)(nil),       // 112: basalt.placement.v1.GangDecision.Member
-	(*ReportUsageRequest_Sample)(nil), // 113: basalt.placement.v1.ReportUsageRequest.Sample
-	nil,                               // 114: basalt.placement.v1.NodeResources.LabelsEntry
-	nil,                               // 115: basalt.placement.v1.NodeResources.AnnotationsEntry
-	nil,                               // 116: basalt.placement.v1.NodeResources.CapacityEntry
-	nil,                               // 117: basalt.placement.v1.NodeResources.AllocatableEntry
-	nil,                               // 118: basalt.placement.v1.PodState.AnnotationsEntry
+	(*NumaReport)(nil),                // 83: basalt.placement.v1.NumaReport
+	(*NodeState)(nil),                 // 84: basalt.placement.v1.NodeState
+	(*DomainStep)(nil),                // 85: basalt.placement.v1.DomainStep
+	(*NodePath)(nil),                  // 86: basalt.placement.v1.NodePath
+	(*PodState)(nil),                  // 87: basalt.placement.v1.PodState
+	(*PodGone)(nil),                   // 88: basalt.placement.v1.PodGone
+	(*Checkpointed)(nil),              // 89: basalt.placement.v1.Checkpointed
+	(*QueueState)(nil),                // 90: basalt.placement.v1.QueueState
+	(*SlotQuota)(nil),                 // 91: basalt.placement.v1.SlotQuota
+	(*Budget)(nil),                    // 92: basalt.placement.v1.Budget
+	(*CardState)(nil),                 // 93: basalt.placement.v1.CardState
+	(*ClusterStatus)(nil),             // 94: basalt.placement.v1.ClusterStatus
+	(*StatusRequest)(nil),             // 95: basalt.placement.v1.StatusRequest
+	(*StatusResponse)(nil),            // 96: basalt.placement.v1.StatusResponse
+	(*ReloadRequest)(nil),             // 97: basalt.placement.v1.ReloadRequest
+	(*ReloadResponse)(nil),            // 98: basalt.placement.v1.ReloadResponse
+	(*DrainRequest)(nil),              // 99: basalt.placement.v1.DrainRequest
+	(*DrainResponse)(nil),             // 100: basalt.placement.v1.DrainResponse
+	(*WriteSnapshotRequest)(nil),      // 101: basalt.placement.v1.WriteSnapshotRequest
+	(*WriteSnapshotResponse)(nil),     // 102: basalt.placement.v1.WriteSnapshotResponse
+	(*CommandRequest)(nil),            // 103: basalt.placement.v1.CommandRequest
+	(*CommandState)(nil),              // 104: basalt.placement.v1.CommandState
+	(*ListCommandsRequest)(nil),       // 105: basalt.placement.v1.ListCommandsRequest
+	(*ListCommandsResponse)(nil),      // 106: basalt.placement.v1.ListCommandsResponse
+	(*PodResources_Container)(nil),    // 107: basalt.placement.v1.PodResources.Container
+	nil,                               // 108: basalt.placement.v1.PodResources.AnnotationsEntry
+	nil,                               // 109: basalt.placement.v1.PodResources.Container.LimitsEntry
+	nil,                               // 110: basalt.placement.v1.PodResources.Container.RequestsEntry
+	nil,                               // 111: basalt.placement.v1.Assignment.AnnotationsEntry
+	nil,                               // 112: basalt.placement.v1.Assignment.LabelsEntry
+	(*GangDecision_Member)(nil),       // 113: basalt.placement.v1.GangDecision.Member
+	(*ReportUsageRequest_Sample)(nil), // 114: basalt.placement.v1.ReportUsageRequest.Sample
+	nil,                               // 115: basalt.placement.v1.NodeResources.LabelsEntry
+	nil,                               // 116: basalt.placement.v1.NodeResources.AnnotationsEntry
+	nil,                               // 117: basalt.placement.v1.NodeResources.CapacityEntry
+	nil,                               // 118: basalt.placement.v1.NodeResources.AllocatableEntry
+	(*NumaReport_Zone)(nil),           // 119: basalt.placement.v1.NumaReport.Zone
+	nil,                               // 120: basalt.placement.v1.NumaReport.Zone.AllocatableEntry
+	nil,                               // 121: basalt.placement.v1.PodState.AnnotationsEntry
 }
 var file_placement_proto_depIdxs = []int32{
 	12,  // 0: basalt.placement.v1.RequestSpec.node_selector:type_name -> basalt.placement.v1.Label
 	0,   // 1: basalt.placement.v1.RequestSpec.numa:type_name -> basalt.placement.v1.NumaPolicy
 	14,  // 2: basalt.placement.v1.RequestSpec.containers:type_name -> basalt.placement.v1.ContainerSpec
 	3,   // 3: basalt.placement.v1.RequestSpec.service_class:type_name -> basalt.placement.v1.ServiceClass
-	106, // 4: basalt.placement.v1.PodResources.containers:type_name -> basalt.placement.v1.PodResources.Container
-	107, // 5: basalt.placement.v1.PodResources.annotations:type_name -> basalt.placement.v1.PodResources.AnnotationsEntry
+	107, // 4: basalt.placement.v1.PodResources.containers:type_name -> basalt.placement.v1.PodResources.Container
+	108, // 5: basalt.placement.v1.PodResources.annotations:type_name -> basalt.placement.v1.PodResources.AnnotationsEntry
 	12,  // 6: basalt.placement.v1.PodResources.node_selector:type_name -> basalt.placement.v1.Label
 	15,  // 7: basalt.placement.v1.Ask.spec:type_name -> basalt.placement.v1.RequestSpec
 	16,  // 8: basalt.placement.v1.Ask.pod:type_name -> basalt.placement.v1.PodResources
@@ -9725,17 +9892,17 @@ var file_placement_proto_depIdxs = []int32{
 	25,  // 25: basalt.placement.v1.Place.slices:type_name -> basalt.placement.v1.Slice
 	27,  // 26: basalt.placement.v1.Place.pinned:type_name -> basalt.placement.v1.Pinned
 	29,  // 27: basalt.placement.v1.Place.assignment:type_name -> basalt.placement.v1.Assignment
-	110, // 28: basalt.placement.v1.Assignment.annotations:type_name -> basalt.placement.v1.Assignment.AnnotationsEntry
-	111, // 29: basalt.placement.v1.Assignment.labels:type_name -> basalt.placement.v1.Assignment.LabelsEntry
+	111, // 28: basalt.placement.v1.Assignment.annotations:type_name -> basalt.placement.v1.Assignment.AnnotationsEntry
+	112, // 29: basalt.placement.v1.Assignment.labels:type_name -> basalt.placement.v1.Assignment.LabelsEntry
 	5,   // 30: basalt.placement.v1.ReasonCount.reason:type_name -> basalt.placement.v1.Reason
 	4,   // 31: basalt.placement.v1.Decision.kind:type_name -> basalt.placement.v1.OutcomeKind
 	28,  // 32: basalt.placement.v1.Decision.placement:type_name -> basalt.placement.v1.Place
 	30,  // 33: basalt.placement.v1.Decision.counts:type_name -> basalt.placement.v1.ReasonCount
 	28,  // 34: basalt.placement.v1.Decision.alternatives:type_name -> basalt.placement.v1.Place
 	4,   // 35: basalt.placement.v1.GangDecision.kind:type_name -> basalt.placement.v1.OutcomeKind
-	112, // 36: basalt.placement.v1.GangDecision.members:type_name -> basalt.placement.v1.GangDecision.Member
+	113, // 36: basalt.placement.v1.GangDecision.members:type_name -> basalt.placement.v1.GangDecision.Member
 	34,  // 37: basalt.placement.v1.HelloRequest.header:type_name -> basalt.placement.v1.Header
-	93,  // 38: basalt.placement.v1.HelloResponse.clusters:type_name -> basalt.placement.v1.ClusterStatus
+	94,  // 38: basalt.placement.v1.HelloResponse.clusters:type_name -> basalt.placement.v1.ClusterStatus
 	37,  // 39: basalt.placement.v1.HelloResponse.limits:type_name -> basalt.placement.v1.Limits
 	34,  // 40: basalt.placement.v1.ProposeRequest.header:type_name -> basalt.placement.v1.Header
 	20,  // 41: basalt.placement.v1.ProposeRequest.pod:type_name -> basalt.placement.v1.PodRequest
@@ -9746,7 +9913,7 @@ var file_placement_proto_depIdxs = []int32{
 	20,  // 46: basalt.placement.v1.ReserveRequest.pod:type_name -> basalt.placement.v1.PodRequest
 	24,  // 47: basalt.placement.v1.ReserveRequest.gang:type_name -> basalt.placement.v1.GangRequest
 	28,  // 48: basalt.placement.v1.ReserveRequest.placement:type_name -> basalt.placement.v1.Place
-	112, // 49: basalt.placement.v1.ReserveRequest.members:type_name -> basalt.placement.v1.GangDecision.Member
+	113, // 49: basalt.placement.v1.ReserveRequest.members:type_name -> basalt.placement.v1.GangDecision.Member
 	31,  // 50: basalt.placement.v1.ReserveResponse.pod:type_name -> basalt.placement.v1.Decision
 	32,  // 51: basalt.placement.v1.ReserveResponse.gang:type_name -> basalt.placement.v1.GangDecision
 	33,  // 52: basalt.placement.v1.ReserveResponse.lease:type_name -> basalt.placement.v1.Lease
@@ -9804,7 +9971,7 @@ var file_placement_proto_depIdxs = []int32{
 	11,  // 104: basalt.placement.v1.WatchEvent.about:type_name -> basalt.placement.v1.PodKey
 	11,  // 105: basalt.placement.v1.Mismatch.pod:type_name -> basalt.placement.v1.PodKey
 	34,  // 106: basalt.placement.v1.ReportUsageRequest.header:type_name -> basalt.placement.v1.Header
-	113, // 107: basalt.placement.v1.ReportUsageRequest.samples:type_name -> basalt.placement.v1.ReportUsageRequest.Sample
+	114, // 107: basalt.placement.v1.ReportUsageRequest.samples:type_name -> basalt.placement.v1.ReportUsageRequest.Sample
 	2,   // 108: basalt.placement.v1.CardMove.mode:type_name -> basalt.placement.v1.CardMode
 	8,   // 109: basalt.placement.v1.Action.kind:type_name -> basalt.placement.v1.ActionKind
 	11,  // 110: basalt.placement.v1.Action.pod:type_name -> basalt.placement.v1.PodKey
@@ -9822,106 +9989,109 @@ var file_placement_proto_depIdxs = []int32{
 	79,  // 122: basalt.placement.v1.SyncDeltas.deltas:type_name -> basalt.placement.v1.Delta
 	9,   // 123: basalt.placement.v1.SyncComplete.kinds:type_name -> basalt.placement.v1.SyncKind
 	78,  // 124: basalt.placement.v1.SyncResponse.rejected:type_name -> basalt.placement.v1.Rejected
-	83,  // 125: basalt.placement.v1.Delta.node:type_name -> basalt.placement.v1.NodeState
-	86,  // 126: basalt.placement.v1.Delta.pod:type_name -> basalt.placement.v1.PodState
-	87,  // 127: basalt.placement.v1.Delta.pod_gone:type_name -> basalt.placement.v1.PodGone
-	89,  // 128: basalt.placement.v1.Delta.queue:type_name -> basalt.placement.v1.QueueState
-	91,  // 129: basalt.placement.v1.Delta.budget:type_name -> basalt.placement.v1.Budget
-	92,  // 130: basalt.placement.v1.Delta.card:type_name -> basalt.placement.v1.CardState
-	85,  // 131: basalt.placement.v1.Delta.path:type_name -> basalt.placement.v1.NodePath
-	88,  // 132: basalt.placement.v1.Delta.checkpointed:type_name -> basalt.placement.v1.Checkpointed
+	84,  // 125: basalt.placement.v1.Delta.node:type_name -> basalt.placement.v1.NodeState
+	87,  // 126: basalt.placement.v1.Delta.pod:type_name -> basalt.placement.v1.PodState
+	88,  // 127: basalt.placement.v1.Delta.pod_gone:type_name -> basalt.placement.v1.PodGone
+	90,  // 128: basalt.placement.v1.Delta.queue:type_name -> basalt.placement.v1.QueueState
+	92,  // 129: basalt.placement.v1.Delta.budget:type_name -> basalt.placement.v1.Budget
+	93,  // 130: basalt.placement.v1.Delta.card:type_name -> basalt.placement.v1.CardState
+	86,  // 131: basalt.placement.v1.Delta.path:type_name -> basalt.placement.v1.NodePath
+	89,  // 132: basalt.placement.v1.Delta.checkpointed:type_name -> basalt.placement.v1.Checkpointed
 	2,   // 133: basalt.placement.v1.CardSpec.mode:type_name -> basalt.placement.v1.CardMode
 	12,  // 134: basalt.placement.v1.NodeSpec.labels:type_name -> basalt.placement.v1.Label
 	80,  // 135: basalt.placement.v1.NodeSpec.cards:type_name -> basalt.placement.v1.CardSpec
-	84,  // 136: basalt.placement.v1.NodeSpec.network:type_name -> basalt.placement.v1.DomainStep
+	85,  // 136: basalt.placement.v1.NodeSpec.network:type_name -> basalt.placement.v1.DomainStep
 	0,   // 137: basalt.placement.v1.NodeSpec.numa_policy:type_name -> basalt.placement.v1.NumaPolicy
 	1,   // 138: basalt.placement.v1.NodeSpec.numa_scope:type_name -> basalt.placement.v1.NumaScope
 	26,  // 139: basalt.placement.v1.NodeSpec.numa:type_name -> basalt.placement.v1.NumaAmounts
-	114, // 140: basalt.placement.v1.NodeResources.labels:type_name -> basalt.placement.v1.NodeResources.LabelsEntry
-	115, // 141: basalt.placement.v1.NodeResources.annotations:type_name -> basalt.placement.v1.NodeResources.AnnotationsEntry
-	116, // 142: basalt.placement.v1.NodeResources.capacity:type_name -> basalt.placement.v1.NodeResources.CapacityEntry
-	117, // 143: basalt.placement.v1.NodeResources.allocatable:type_name -> basalt.placement.v1.NodeResources.AllocatableEntry
-	81,  // 144: basalt.placement.v1.NodeState.spec:type_name -> basalt.placement.v1.NodeSpec
-	82,  // 145: basalt.placement.v1.NodeState.kubernetes:type_name -> basalt.placement.v1.NodeResources
-	84,  // 146: basalt.placement.v1.NodePath.network:type_name -> basalt.placement.v1.DomainStep
-	11,  // 147: basalt.placement.v1.PodState.pod:type_name -> basalt.placement.v1.PodKey
-	17,  // 148: basalt.placement.v1.PodState.ask:type_name -> basalt.placement.v1.Ask
-	25,  // 149: basalt.placement.v1.PodState.slices:type_name -> basalt.placement.v1.Slice
-	27,  // 150: basalt.placement.v1.PodState.pinned:type_name -> basalt.placement.v1.Pinned
-	18,  // 151: basalt.placement.v1.PodState.standing:type_name -> basalt.placement.v1.Standing
-	118, // 152: basalt.placement.v1.PodState.annotations:type_name -> basalt.placement.v1.PodState.AnnotationsEntry
-	13,  // 153: basalt.placement.v1.QueueState.guarantee:type_name -> basalt.placement.v1.Amount
-	13,  // 154: basalt.placement.v1.QueueState.deserved:type_name -> basalt.placement.v1.Amount
-	13,  // 155: basalt.placement.v1.QueueState.capacity:type_name -> basalt.placement.v1.Amount
-	90,  // 156: basalt.placement.v1.QueueState.slots:type_name -> basalt.placement.v1.SlotQuota
-	2,   // 157: basalt.placement.v1.CardState.mode:type_name -> basalt.placement.v1.CardMode
-	34,  // 158: basalt.placement.v1.StatusRequest.header:type_name -> basalt.placement.v1.Header
-	93,  // 159: basalt.placement.v1.StatusResponse.clusters:type_name -> basalt.placement.v1.ClusterStatus
-	34,  // 160: basalt.placement.v1.ReloadRequest.header:type_name -> basalt.placement.v1.Header
-	34,  // 161: basalt.placement.v1.WriteSnapshotRequest.header:type_name -> basalt.placement.v1.Header
-	34,  // 162: basalt.placement.v1.CommandRequest.header:type_name -> basalt.placement.v1.Header
-	8,   // 163: basalt.placement.v1.CommandRequest.kind:type_name -> basalt.placement.v1.ActionKind
-	2,   // 164: basalt.placement.v1.CommandRequest.mode:type_name -> basalt.placement.v1.CardMode
-	102, // 165: basalt.placement.v1.CommandState.command:type_name -> basalt.placement.v1.CommandRequest
-	10,  // 166: basalt.placement.v1.CommandState.phase:type_name -> basalt.placement.v1.CommandPhase
-	11,  // 167: basalt.placement.v1.CommandState.pod:type_name -> basalt.placement.v1.PodKey
-	28,  // 168: basalt.placement.v1.CommandState.to:type_name -> basalt.placement.v1.Place
-	34,  // 169: basalt.placement.v1.ListCommandsRequest.header:type_name -> basalt.placement.v1.Header
-	103, // 170: basalt.placement.v1.ListCommandsResponse.commands:type_name -> basalt.placement.v1.CommandState
-	108, // 171: basalt.placement.v1.PodResources.Container.limits:type_name -> basalt.placement.v1.PodResources.Container.LimitsEntry
-	109, // 172: basalt.placement.v1.PodResources.Container.requests:type_name -> basalt.placement.v1.PodResources.Container.RequestsEntry
-	11,  // 173: basalt.placement.v1.GangDecision.Member.pod:type_name -> basalt.placement.v1.PodKey
-	28,  // 174: basalt.placement.v1.GangDecision.Member.placement:type_name -> basalt.placement.v1.Place
-	11,  // 175: basalt.placement.v1.ReportUsageRequest.Sample.pod:type_name -> basalt.placement.v1.PodKey
-	35,  // 176: basalt.placement.v1.Placement.Hello:input_type -> basalt.placement.v1.HelloRequest
-	73,  // 177: basalt.placement.v1.Placement.Sync:input_type -> basalt.placement.v1.SyncRequest
-	38,  // 178: basalt.placement.v1.Placement.Propose:input_type -> basalt.placement.v1.ProposeRequest
-	40,  // 179: basalt.placement.v1.Placement.Reserve:input_type -> basalt.placement.v1.ReserveRequest
-	42,  // 180: basalt.placement.v1.Placement.Confirm:input_type -> basalt.placement.v1.ConfirmRequest
-	44,  // 181: basalt.placement.v1.Placement.Renew:input_type -> basalt.placement.v1.RenewRequest
-	46,  // 182: basalt.placement.v1.Placement.Release:input_type -> basalt.placement.v1.ReleaseRequest
-	49,  // 183: basalt.placement.v1.Placement.Batch:input_type -> basalt.placement.v1.BatchRequest
-	52,  // 184: basalt.placement.v1.Placement.Evaluate:input_type -> basalt.placement.v1.EvaluateRequest
-	56,  // 185: basalt.placement.v1.Placement.Evict:input_type -> basalt.placement.v1.EvictRequest
-	58,  // 186: basalt.placement.v1.Placement.Explain:input_type -> basalt.placement.v1.ExplainRequest
-	60,  // 187: basalt.placement.v1.Placement.GetSnapshot:input_type -> basalt.placement.v1.SnapshotRequest
-	62,  // 188: basalt.placement.v1.Placement.Watch:input_type -> basalt.placement.v1.WatchRequest
-	66,  // 189: basalt.placement.v1.Placement.ReportUsage:input_type -> basalt.placement.v1.ReportUsageRequest
-	70,  // 190: basalt.placement.v1.Placement.WatchActions:input_type -> basalt.placement.v1.WatchActionsRequest
-	71,  // 191: basalt.placement.v1.Placement.AckAction:input_type -> basalt.placement.v1.AckActionRequest
-	94,  // 192: basalt.placement.v1.Admin.Status:input_type -> basalt.placement.v1.StatusRequest
-	96,  // 193: basalt.placement.v1.Admin.Reload:input_type -> basalt.placement.v1.ReloadRequest
-	98,  // 194: basalt.placement.v1.Admin.Drain:input_type -> basalt.placement.v1.DrainRequest
-	100, // 195: basalt.placement.v1.Admin.WriteSnapshot:input_type -> basalt.placement.v1.WriteSnapshotRequest
-	102, // 196: basalt.placement.v1.Admin.Command:input_type -> basalt.placement.v1.CommandRequest
-	104, // 197: basalt.placement.v1.Admin.ListCommands:input_type -> basalt.placement.v1.ListCommandsRequest
-	36,  // 198: basalt.placement.v1.Placement.Hello:output_type -> basalt.placement.v1.HelloResponse
-	77,  // 199: basalt.placement.v1.Placement.Sync:output_type -> basalt.placement.v1.SyncResponse
-	39,  // 200: basalt.placement.v1.Placement.Propose:output_type -> basalt.placement.v1.ProposeResponse
-	41,  // 201: basalt.placement.v1.Placement.Reserve:output_type -> basalt.placement.v1.ReserveResponse
-	43,  // 202: basalt.placement.v1.Placement.Confirm:output_type -> basalt.placement.v1.ConfirmResponse
-	45,  // 203: basalt.placement.v1.Placement.Renew:output_type -> basalt.placement.v1.RenewResponse
-	47,  // 204: basalt.placement.v1.Placement.Release:output_type -> basalt.placement.v1.ReleaseResponse
-	51,  // 205: basalt.placement.v1.Placement.Batch:output_type -> basalt.placement.v1.BatchResponse
-	54,  // 206: basalt.placement.v1.Placement.Evaluate:output_type -> basalt.placement.v1.EvaluateResponse
-	57,  // 207: basalt.placement.v1.Placement.Evict:output_type -> basalt.placement.v1.EvictResponse
-	59,  // 208: basalt.placement.v1.Placement.Explain:output_type -> basalt.placement.v1.ExplainResponse
-	61,  // 209: basalt.placement.v1.Placement.GetSnapshot:output_type -> basalt.placement.v1.SnapshotChunk
-	63,  // 210: basalt.placement.v1.Placement.Watch:output_type -> basalt.placement.v1.WatchEvent
-	67,  // 211: basalt.placement.v1.Placement.ReportUsage:output_type -> basalt.placement.v1.ReportUsageResponse
-	69,  // 212: basalt.placement.v1.Placement.WatchActions:output_type -> basalt.placement.v1.Action
-	72,  // 213: basalt.placement.v1.Placement.AckAction:output_type -> basalt.placement.v1.AckActionResponse
-	95,  // 214: basalt.placement.v1.Admin.Status:output_type -> basalt.placement.v1.StatusResponse
-	97,  // 215: basalt.placement.v1.Admin.Reload:output_type -> basalt.placement.v1.ReloadResponse
-	99,  // 216: basalt.placement.v1.Admin.Drain:output_type -> basalt.placement.v1.DrainResponse
-	101, // 217: basalt.placement.v1.Admin.WriteSnapshot:output_type -> basalt.placement.v1.WriteSnapshotResponse
-	103, // 218: basalt.placement.v1.Admin.Command:output_type -> basalt.placement.v1.CommandState
-	105, // 219: basalt.placement.v1.Admin.ListCommands:output_type -> basalt.placement.v1.ListCommandsResponse
-	198, // [198:220] is the sub-list for method output_type
-	176, // [176:198] is the sub-list for method input_type
-	176, // [176:176] is the sub-list for extension type_name
-	176, // [176:176] is the sub-list for extension extendee
-	0,   // [0:176] is the sub-list for field type_name
+	115, // 140: basalt.placement.v1.NodeResources.labels:type_name -> basalt.placement.v1.NodeResources.LabelsEntry
+	116, // 141: basalt.placement.v1.NodeResources.annotations:type_name -> basalt.placement.v1.NodeResources.AnnotationsEntry
+	117, // 142: basalt.placement.v1.NodeResources.capacity:type_name -> basalt.placement.v1.NodeResources.CapacityEntry
+	118, // 143: basalt.placement.v1.NodeResources.allocatable:type_name -> basalt.placement.v1.NodeResources.AllocatableEntry
+	83,  // 144: basalt.placement.v1.NodeResources.numa:type_name -> basalt.placement.v1.NumaReport
+	119, // 145: basalt.placement.v1.NumaReport.zones:type_name -> basalt.placement.v1.NumaReport.Zone
+	81,  // 146: basalt.placement.v1.NodeState.spec:type_name -> basalt.placement.v1.NodeSpec
+	82,  // 147: basalt.placement.v1.NodeState.kubernetes:type_name -> basalt.placement.v1.NodeResources
+	85,  // 148: basalt.placement.v1.NodePath.network:type_name -> basalt.placement.v1.DomainStep
+	11,  // 149: basalt.placement.v1.PodState.pod:type_name -> basalt.placement.v1.PodKey
+	17,  // 150: basalt.placement.v1.PodState.ask:type_name -> basalt.placement.v1.Ask
+	25,  // 151: basalt.placement.v1.PodState.slices:type_name -> basalt.placement.v1.Slice
+	27,  // 152: basalt.placement.v1.PodState.pinned:type_name -> basalt.placement.v1.Pinned
+	18,  // 153: basalt.placement.v1.PodState.standing:type_name -> basalt.placement.v1.Standing
+	121, // 154: basalt.placement.v1.PodState.annotations:type_name -> basalt.placement.v1.PodState.AnnotationsEntry
+	13,  // 155: basalt.placement.v1.QueueState.guarantee:type_name -> basalt.placement.v1.Amount
+	13,  // 156: basalt.placement.v1.QueueState.deserved:type_name -> basalt.placement.v1.Amount
+	13,  // 157: basalt.placement.v1.QueueState.capacity:type_name -> basalt.placement.v1.Amount
+	91,  // 158: basalt.placement.v1.QueueState.slots:type_name -> basalt.placement.v1.SlotQuota
+	2,   // 159: basalt.placement.v1.CardState.mode:type_name -> basalt.placement.v1.CardMode
+	34,  // 160: basalt.placement.v1.StatusRequest.header:type_name -> basalt.placement.v1.Header
+	94,  // 161: basalt.placement.v1.StatusResponse.clusters:type_name -> basalt.placement.v1.ClusterStatus
+	34,  // 162: basalt.placement.v1.ReloadRequest.header:type_name -> basalt.placement.v1.Header
+	34,  // 163: basalt.placement.v1.WriteSnapshotRequest.header:type_name -> basalt.placement.v1.Header
+	34,  // 164: basalt.placement.v1.CommandRequest.header:type_name -> basalt.placement.v1.Header
+	8,   // 165: basalt.placement.v1.CommandRequest.kind:type_name -> basalt.placement.v1.ActionKind
+	2,   // 166: basalt.placement.v1.CommandRequest.mode:type_name -> basalt.placement.v1.CardMode
+	103, // 167: basalt.placement.v1.CommandState.command:type_name -> basalt.placement.v1.CommandRequest
+	10,  // 168: basalt.placement.v1.CommandState.phase:type_name -> basalt.placement.v1.CommandPhase
+	11,  // 169: basalt.placement.v1.CommandState.pod:type_name -> basalt.placement.v1.PodKey
+	28,  // 170: basalt.placement.v1.CommandState.to:type_name -> basalt.placement.v1.Place
+	34,  // 171: basalt.placement.v1.ListCommandsRequest.header:type_name -> basalt.placement.v1.Header
+	104, // 172: basalt.placement.v1.ListCommandsResponse.commands:type_name -> basalt.placement.v1.CommandState
+	109, // 173: basalt.placement.v1.PodResources.Container.limits:type_name -> basalt.placement.v1.PodResources.Container.LimitsEntry
+	110, // 174: basalt.placement.v1.PodResources.Container.requests:type_name -> basalt.placement.v1.PodResources.Container.RequestsEntry
+	11,  // 175: basalt.placement.v1.GangDecision.Member.pod:type_name -> basalt.placement.v1.PodKey
+	28,  // 176: basalt.placement.v1.GangDecision.Member.placement:type_name -> basalt.placement.v1.Place
+	11,  // 177: basalt.placement.v1.ReportUsageRequest.Sample.pod:type_name -> basalt.placement.v1.PodKey
+	120, // 178: basalt.placement.v1.NumaReport.Zone.allocatable:type_name -> basalt.placement.v1.NumaReport.Zone.AllocatableEntry
+	35,  // 179: basalt.placement.v1.Placement.Hello:input_type -> basalt.placement.v1.HelloRequest
+	73,  // 180: basalt.placement.v1.Placement.Sync:input_type -> basalt.placement.v1.SyncRequest
+	38,  // 181: basalt.placement.v1.Placement.Propose:input_type -> basalt.placement.v1.ProposeRequest
+	40,  // 182: basalt.placement.v1.Placement.Reserve:input_type -> basalt.placement.v1.ReserveRequest
+	42,  // 183: basalt.placement.v1.Placement.Confirm:input_type -> basalt.placement.v1.ConfirmRequest
+	44,  // 184: basalt.placement.v1.Placement.Renew:input_type -> basalt.placement.v1.RenewRequest
+	46,  // 185: basalt.placement.v1.Placement.Release:input_type -> basalt.placement.v1.ReleaseRequest
+	49,  // 186: basalt.placement.v1.Placement.Batch:input_type -> basalt.placement.v1.BatchRequest
+	52,  // 187: basalt.placement.v1.Placement.Evaluate:input_type -> basalt.placement.v1.EvaluateRequest
+	56,  // 188: basalt.placement.v1.Placement.Evict:input_type -> basalt.placement.v1.EvictRequest
+	58,  // 189: basalt.placement.v1.Placement.Explain:input_type -> basalt.placement.v1.ExplainRequest
+	60,  // 190: basalt.placement.v1.Placement.GetSnapshot:input_type -> basalt.placement.v1.SnapshotRequest
+	62,  // 191: basalt.placement.v1.Placement.Watch:input_type -> basalt.placement.v1.WatchRequest
+	66,  // 192: basalt.placement.v1.Placement.ReportUsage:input_type -> basalt.placement.v1.ReportUsageRequest
+	70,  // 193: basalt.placement.v1.Placement.WatchActions:input_type -> basalt.placement.v1.WatchActionsRequest
+	71,  // 194: basalt.placement.v1.Placement.AckAction:input_type -> basalt.placement.v1.AckActionRequest
+	95,  // 195: basalt.placement.v1.Admin.Status:input_type -> basalt.placement.v1.StatusRequest
+	97,  // 196: basalt.placement.v1.Admin.Reload:input_type -> basalt.placement.v1.ReloadRequest
+	99,  // 197: basalt.placement.v1.Admin.Drain:input_type -> basalt.placement.v1.DrainRequest
+	101, // 198: basalt.placement.v1.Admin.WriteSnapshot:input_type -> basalt.placement.v1.WriteSnapshotRequest
+	103, // 199: basalt.placement.v1.Admin.Command:input_type -> basalt.placement.v1.CommandRequest
+	105, // 200: basalt.placement.v1.Admin.ListCommands:input_type -> basalt.placement.v1.ListCommandsRequest
+	36,  // 201: basalt.placement.v1.Placement.Hello:output_type -> basalt.placement.v1.HelloResponse
+	77,  // 202: basalt.placement.v1.Placement.Sync:output_type -> basalt.placement.v1.SyncResponse
+	39,  // 203: basalt.placement.v1.Placement.Propose:output_type -> basalt.placement.v1.ProposeResponse
+	41,  // 204: basalt.placement.v1.Placement.Reserve:output_type -> basalt.placement.v1.ReserveResponse
+	43,  // 205: basalt.placement.v1.Placement.Confirm:output_type -> basalt.placement.v1.ConfirmResponse
+	45,  // 206: basalt.placement.v1.Placement.Renew:output_type -> basalt.placement.v1.RenewResponse
+	47,  // 207: basalt.placement.v1.Placement.Release:output_type -> basalt.placement.v1.ReleaseResponse
+	51,  // 208: basalt.placement.v1.Placement.Batch:output_type -> basalt.placement.v1.BatchResponse
+	54,  // 209: basalt.placement.v1.Placement.Evaluate:output_type -> basalt.placement.v1.EvaluateResponse
+	57,  // 210: basalt.placement.v1.Placement.Evict:output_type -> basalt.placement.v1.EvictResponse
+	59,  // 211: basalt.placement.v1.Placement.Explain:output_type -> basalt.placement.v1.ExplainResponse
+	61,  // 212: basalt.placement.v1.Placement.GetSnapshot:output_type -> basalt.placement.v1.SnapshotChunk
+	63,  // 213: basalt.placement.v1.Placement.Watch:output_type -> basalt.placement.v1.WatchEvent
+	67,  // 214: basalt.placement.v1.Placement.ReportUsage:output_type -> basalt.placement.v1.ReportUsageResponse
+	69,  // 215: basalt.placement.v1.Placement.WatchActions:output_type -> basalt.placement.v1.Action
+	72,  // 216: basalt.placement.v1.Placement.AckAction:output_type -> basalt.placement.v1.AckActionResponse
+	96,  // 217: basalt.placement.v1.Admin.Status:output_type -> basalt.placement.v1.StatusResponse
+	98,  // 218: basalt.placement.v1.Admin.Reload:output_type -> basalt.placement.v1.ReloadResponse
+	100, // 219: basalt.placement.v1.Admin.Drain:output_type -> basalt.placement.v1.DrainResponse
+	102, // 220: basalt.placement.v1.Admin.WriteSnapshot:output_type -> basalt.placement.v1.WriteSnapshotResponse
+	104, // 221: basalt.placement.v1.Admin.Command:output_type -> basalt.placement.v1.CommandState
+	106, // 222: basalt.placement.v1.Admin.ListCommands:output_type -> basalt.placement.v1.ListCommandsResponse
+	201, // [201:223] is the sub-list for method output_type
+	179, // [179:201] is the sub-list for method input_type
+	179, // [179:179] is the sub-list for extension type_name
+	179, // [179:179] is the sub-list for extension extendee
+	0,   // [0:179] is the sub-list for field type_name
 }
 
 func init() { file_placement_proto_init() }
@@ -10001,9 +10171,9 @@ func file_placement_proto_init() {
 	}
 	file_placement_proto_msgTypes[69].OneofWrappers = []any{}
 	file_placement_proto_msgTypes[70].OneofWrappers = []any{}
-	file_placement_proto_msgTypes[78].OneofWrappers = []any{}
-	file_placement_proto_msgTypes[80].OneofWrappers = []any{}
-	file_placement_proto_msgTypes[81].OneofWrappers = []any{
+	file_placement_proto_msgTypes[79].OneofWrappers = []any{}
+	file_placement_proto_msgTypes[81].OneofWrappers = []any{}
+	file_placement_proto_msgTypes[82].OneofWrappers = []any{
 		(*CardState_Index)(nil),
 		(*CardState_Uuid)(nil),
 	}
@@ -10013,7 +10183,7 @@ func file_placement_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_placement_proto_rawDesc), len(file_placement_proto_rawDesc)),
 			NumEnums:      11,
-			NumMessages:   108,
+			NumMessages:   111,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

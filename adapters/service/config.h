@@ -18,6 +18,8 @@ struct ClusterConfig {
   std::string policy = "binpack/topology";
   std::int64_t seed = 0;
   std::map<int, std::string> tier_names = {};
+  // Tiers whose domain is the value of this label of nodes; what is synced of a tier wins.
+  std::map<int, std::string> tier_labels = {};
   bool needs_queues = false;  // not ready before the queues are synced, too
   std::int64_t lease_ttl_us = 60'000'000;
   std::int64_t max_lease_ttl_us = 3'600'000'000;

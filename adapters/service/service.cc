@@ -118,8 +118,17 @@ Status Service::Reload(const ClusterConfig& config, const Access& access, SimTim
       return ok;
     }
   }
+  const bool repath = config.tier_labels != config_.tier_labels;
   config_ = config;
   access_ = access;
+  for (const auto& [name, book] : node_facts_) {
+    const NodeId node = engine_->state().FindNode(name);
+    if (!repath || !node.valid()) continue;
+    NodeSpec spec = engine_->state().SpecOf(node);
+    spec.network = PathOf(spec);
+    if (engine_->state().network(node) == spec.network) continue;
+    if (!engine_->Apply(NodeChanged{std::move(spec)}, now)) metrics_.Count("sync_rejected");
+  }
   return {};
 }
 
@@ -231,6 +240,7 @@ Answer<pb::HelloResponse> Service::Hello(const Caller& caller, const pb::HelloRe
   for (const std::string& key : devices::GrantAnnotationKeys(*environment_->catalog)) {
     out.add_grant_annotation_keys(key);
   }
+  for (const std::string& driver : devices::CardDrivers()) out.add_card_drivers(driver);
   return answer;
 }
 

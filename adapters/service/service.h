@@ -338,6 +338,10 @@ class Service {
   Result<PodObserved> Observation(const pb::PodState& pod, const PodUid& uid, NodeId node);
   // The cards that the pod's annotations tell; false: none, or they cannot be read.
   bool ReadGrants(const pb::PodState& pod, NodeId node, PodObserved* observed);
+  topology::NetworkPath PathOf(const NodeSpec& node) const;
+  // The cards that its claims' devices are.
+  Status ReadDevices(const pb::PodState& pod, NodeId node, const devices::NodeFacts& facts,
+                     PodObserved* observed);
   Status ChooseCards(const pb::PodState& pod, const Entry& entry, NodeId node,
                      PodObserved* observed);
   void PodEnded(const PodUid& uid, bool failed, SimTime now);

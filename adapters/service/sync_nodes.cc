@@ -113,6 +113,7 @@ Status Service::ApplyKubernetes(const pb::NodeResources& node, SimTime now) {
   in.taints = {node.taints().begin(), node.taints().end()};
   in.unschedulable = node.unschedulable();
   in.ready = !node.not_ready();
+  in.resource_slices = {node.resource_slices().begin(), node.resource_slices().end()};
   Result<devices::NodeRead> read = devices::ReadNode(*environment_->catalog, in);
   if (!read) return tl::unexpected<Error>(read.error());
   // A register does not know of passthrough, nor of cards that an operator gives one pod at a time.
@@ -140,9 +141,7 @@ Status Service::ApplyKubernetes(const pb::NodeResources& node, SimTime now) {
 Status Service::PutNode(NodeSpec spec, const std::vector<devices::CardCondition>& conditions,
                         bool cordoned, SimTime now) {
   const std::string name = spec.name;
-  if (const auto path = paths_.find(name); spec.network.empty() && path != paths_.end()) {
-    spec.network = path->second;
-  }
+  if (spec.network.empty()) spec.network = PathOf(spec);
   const ClusterState& state = engine_->state();
   const Status applied = state.FindNode(name).valid()
                              ? engine_->Apply(NodeChanged{std::move(spec)}, now)
@@ -163,6 +162,19 @@ Status Service::PutNode(NodeSpec spec, const std::vector<devices::CardCondition>
   return engine_->Apply(NodeCordoned{name, cordoned}, now);
 }
 
+// The tiers that labels tell, and those that are synced, which win.
+topology::NetworkPath Service::PathOf(const NodeSpec& node) const {
+  topology::NetworkPath out;
+  if (const auto told = paths_.find(node.name); told != paths_.end()) out = told->second;
+  for (const auto& [tier, label] : config_.tier_labels) {
+    const auto value = std::ranges::find(node.labels, label, &LabelRequirement::key);
+    if (value == node.labels.end() || value->value.empty()) continue;
+    const auto at = std::ranges::lower_bound(out, tier, {}, &topology::DomainStep::tier);
+    if (at == out.end() || at->tier != tier) out.insert(at, {tier, value->value});
+  }
+  return out;
+}
+
 Status Service::NodeEnded(const std::string& name, SimTime now) {
   usage_.NodeGone(name);
   node_facts_.erase(name);
@@ -179,9 +191,10 @@ Status Service::ApplyPath(const pb::NodePath& path, SimTime now) {
   } else {
     paths_[path.node()] = *read;
   }
-  if (!node.valid() || engine_->state().network(node) == *read) return {};
+  if (!node.valid()) return {};
   NodeSpec spec = engine_->state().SpecOf(node);
-  spec.network = std::move(*read);
+  spec.network = PathOf(spec);
+  if (engine_->state().network(node) == spec.network) return {};
   return engine_->Apply(NodeChanged{std::move(spec)}, now);
 }
 

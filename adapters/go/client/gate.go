@@ -105,6 +105,9 @@ func (c *Client) NodeAnnotationKeys() []string { return c.hello().GetNodeAnnotat
 // GrantAnnotationKeys are those of pods that tell their cards, for PodState; nil: not known yet.
 func (c *Client) GrantAnnotationKeys() []string { return c.hello().GetGrantAnnotationKeys() }
 
+// CardDrivers are the DRA drivers whose devices are cards; nil: not known yet.
+func (c *Client) CardDrivers() []string { return c.hello().GetCardDrivers() }
+
 // Limits of the server; nil: not known yet.
 func (c *Client) Limits() *placementv1.Limits { return c.hello().GetLimits() }
 

@@ -20,6 +20,7 @@ const (
 	kindQueue
 	kindPath
 	kindPod
+	kindClaim // a claim that holds its devices itself
 )
 
 // key of an object of the stream: a node's or queue's name, a pod's uid.
@@ -163,6 +164,7 @@ func (s *session) delta(it item) *placementv1.Delta {
 			return &placementv1.Delta{Of: &placementv1.Delta_NodeGone{NodeGone: it.key.id}}
 		}
 		state := nodes.State(it.object.(*v1.Node), s.client.NodeAnnotationKeys())
+		state.Kubernetes.ResourceSlices = s.slicesOf(it.key.id)
 		return &placementv1.Delta{Of: &placementv1.Delta_Node{Node: state}}
 	case kindPod:
 		if it.object == nil {
@@ -170,9 +172,12 @@ func (s *session) delta(it item) *placementv1.Delta {
 				PodGone: &placementv1.PodGone{Uid: it.key.id, Failed: it.failed}}}
 		}
 		pod := it.object.(*v1.Pod)
-		return &placementv1.Delta{Of: &placementv1.Delta_Pod{
-			Pod: podres.State(pod, s.client.AnnotationKeys(), s.client.GrantAnnotationKeys(),
-				s.queueOf(pod))}}
+		state := podres.State(pod, s.client.AnnotationKeys(), s.client.GrantAnnotationKeys(),
+			s.queueOf(pod))
+		state.Devices = s.devicesOf(pod)
+		return &placementv1.Delta{Of: &placementv1.Delta_Pod{Pod: state}}
+	case kindClaim:
+		return s.claimDelta(it)
 	case kindQueue:
 		if it.object == nil {
 			return &placementv1.Delta{Of: &placementv1.Delta_QueueGone{QueueGone: it.key.id}}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"maps"
 	"sync"
+	"time"
 
 	v1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -30,6 +31,13 @@ type session struct {
 	podGroups    cache.Store
 	groupsListed cache.InformerSynced // nil: without Volcano
 	hyperNodes   cache.Store
+	slices       cache.Indexer // ResourceSlices by node; nil: they are not read
+	claims       cache.Store
+	pods         cache.Indexer // by uid
+	claimsListed cache.InformerSynced
+
+	claimsTold map[string]bool      // claims that were told as holders, by uid
+	reserved   map[string]time.Time // when a claim was seen reserved by pods of which none is bound
 
 	generation uint64 // of the last message sent
 	epoch      uint64 // of the server that acknowledged
@@ -68,13 +76,16 @@ func strip(object any) (any, error) {
 func newSession(ctx context.Context, options *Options) *session {
 	ctx, stop := context.WithCancel(ctx)
 	s := &session{options: options, client: options.Client, books: newBooks(), stop: stop,
-		pathTold: map[string]bool{}}
+		pathTold: map[string]bool{}, claimsTold: map[string]bool{}, reserved: map[string]time.Time{}}
 	kube := informers.NewSharedInformerFactoryWithOptions(options.Kube, 0,
 		informers.WithTweakListOptions(newest), informers.WithTransform(strip))
 	// Informers of a factory are started by name: those that are not asked for list nothing.
 	nodes := kube.Core().V1().Nodes().Informer()
 	s.nodes = nodes.GetStore()
 	s.watch(nodes, s.nodeSeen, s.nodeGone)
+	if options.Claims {
+		s.watchClaims(kube)
+	}
 	s.watch(kube.Core().V1().Pods().Informer(), s.podSeen, s.podGone)
 	if options.Volcano != nil {
 		volcano := vcinformers.NewSharedInformerFactoryWithOptions(options.Volcano, 0,
@@ -99,8 +110,10 @@ func newSession(ctx context.Context, options *Options) *session {
 	}
 	kube.Start(ctx.Done())
 	go func() {
-		if s.groupsListed != nil && cache.WaitForCacheSync(ctx.Done(), s.groupsListed) {
-			s.books.signal()
+		for _, first := range []cache.InformerSynced{s.groupsListed, s.claimsListed} {
+			if first != nil && cache.WaitForCacheSync(ctx.Done(), first) {
+				s.books.signal()
+			}
 		}
 		if cache.WaitForCacheSync(ctx.Done(), s.synced...) {
 			s.books.signal()
@@ -164,11 +177,13 @@ func (s *session) nodeGone(object any) {
 
 func (s *session) podSeen(object any) {
 	pod := object.(*v1.Pod)
+	s.sharersAgain(pod)
 	s.books.put(item{key: key{kindPod, string(pod.UID)}, object: pod})
 }
 
 func (s *session) podGone(object any) {
 	pod := object.(*v1.Pod)
+	s.sharersAgain(pod)
 	s.books.put(item{key: key{kindPod, string(pod.UID)},
 		failed: pod.Spec.NodeName != "" && pod.Status.Phase != v1.PodSucceeded})
 }

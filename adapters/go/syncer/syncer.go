@@ -33,12 +33,14 @@ type Options struct {
 	Client  *client.Client
 	Kube    kubernetes.Interface
 	Volcano vcclient.Interface // nil: no queues and no HyperNodes
+	Claims  bool               // read ResourceSlices and ResourceClaims (ServesClaims)
 	Source  string             // who tells; unique by process. "HOST/PID"
 
 	Batch      int           // deltas a message; 500
 	Window     int           // messages that wait for their acknowledgement; 16
 	RetryPause time.Duration // first of the pauses between tries, which grow to 5 s; 100 ms
 	RejectedIn time.Duration // after which a refused object is told once more; 30 s
+	ClaimGrace time.Duration // after which devices of a claim whose pod is not bound are held; 5 s
 }
 
 // Syncer runs one stream. Make it with New.
@@ -74,6 +76,9 @@ func New(options Options) (*Syncer, error) {
 	}
 	if options.RejectedIn <= 0 {
 		options.RejectedIn = 30 * time.Second
+	}
+	if options.ClaimGrace <= 0 {
+		options.ClaimGrace = 5 * time.Second
 	}
 	return &Syncer{options: options}, nil
 }
@@ -274,6 +279,9 @@ func (s *Syncer) tell(stream sender) (bool, error) {
 	if session.groupsListed != nil && !session.groupsListed() {
 		return false, nil // the queues of pods are known by their groups
 	}
+	if session.claimsListed != nil && !session.claimsListed() {
+		return false, nil // the cards of nodes and pods are known by their slices and claims
+	}
 	session.lookAtPaths()
 	// Before the books are looked at: what comes later is told later.
 	listed := session.listed()
@@ -330,6 +338,9 @@ func (s *Syncer) answered(in incoming, refused map[key]bool) error {
 		klog.InfoS("Basalt refuses an object", "object", bad.GetObject(), "reason", bad.GetReason())
 		if k, ok := keyOf(bad.GetObject()); ok {
 			refused[k] = true
+			if k.kind == kindPod {
+				refused[key{kindClaim, k.id}] = true // it may be a claim that is told like a pod
+			}
 		}
 	}
 	return nil

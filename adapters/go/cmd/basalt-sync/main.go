@@ -34,6 +34,7 @@ func main() {
 	flag.StringVar(&o.ServerName, "server-name", "", "name in the server's certificate")
 	kubeconfig := flag.String("kubeconfig", "", "without it, the pod's service account")
 	volcano := flag.Bool("volcano", false, "sync Volcano's queues and HyperNodes, too")
+	claims := flag.Bool("dra", true, "sync ResourceSlices and ResourceClaims, where the API server has them")
 	execute := flag.Bool("execute", true, "carry out evictions, and binds for stock extenders")
 	hami := flag.Bool("hami", false, "nodes run HAMi's device plugins: lock them for binds")
 	health := flag.String("health", "127.0.0.1:7075", "address of /healthz and /readyz; empty: none")
@@ -60,7 +61,7 @@ func main() {
 	if err != nil {
 		fail(err)
 	}
-	options := syncer.Options{Client: c, Kube: kube}
+	options := syncer.Options{Client: c, Kube: kube, Claims: *claims && syncer.ServesClaims(kube)}
 	if *volcano {
 		if options.Volcano, err = vcclient.NewForConfig(config); err != nil {
 			fail(err)

@@ -1115,6 +1115,7 @@ type PodResources struct {
 	Annotations   map[string]string         `protobuf:"bytes,3,rep,name=annotations,proto3" json:"annotations,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"` // only those that device names use; see HelloResponse
 	NodeSelector  []*Label                  `protobuf:"bytes,4,rep,name=node_selector,json=nodeSelector,proto3" json:"node_selector,omitempty"`
 	Tolerations   []string                  `protobuf:"bytes,5,rep,name=tolerations,proto3" json:"tolerations,omitempty"` // not in devices::PodResources: put into the spec after
+	Claimed       *ClaimedCards             `protobuf:"bytes,6,opt,name=claimed,proto3" json:"claimed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1184,6 +1185,155 @@ func (x *PodResources) GetTolerations() []string {
 	return nil
 }
 
+func (x *PodResources) GetClaimed() *ClaimedCards {
+	if x != nil {
+		return x.Claimed
+	}
+	return nil
+}
+
+// The cards that a pod's resource claims ask for and that no claim has been allocated yet, after
+// their selectors were evaluated over all devices of the cluster. Of PodResources it is the pod's
+// ask for cards; such a pod names no device plugin's.
+type ClaimedCards struct {
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	Driver     string                 `protobuf:"bytes,1,opt,name=driver,proto3" json:"driver,omitempty"` // one of HelloResponse.card_drivers
+	Count      int32                  `protobuf:"varint,2,opt,name=count,proto3" json:"count,omitempty"`
+	MigProfile string                 `protobuf:"bytes,3,opt,name=mig_profile,json=migProfile,proto3" json:"mig_profile,omitempty"` // empty: whole cards
+	// Attribute productName: one of them. Empty: any.
+	Products []string `protobuf:"bytes,4,rep,name=products,proto3" json:"products,omitempty"`
+	// By the attribute uuid, or POOL/DEVICE where a device has none: only these. Empty: any.
+	Uuids         []string `protobuf:"bytes,5,rep,name=uuids,proto3" json:"uuids,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ClaimedCards) Reset() {
+	*x = ClaimedCards{}
+	mi := &file_placement_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ClaimedCards) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ClaimedCards) ProtoMessage() {}
+
+func (x *ClaimedCards) ProtoReflect() protoreflect.Message {
+	mi := &file_placement_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ClaimedCards.ProtoReflect.Descriptor instead.
+func (*ClaimedCards) Descriptor() ([]byte, []int) {
+	return file_placement_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *ClaimedCards) GetDriver() string {
+	if x != nil {
+		return x.Driver
+	}
+	return ""
+}
+
+func (x *ClaimedCards) GetCount() int32 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
+func (x *ClaimedCards) GetMigProfile() string {
+	if x != nil {
+		return x.MigProfile
+	}
+	return ""
+}
+
+func (x *ClaimedCards) GetProducts() []string {
+	if x != nil {
+		return x.Products
+	}
+	return nil
+}
+
+func (x *ClaimedCards) GetUuids() []string {
+	if x != nil {
+		return x.Uuids
+	}
+	return nil
+}
+
+// A device as a claim's allocation names it.
+type Device struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Driver        string                 `protobuf:"bytes,1,opt,name=driver,proto3" json:"driver,omitempty"`
+	Pool          string                 `protobuf:"bytes,2,opt,name=pool,proto3" json:"pool,omitempty"`
+	Device        string                 `protobuf:"bytes,3,opt,name=device,proto3" json:"device,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Device) Reset() {
+	*x = Device{}
+	mi := &file_placement_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Device) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Device) ProtoMessage() {}
+
+func (x *Device) ProtoReflect() protoreflect.Message {
+	mi := &file_placement_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Device.ProtoReflect.Descriptor instead.
+func (*Device) Descriptor() ([]byte, []int) {
+	return file_placement_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *Device) GetDriver() string {
+	if x != nil {
+		return x.Driver
+	}
+	return ""
+}
+
+func (x *Device) GetPool() string {
+	if x != nil {
+		return x.Pool
+	}
+	return ""
+}
+
+func (x *Device) GetDevice() string {
+	if x != nil {
+		return x.Device
+	}
+	return ""
+}
+
 type Ask struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Types that are valid to be assigned to Of:
@@ -1199,7 +1349,7 @@ type Ask struct {
 
 func (x *Ask) Reset() {
 	*x = Ask{}
-	mi := &file_placement_proto_msgTypes[6]
+	mi := &file_placement_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1211,7 +1361,7 @@ func (x *Ask) String() string {
 func (*Ask) ProtoMessage() {}
 
 func (x *Ask) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[6]
+	mi := &file_placement_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1224,7 +1374,7 @@ func (x *Ask) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ask.ProtoReflect.Descriptor instead.
 func (*Ask) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{6}
+	return file_placement_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Ask) GetOf() isAsk_Of {
@@ -1304,7 +1454,7 @@ type Standing struct {
 
 func (x *Standing) Reset() {
 	*x = Standing{}
-	mi := &file_placement_proto_msgTypes[7]
+	mi := &file_placement_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1316,7 +1466,7 @@ func (x *Standing) String() string {
 func (*Standing) ProtoMessage() {}
 
 func (x *Standing) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[7]
+	mi := &file_placement_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1329,7 +1479,7 @@ func (x *Standing) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Standing.ProtoReflect.Descriptor instead.
 func (*Standing) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{7}
+	return file_placement_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Standing) GetQueue() string {
@@ -1385,7 +1535,7 @@ type Constraints struct {
 
 func (x *Constraints) Reset() {
 	*x = Constraints{}
-	mi := &file_placement_proto_msgTypes[8]
+	mi := &file_placement_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1397,7 +1547,7 @@ func (x *Constraints) String() string {
 func (*Constraints) ProtoMessage() {}
 
 func (x *Constraints) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[8]
+	mi := &file_placement_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1410,7 +1560,7 @@ func (x *Constraints) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Constraints.ProtoReflect.Descriptor instead.
 func (*Constraints) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{8}
+	return file_placement_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Constraints) GetExcludedNodes() []string {
@@ -1441,7 +1591,7 @@ type PodRequest struct {
 
 func (x *PodRequest) Reset() {
 	*x = PodRequest{}
-	mi := &file_placement_proto_msgTypes[9]
+	mi := &file_placement_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1453,7 +1603,7 @@ func (x *PodRequest) String() string {
 func (*PodRequest) ProtoMessage() {}
 
 func (x *PodRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[9]
+	mi := &file_placement_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1466,7 +1616,7 @@ func (x *PodRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PodRequest.ProtoReflect.Descriptor instead.
 func (*PodRequest) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{9}
+	return file_placement_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *PodRequest) GetPod() *PodKey {
@@ -1515,7 +1665,7 @@ type LevelWish struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Preferred     *int32                 `protobuf:"varint,1,opt,name=preferred,proto3,oneof" json:"preferred,omitempty"`                       // tier; default 0
 	Required      *int32                 `protobuf:"varint,2,opt,name=required,proto3,oneof" json:"required,omitempty"`                         // tier; default kAnyTier
-	PreferredName string                 `protobuf:"bytes,3,opt,name=preferred_name,json=preferredName,proto3" json:"preferred_name,omitempty"` // or by the cluster's name of the tier
+	PreferredName string                 `protobuf:"bytes,3,opt,name=preferred_name,json=preferredName,proto3" json:"preferred_name,omitempty"` // or by the cluster's name of the tier, or its label
 	RequiredName  string                 `protobuf:"bytes,4,opt,name=required_name,json=requiredName,proto3" json:"required_name,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1523,7 +1673,7 @@ type LevelWish struct {
 
 func (x *LevelWish) Reset() {
 	*x = LevelWish{}
-	mi := &file_placement_proto_msgTypes[10]
+	mi := &file_placement_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1535,7 +1685,7 @@ func (x *LevelWish) String() string {
 func (*LevelWish) ProtoMessage() {}
 
 func (x *LevelWish) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[10]
+	mi := &file_placement_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1548,7 +1698,7 @@ func (x *LevelWish) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LevelWish.ProtoReflect.Descriptor instead.
 func (*LevelWish) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{10}
+	return file_placement_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *LevelWish) GetPreferred() int32 {
@@ -1589,7 +1739,7 @@ type GangGroup struct {
 
 func (x *GangGroup) Reset() {
 	*x = GangGroup{}
-	mi := &file_placement_proto_msgTypes[11]
+	mi := &file_placement_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1601,7 +1751,7 @@ func (x *GangGroup) String() string {
 func (*GangGroup) ProtoMessage() {}
 
 func (x *GangGroup) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[11]
+	mi := &file_placement_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1614,7 +1764,7 @@ func (x *GangGroup) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GangGroup.ProtoReflect.Descriptor instead.
 func (*GangGroup) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{11}
+	return file_placement_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *GangGroup) GetName() string {
@@ -1645,7 +1795,7 @@ type GangTask struct {
 
 func (x *GangTask) Reset() {
 	*x = GangTask{}
-	mi := &file_placement_proto_msgTypes[12]
+	mi := &file_placement_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1657,7 +1807,7 @@ func (x *GangTask) String() string {
 func (*GangTask) ProtoMessage() {}
 
 func (x *GangTask) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[12]
+	mi := &file_placement_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1670,7 +1820,7 @@ func (x *GangTask) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GangTask.ProtoReflect.Descriptor instead.
 func (*GangTask) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{12}
+	return file_placement_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *GangTask) GetName() string {
@@ -1731,7 +1881,7 @@ type GangRequest struct {
 
 func (x *GangRequest) Reset() {
 	*x = GangRequest{}
-	mi := &file_placement_proto_msgTypes[13]
+	mi := &file_placement_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1743,7 +1893,7 @@ func (x *GangRequest) String() string {
 func (*GangRequest) ProtoMessage() {}
 
 func (x *GangRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[13]
+	mi := &file_placement_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1756,7 +1906,7 @@ func (x *GangRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GangRequest.ProtoReflect.Descriptor instead.
 func (*GangRequest) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{13}
+	return file_placement_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *GangRequest) GetGang() *PodKey {
@@ -1832,7 +1982,7 @@ type Slice struct {
 
 func (x *Slice) Reset() {
 	*x = Slice{}
-	mi := &file_placement_proto_msgTypes[14]
+	mi := &file_placement_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1844,7 +1994,7 @@ func (x *Slice) String() string {
 func (*Slice) ProtoMessage() {}
 
 func (x *Slice) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[14]
+	mi := &file_placement_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1857,7 +2007,7 @@ func (x *Slice) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Slice.ProtoReflect.Descriptor instead.
 func (*Slice) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{14}
+	return file_placement_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Slice) GetCard() int32 {
@@ -1933,7 +2083,7 @@ type NumaAmounts struct {
 
 func (x *NumaAmounts) Reset() {
 	*x = NumaAmounts{}
-	mi := &file_placement_proto_msgTypes[15]
+	mi := &file_placement_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1945,7 +2095,7 @@ func (x *NumaAmounts) String() string {
 func (*NumaAmounts) ProtoMessage() {}
 
 func (x *NumaAmounts) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[15]
+	mi := &file_placement_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1958,7 +2108,7 @@ func (x *NumaAmounts) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NumaAmounts.ProtoReflect.Descriptor instead.
 func (*NumaAmounts) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{15}
+	return file_placement_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *NumaAmounts) GetCpuMilli() int32 {
@@ -1986,7 +2136,7 @@ type Pinned struct {
 
 func (x *Pinned) Reset() {
 	*x = Pinned{}
-	mi := &file_placement_proto_msgTypes[16]
+	mi := &file_placement_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1998,7 +2148,7 @@ func (x *Pinned) String() string {
 func (*Pinned) ProtoMessage() {}
 
 func (x *Pinned) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[16]
+	mi := &file_placement_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2011,7 +2161,7 @@ func (x *Pinned) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pinned.ProtoReflect.Descriptor instead.
 func (*Pinned) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{16}
+	return file_placement_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Pinned) GetNumaNodes() uint32 {
@@ -2045,13 +2195,16 @@ type Place struct {
 	Slices         []*Slice               `protobuf:"bytes,6,rep,name=slices,proto3" json:"slices,omitempty"`
 	Pinned         *Pinned                `protobuf:"bytes,7,opt,name=pinned,proto3" json:"pinned,omitempty"`
 	Assignment     *Assignment            `protobuf:"bytes,8,opt,name=assignment,proto3" json:"assignment,omitempty"` // when asked for (want_assignment)
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// For the pod's claims; of nodes whose cards ResourceSlices tell. Empty although there are cards:
+	// there is no device for some of them.
+	Devices       []*Device `protobuf:"bytes,9,rep,name=devices,proto3" json:"devices,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Place) Reset() {
 	*x = Place{}
-	mi := &file_placement_proto_msgTypes[17]
+	mi := &file_placement_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2063,7 +2216,7 @@ func (x *Place) String() string {
 func (*Place) ProtoMessage() {}
 
 func (x *Place) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[17]
+	mi := &file_placement_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2076,7 +2229,7 @@ func (x *Place) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Place.ProtoReflect.Descriptor instead.
 func (*Place) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{17}
+	return file_placement_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Place) GetNode() string {
@@ -2135,6 +2288,13 @@ func (x *Place) GetAssignment() *Assignment {
 	return nil
 }
 
+func (x *Place) GetDevices() []*Device {
+	if x != nil {
+		return x.Devices
+	}
+	return nil
+}
+
 type Assignment struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Interface     string                 `protobuf:"bytes,1,opt,name=interface,proto3" json:"interface,omitempty"`
@@ -2147,7 +2307,7 @@ type Assignment struct {
 
 func (x *Assignment) Reset() {
 	*x = Assignment{}
-	mi := &file_placement_proto_msgTypes[18]
+	mi := &file_placement_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2159,7 +2319,7 @@ func (x *Assignment) String() string {
 func (*Assignment) ProtoMessage() {}
 
 func (x *Assignment) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[18]
+	mi := &file_placement_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2172,7 +2332,7 @@ func (x *Assignment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Assignment.ProtoReflect.Descriptor instead.
 func (*Assignment) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{18}
+	return file_placement_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Assignment) GetInterface() string {
@@ -2215,7 +2375,7 @@ type ReasonCount struct {
 
 func (x *ReasonCount) Reset() {
 	*x = ReasonCount{}
-	mi := &file_placement_proto_msgTypes[19]
+	mi := &file_placement_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2227,7 +2387,7 @@ func (x *ReasonCount) String() string {
 func (*ReasonCount) ProtoMessage() {}
 
 func (x *ReasonCount) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[19]
+	mi := &file_placement_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2240,7 +2400,7 @@ func (x *ReasonCount) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReasonCount.ProtoReflect.Descriptor instead.
 func (*ReasonCount) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{19}
+	return file_placement_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ReasonCount) GetReason() Reason {
@@ -2289,7 +2449,7 @@ type Decision struct {
 
 func (x *Decision) Reset() {
 	*x = Decision{}
-	mi := &file_placement_proto_msgTypes[20]
+	mi := &file_placement_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2301,7 +2461,7 @@ func (x *Decision) String() string {
 func (*Decision) ProtoMessage() {}
 
 func (x *Decision) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[20]
+	mi := &file_placement_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2314,7 +2474,7 @@ func (x *Decision) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Decision.ProtoReflect.Descriptor instead.
 func (*Decision) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{20}
+	return file_placement_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Decision) GetKind() OutcomeKind {
@@ -2405,7 +2565,7 @@ type GangDecision struct {
 
 func (x *GangDecision) Reset() {
 	*x = GangDecision{}
-	mi := &file_placement_proto_msgTypes[21]
+	mi := &file_placement_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2417,7 +2577,7 @@ func (x *GangDecision) String() string {
 func (*GangDecision) ProtoMessage() {}
 
 func (x *GangDecision) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[21]
+	mi := &file_placement_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2430,7 +2590,7 @@ func (x *GangDecision) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GangDecision.ProtoReflect.Descriptor instead.
 func (*GangDecision) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{21}
+	return file_placement_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *GangDecision) GetKind() OutcomeKind {
@@ -2519,7 +2679,7 @@ type Lease struct {
 
 func (x *Lease) Reset() {
 	*x = Lease{}
-	mi := &file_placement_proto_msgTypes[22]
+	mi := &file_placement_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2531,7 +2691,7 @@ func (x *Lease) String() string {
 func (*Lease) ProtoMessage() {}
 
 func (x *Lease) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[22]
+	mi := &file_placement_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2544,7 +2704,7 @@ func (x *Lease) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Lease.ProtoReflect.Descriptor instead.
 func (*Lease) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{22}
+	return file_placement_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Lease) GetCluster() string {
@@ -2610,7 +2770,7 @@ type Header struct {
 
 func (x *Header) Reset() {
 	*x = Header{}
-	mi := &file_placement_proto_msgTypes[23]
+	mi := &file_placement_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2622,7 +2782,7 @@ func (x *Header) String() string {
 func (*Header) ProtoMessage() {}
 
 func (x *Header) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[23]
+	mi := &file_placement_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2635,7 +2795,7 @@ func (x *Header) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Header.ProtoReflect.Descriptor instead.
 func (*Header) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{23}
+	return file_placement_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Header) GetCluster() string {
@@ -2676,7 +2836,7 @@ type HelloRequest struct {
 
 func (x *HelloRequest) Reset() {
 	*x = HelloRequest{}
-	mi := &file_placement_proto_msgTypes[24]
+	mi := &file_placement_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2688,7 +2848,7 @@ func (x *HelloRequest) String() string {
 func (*HelloRequest) ProtoMessage() {}
 
 func (x *HelloRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[24]
+	mi := &file_placement_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2701,7 +2861,7 @@ func (x *HelloRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HelloRequest.ProtoReflect.Descriptor instead.
 func (*HelloRequest) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{24}
+	return file_placement_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *HelloRequest) GetHeader() *Header {
@@ -2728,13 +2888,14 @@ type HelloResponse struct {
 	PodAnnotationKeys   []string `protobuf:"bytes,5,rep,name=pod_annotation_keys,json=podAnnotationKeys,proto3" json:"pod_annotation_keys,omitempty"`
 	NodeAnnotationKeys  []string `protobuf:"bytes,6,rep,name=node_annotation_keys,json=nodeAnnotationKeys,proto3" json:"node_annotation_keys,omitempty"`    // for NodeResources.annotations
 	GrantAnnotationKeys []string `protobuf:"bytes,7,rep,name=grant_annotation_keys,json=grantAnnotationKeys,proto3" json:"grant_annotation_keys,omitempty"` // for PodState.annotations
+	CardDrivers         []string `protobuf:"bytes,8,rep,name=card_drivers,json=cardDrivers,proto3" json:"card_drivers,omitempty"`                           // DRA drivers whose devices are cards, ascending
 	unknownFields       protoimpl.UnknownFields
 	sizeCache           protoimpl.SizeCache
 }
 
 func (x *HelloResponse) Reset() {
 	*x = HelloResponse{}
-	mi := &file_placement_proto_msgTypes[25]
+	mi := &file_placement_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2746,7 +2907,7 @@ func (x *HelloResponse) String() string {
 func (*HelloResponse) ProtoMessage() {}
 
 func (x *HelloResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[25]
+	mi := &file_placement_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2759,7 +2920,7 @@ func (x *HelloResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HelloResponse.ProtoReflect.Descriptor instead.
 func (*HelloResponse) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{25}
+	return file_placement_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *HelloResponse) GetServerVersion() string {
@@ -2811,6 +2972,13 @@ func (x *HelloResponse) GetGrantAnnotationKeys() []string {
 	return nil
 }
 
+func (x *HelloResponse) GetCardDrivers() []string {
+	if x != nil {
+		return x.CardDrivers
+	}
+	return nil
+}
+
 type Limits struct {
 	state            protoimpl.MessageState `protogen:"open.v1"`
 	MaxMessageBytes  int64                  `protobuf:"varint,1,opt,name=max_message_bytes,json=maxMessageBytes,proto3" json:"max_message_bytes,omitempty"`
@@ -2826,7 +2994,7 @@ type Limits struct {
 
 func (x *Limits) Reset() {
 	*x = Limits{}
-	mi := &file_placement_proto_msgTypes[26]
+	mi := &file_placement_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2838,7 +3006,7 @@ func (x *Limits) String() string {
 func (*Limits) ProtoMessage() {}
 
 func (x *Limits) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[26]
+	mi := &file_placement_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2851,7 +3019,7 @@ func (x *Limits) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Limits.ProtoReflect.Descriptor instead.
 func (*Limits) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{26}
+	return file_placement_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Limits) GetMaxMessageBytes() int64 {
@@ -2919,7 +3087,7 @@ type ProposeRequest struct {
 
 func (x *ProposeRequest) Reset() {
 	*x = ProposeRequest{}
-	mi := &file_placement_proto_msgTypes[27]
+	mi := &file_placement_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2931,7 +3099,7 @@ func (x *ProposeRequest) String() string {
 func (*ProposeRequest) ProtoMessage() {}
 
 func (x *ProposeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[27]
+	mi := &file_placement_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2944,7 +3112,7 @@ func (x *ProposeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProposeRequest.ProtoReflect.Descriptor instead.
 func (*ProposeRequest) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{27}
+	return file_placement_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ProposeRequest) GetHeader() *Header {
@@ -3022,7 +3190,7 @@ type ProposeResponse struct {
 
 func (x *ProposeResponse) Reset() {
 	*x = ProposeResponse{}
-	mi := &file_placement_proto_msgTypes[28]
+	mi := &file_placement_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3034,7 +3202,7 @@ func (x *ProposeResponse) String() string {
 func (*ProposeResponse) ProtoMessage() {}
 
 func (x *ProposeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[28]
+	mi := &file_placement_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3047,7 +3215,7 @@ func (x *ProposeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProposeResponse.ProtoReflect.Descriptor instead.
 func (*ProposeResponse) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{28}
+	return file_placement_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *ProposeResponse) GetOf() isProposeResponse_Of {
@@ -3113,7 +3281,7 @@ type ReserveRequest struct {
 
 func (x *ReserveRequest) Reset() {
 	*x = ReserveRequest{}
-	mi := &file_placement_proto_msgTypes[29]
+	mi := &file_placement_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3125,7 +3293,7 @@ func (x *ReserveRequest) String() string {
 func (*ReserveRequest) ProtoMessage() {}
 
 func (x *ReserveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[29]
+	mi := &file_placement_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3138,7 +3306,7 @@ func (x *ReserveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReserveRequest.ProtoReflect.Descriptor instead.
 func (*ReserveRequest) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{29}
+	return file_placement_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *ReserveRequest) GetHeader() *Header {
@@ -3246,7 +3414,7 @@ type ReserveResponse struct {
 
 func (x *ReserveResponse) Reset() {
 	*x = ReserveResponse{}
-	mi := &file_placement_proto_msgTypes[30]
+	mi := &file_placement_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3258,7 +3426,7 @@ func (x *ReserveResponse) String() string {
 func (*ReserveResponse) ProtoMessage() {}
 
 func (x *ReserveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[30]
+	mi := &file_placement_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3271,7 +3439,7 @@ func (x *ReserveResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReserveResponse.ProtoReflect.Descriptor instead.
 func (*ReserveResponse) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{30}
+	return file_placement_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *ReserveResponse) GetOf() isReserveResponse_Of {
@@ -3339,7 +3507,7 @@ type ConfirmRequest struct {
 
 func (x *ConfirmRequest) Reset() {
 	*x = ConfirmRequest{}
-	mi := &file_placement_proto_msgTypes[31]
+	mi := &file_placement_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3351,7 +3519,7 @@ func (x *ConfirmRequest) String() string {
 func (*ConfirmRequest) ProtoMessage() {}
 
 func (x *ConfirmRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[31]
+	mi := &file_placement_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3364,7 +3532,7 @@ func (x *ConfirmRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfirmRequest.ProtoReflect.Descriptor instead.
 func (*ConfirmRequest) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{31}
+	return file_placement_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *ConfirmRequest) GetHeader() *Header {
@@ -3391,7 +3559,7 @@ type ConfirmResponse struct {
 
 func (x *ConfirmResponse) Reset() {
 	*x = ConfirmResponse{}
-	mi := &file_placement_proto_msgTypes[32]
+	mi := &file_placement_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3403,7 +3571,7 @@ func (x *ConfirmResponse) String() string {
 func (*ConfirmResponse) ProtoMessage() {}
 
 func (x *ConfirmResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[32]
+	mi := &file_placement_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3416,7 +3584,7 @@ func (x *ConfirmResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfirmResponse.ProtoReflect.Descriptor instead.
 func (*ConfirmResponse) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{32}
+	return file_placement_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *ConfirmResponse) GetAnswer() LeaseAnswer {
@@ -3444,7 +3612,7 @@ type RenewRequest struct {
 
 func (x *RenewRequest) Reset() {
 	*x = RenewRequest{}
-	mi := &file_placement_proto_msgTypes[33]
+	mi := &file_placement_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3456,7 +3624,7 @@ func (x *RenewRequest) String() string {
 func (*RenewRequest) ProtoMessage() {}
 
 func (x *RenewRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[33]
+	mi := &file_placement_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3469,7 +3637,7 @@ func (x *RenewRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenewRequest.ProtoReflect.Descriptor instead.
 func (*RenewRequest) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{33}
+	return file_placement_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *RenewRequest) GetHeader() *Header {
@@ -3504,7 +3672,7 @@ type RenewResponse struct {
 
 func (x *RenewResponse) Reset() {
 	*x = RenewResponse{}
-	mi := &file_placement_proto_msgTypes[34]
+	mi := &file_placement_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3516,7 +3684,7 @@ func (x *RenewResponse) String() string {
 func (*RenewResponse) ProtoMessage() {}
 
 func (x *RenewResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[34]
+	mi := &file_placement_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3529,7 +3697,7 @@ func (x *RenewResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenewResponse.ProtoReflect.Descriptor instead.
 func (*RenewResponse) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{34}
+	return file_placement_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *RenewResponse) GetAnswer() LeaseAnswer {
@@ -3563,7 +3731,7 @@ type ReleaseRequest struct {
 
 func (x *ReleaseRequest) Reset() {
 	*x = ReleaseRequest{}
-	mi := &file_placement_proto_msgTypes[35]
+	mi := &file_placement_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3575,7 +3743,7 @@ func (x *ReleaseRequest) String() string {
 func (*ReleaseRequest) ProtoMessage() {}
 
 func (x *ReleaseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[35]
+	mi := &file_placement_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3588,7 +3756,7 @@ func (x *ReleaseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseRequest.ProtoReflect.Descriptor instead.
 func (*ReleaseRequest) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{35}
+	return file_placement_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *ReleaseRequest) GetHeader() *Header {
@@ -3615,7 +3783,7 @@ type ReleaseResponse struct {
 
 func (x *ReleaseResponse) Reset() {
 	*x = ReleaseResponse{}
-	mi := &file_placement_proto_msgTypes[36]
+	mi := &file_placement_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3627,7 +3795,7 @@ func (x *ReleaseResponse) String() string {
 func (*ReleaseResponse) ProtoMessage() {}
 
 func (x *ReleaseResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[36]
+	mi := &file_placement_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3640,7 +3808,7 @@ func (x *ReleaseResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseResponse.ProtoReflect.Descriptor instead.
 func (*ReleaseResponse) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{36}
+	return file_placement_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *ReleaseResponse) GetAnswer() LeaseAnswer {
@@ -3673,7 +3841,7 @@ type BatchItem struct {
 
 func (x *BatchItem) Reset() {
 	*x = BatchItem{}
-	mi := &file_placement_proto_msgTypes[37]
+	mi := &file_placement_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3685,7 +3853,7 @@ func (x *BatchItem) String() string {
 func (*BatchItem) ProtoMessage() {}
 
 func (x *BatchItem) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[37]
+	mi := &file_placement_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3698,7 +3866,7 @@ func (x *BatchItem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BatchItem.ProtoReflect.Descriptor instead.
 func (*BatchItem) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{37}
+	return file_placement_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *BatchItem) GetOf() isBatchItem_Of {
@@ -3798,7 +3966,7 @@ type BatchRequest struct {
 
 func (x *BatchRequest) Reset() {
 	*x = BatchRequest{}
-	mi := &file_placement_proto_msgTypes[38]
+	mi := &file_placement_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3810,7 +3978,7 @@ func (x *BatchRequest) String() string {
 func (*BatchRequest) ProtoMessage() {}
 
 func (x *BatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[38]
+	mi := &file_placement_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3823,7 +3991,7 @@ func (x *BatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BatchRequest.ProtoReflect.Descriptor instead.
 func (*BatchRequest) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{38}
+	return file_placement_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *BatchRequest) GetHeader() *Header {
@@ -3864,7 +4032,7 @@ type BatchResult struct {
 
 func (x *BatchResult) Reset() {
 	*x = BatchResult{}
-	mi := &file_placement_proto_msgTypes[39]
+	mi := &file_placement_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3876,7 +4044,7 @@ func (x *BatchResult) String() string {
 func (*BatchResult) ProtoMessage() {}
 
 func (x *BatchResult) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[39]
+	mi := &file_placement_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3889,7 +4057,7 @@ func (x *BatchResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BatchResult.ProtoReflect.Descriptor instead.
 func (*BatchResult) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{39}
+	return file_placement_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *BatchResult) GetOf() isBatchResult_Of {
@@ -4002,7 +4170,7 @@ type BatchResponse struct {
 
 func (x *BatchResponse) Reset() {
 	*x = BatchResponse{}
-	mi := &file_placement_proto_msgTypes[40]
+	mi := &file_placement_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4014,7 +4182,7 @@ func (x *BatchResponse) String() string {
 func (*BatchResponse) ProtoMessage() {}
 
 func (x *BatchResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[40]
+	mi := &file_placement_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4027,7 +4195,7 @@ func (x *BatchResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BatchResponse.ProtoReflect.Descriptor instead.
 func (*BatchResponse) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{40}
+	return file_placement_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *BatchResponse) GetResults() []*BatchResult {
@@ -4048,7 +4216,7 @@ type EvaluateRequest struct {
 
 func (x *EvaluateRequest) Reset() {
 	*x = EvaluateRequest{}
-	mi := &file_placement_proto_msgTypes[41]
+	mi := &file_placement_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4060,7 +4228,7 @@ func (x *EvaluateRequest) String() string {
 func (*EvaluateRequest) ProtoMessage() {}
 
 func (x *EvaluateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[41]
+	mi := &file_placement_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4073,7 +4241,7 @@ func (x *EvaluateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EvaluateRequest.ProtoReflect.Descriptor instead.
 func (*EvaluateRequest) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{41}
+	return file_placement_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *EvaluateRequest) GetHeader() *Header {
@@ -4110,7 +4278,7 @@ type NodeVerdict struct {
 
 func (x *NodeVerdict) Reset() {
 	*x = NodeVerdict{}
-	mi := &file_placement_proto_msgTypes[42]
+	mi := &file_placement_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4122,7 +4290,7 @@ func (x *NodeVerdict) String() string {
 func (*NodeVerdict) ProtoMessage() {}
 
 func (x *NodeVerdict) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[42]
+	mi := &file_placement_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4135,7 +4303,7 @@ func (x *NodeVerdict) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeVerdict.ProtoReflect.Descriptor instead.
 func (*NodeVerdict) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{42}
+	return file_placement_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *NodeVerdict) GetNode() string {
@@ -4183,7 +4351,7 @@ type EvaluateResponse struct {
 
 func (x *EvaluateResponse) Reset() {
 	*x = EvaluateResponse{}
-	mi := &file_placement_proto_msgTypes[43]
+	mi := &file_placement_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4195,7 +4363,7 @@ func (x *EvaluateResponse) String() string {
 func (*EvaluateResponse) ProtoMessage() {}
 
 func (x *EvaluateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[43]
+	mi := &file_placement_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4208,7 +4376,7 @@ func (x *EvaluateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EvaluateResponse.ProtoReflect.Descriptor instead.
 func (*EvaluateResponse) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{43}
+	return file_placement_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *EvaluateResponse) GetKind() OutcomeKind {
@@ -4240,7 +4408,7 @@ type Victim struct {
 
 func (x *Victim) Reset() {
 	*x = Victim{}
-	mi := &file_placement_proto_msgTypes[44]
+	mi := &file_placement_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4252,7 +4420,7 @@ func (x *Victim) String() string {
 func (*Victim) ProtoMessage() {}
 
 func (x *Victim) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[44]
+	mi := &file_placement_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4265,7 +4433,7 @@ func (x *Victim) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Victim.ProtoReflect.Descriptor instead.
 func (*Victim) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{44}
+	return file_placement_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *Victim) GetPod() *PodKey {
@@ -4337,7 +4505,7 @@ type EvictRequest struct {
 
 func (x *EvictRequest) Reset() {
 	*x = EvictRequest{}
-	mi := &file_placement_proto_msgTypes[45]
+	mi := &file_placement_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4349,7 +4517,7 @@ func (x *EvictRequest) String() string {
 func (*EvictRequest) ProtoMessage() {}
 
 func (x *EvictRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[45]
+	mi := &file_placement_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4362,7 +4530,7 @@ func (x *EvictRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EvictRequest.ProtoReflect.Descriptor instead.
 func (*EvictRequest) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{45}
+	return file_placement_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *EvictRequest) GetHeader() *Header {
@@ -4469,7 +4637,7 @@ type EvictResponse struct {
 
 func (x *EvictResponse) Reset() {
 	*x = EvictResponse{}
-	mi := &file_placement_proto_msgTypes[46]
+	mi := &file_placement_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4481,7 +4649,7 @@ func (x *EvictResponse) String() string {
 func (*EvictResponse) ProtoMessage() {}
 
 func (x *EvictResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[46]
+	mi := &file_placement_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4494,7 +4662,7 @@ func (x *EvictResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EvictResponse.ProtoReflect.Descriptor instead.
 func (*EvictResponse) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{46}
+	return file_placement_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *EvictResponse) GetFound() bool {
@@ -4550,7 +4718,7 @@ type ExplainRequest struct {
 
 func (x *ExplainRequest) Reset() {
 	*x = ExplainRequest{}
-	mi := &file_placement_proto_msgTypes[47]
+	mi := &file_placement_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4562,7 +4730,7 @@ func (x *ExplainRequest) String() string {
 func (*ExplainRequest) ProtoMessage() {}
 
 func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[47]
+	mi := &file_placement_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4575,7 +4743,7 @@ func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainRequest.ProtoReflect.Descriptor instead.
 func (*ExplainRequest) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{47}
+	return file_placement_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *ExplainRequest) GetHeader() *Header {
@@ -4614,7 +4782,7 @@ type ExplainResponse struct {
 
 func (x *ExplainResponse) Reset() {
 	*x = ExplainResponse{}
-	mi := &file_placement_proto_msgTypes[48]
+	mi := &file_placement_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4626,7 +4794,7 @@ func (x *ExplainResponse) String() string {
 func (*ExplainResponse) ProtoMessage() {}
 
 func (x *ExplainResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[48]
+	mi := &file_placement_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4639,7 +4807,7 @@ func (x *ExplainResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainResponse.ProtoReflect.Descriptor instead.
 func (*ExplainResponse) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{48}
+	return file_placement_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *ExplainResponse) GetKind() OutcomeKind {
@@ -4700,7 +4868,7 @@ type SnapshotRequest struct {
 
 func (x *SnapshotRequest) Reset() {
 	*x = SnapshotRequest{}
-	mi := &file_placement_proto_msgTypes[49]
+	mi := &file_placement_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4712,7 +4880,7 @@ func (x *SnapshotRequest) String() string {
 func (*SnapshotRequest) ProtoMessage() {}
 
 func (x *SnapshotRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[49]
+	mi := &file_placement_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4725,7 +4893,7 @@ func (x *SnapshotRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotRequest.ProtoReflect.Descriptor instead.
 func (*SnapshotRequest) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{49}
+	return file_placement_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *SnapshotRequest) GetHeader() *Header {
@@ -4746,7 +4914,7 @@ type SnapshotChunk struct {
 
 func (x *SnapshotChunk) Reset() {
 	*x = SnapshotChunk{}
-	mi := &file_placement_proto_msgTypes[50]
+	mi := &file_placement_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4758,7 +4926,7 @@ func (x *SnapshotChunk) String() string {
 func (*SnapshotChunk) ProtoMessage() {}
 
 func (x *SnapshotChunk) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[50]
+	mi := &file_placement_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4771,7 +4939,7 @@ func (x *SnapshotChunk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotChunk.ProtoReflect.Descriptor instead.
 func (*SnapshotChunk) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{50}
+	return file_placement_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *SnapshotChunk) GetData() []byte {
@@ -4805,7 +4973,7 @@ type WatchRequest struct {
 
 func (x *WatchRequest) Reset() {
 	*x = WatchRequest{}
-	mi := &file_placement_proto_msgTypes[51]
+	mi := &file_placement_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4817,7 +4985,7 @@ func (x *WatchRequest) String() string {
 func (*WatchRequest) ProtoMessage() {}
 
 func (x *WatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[51]
+	mi := &file_placement_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4830,7 +4998,7 @@ func (x *WatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRequest.ProtoReflect.Descriptor instead.
 func (*WatchRequest) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{51}
+	return file_placement_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *WatchRequest) GetHeader() *Header {
@@ -4874,7 +5042,7 @@ type WatchEvent struct {
 
 func (x *WatchEvent) Reset() {
 	*x = WatchEvent{}
-	mi := &file_placement_proto_msgTypes[52]
+	mi := &file_placement_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4886,7 +5054,7 @@ func (x *WatchEvent) String() string {
 func (*WatchEvent) ProtoMessage() {}
 
 func (x *WatchEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[52]
+	mi := &file_placement_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4899,7 +5067,7 @@ func (x *WatchEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchEvent.ProtoReflect.Descriptor instead.
 func (*WatchEvent) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{52}
+	return file_placement_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *WatchEvent) GetNumber() uint64 {
@@ -5110,7 +5278,7 @@ type Mismatch struct {
 
 func (x *Mismatch) Reset() {
 	*x = Mismatch{}
-	mi := &file_placement_proto_msgTypes[53]
+	mi := &file_placement_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5122,7 +5290,7 @@ func (x *Mismatch) String() string {
 func (*Mismatch) ProtoMessage() {}
 
 func (x *Mismatch) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[53]
+	mi := &file_placement_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5135,7 +5303,7 @@ func (x *Mismatch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Mismatch.ProtoReflect.Descriptor instead.
 func (*Mismatch) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{53}
+	return file_placement_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *Mismatch) GetPod() *PodKey {
@@ -5176,7 +5344,7 @@ type ReportUsageRequest struct {
 
 func (x *ReportUsageRequest) Reset() {
 	*x = ReportUsageRequest{}
-	mi := &file_placement_proto_msgTypes[54]
+	mi := &file_placement_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5188,7 +5356,7 @@ func (x *ReportUsageRequest) String() string {
 func (*ReportUsageRequest) ProtoMessage() {}
 
 func (x *ReportUsageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[54]
+	mi := &file_placement_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5201,7 +5369,7 @@ func (x *ReportUsageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportUsageRequest.ProtoReflect.Descriptor instead.
 func (*ReportUsageRequest) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{54}
+	return file_placement_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *ReportUsageRequest) GetHeader() *Header {
@@ -5229,7 +5397,7 @@ type ReportUsageResponse struct {
 
 func (x *ReportUsageResponse) Reset() {
 	*x = ReportUsageResponse{}
-	mi := &file_placement_proto_msgTypes[55]
+	mi := &file_placement_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5241,7 +5409,7 @@ func (x *ReportUsageResponse) String() string {
 func (*ReportUsageResponse) ProtoMessage() {}
 
 func (x *ReportUsageResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[55]
+	mi := &file_placement_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5254,7 +5422,7 @@ func (x *ReportUsageResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportUsageResponse.ProtoReflect.Descriptor instead.
 func (*ReportUsageResponse) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{55}
+	return file_placement_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *ReportUsageResponse) GetTaken() int64 {
@@ -5298,7 +5466,7 @@ type Action struct {
 
 func (x *Action) Reset() {
 	*x = Action{}
-	mi := &file_placement_proto_msgTypes[56]
+	mi := &file_placement_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5310,7 +5478,7 @@ func (x *Action) String() string {
 func (*Action) ProtoMessage() {}
 
 func (x *Action) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[56]
+	mi := &file_placement_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5323,7 +5491,7 @@ func (x *Action) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Action.ProtoReflect.Descriptor instead.
 func (*Action) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{56}
+	return file_placement_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *Action) GetId() string {
@@ -5421,7 +5589,7 @@ type WatchActionsRequest struct {
 
 func (x *WatchActionsRequest) Reset() {
 	*x = WatchActionsRequest{}
-	mi := &file_placement_proto_msgTypes[57]
+	mi := &file_placement_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5433,7 +5601,7 @@ func (x *WatchActionsRequest) String() string {
 func (*WatchActionsRequest) ProtoMessage() {}
 
 func (x *WatchActionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[57]
+	mi := &file_placement_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5446,7 +5614,7 @@ func (x *WatchActionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchActionsRequest.ProtoReflect.Descriptor instead.
 func (*WatchActionsRequest) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{57}
+	return file_placement_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *WatchActionsRequest) GetHeader() *Header {
@@ -5483,7 +5651,7 @@ type AckActionRequest struct {
 
 func (x *AckActionRequest) Reset() {
 	*x = AckActionRequest{}
-	mi := &file_placement_proto_msgTypes[58]
+	mi := &file_placement_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5495,7 +5663,7 @@ func (x *AckActionRequest) String() string {
 func (*AckActionRequest) ProtoMessage() {}
 
 func (x *AckActionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[58]
+	mi := &file_placement_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5508,7 +5676,7 @@ func (x *AckActionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AckActionRequest.ProtoReflect.Descriptor instead.
 func (*AckActionRequest) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{58}
+	return file_placement_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *AckActionRequest) GetHeader() *Header {
@@ -5555,7 +5723,7 @@ type AckActionResponse struct {
 
 func (x *AckActionResponse) Reset() {
 	*x = AckActionResponse{}
-	mi := &file_placement_proto_msgTypes[59]
+	mi := &file_placement_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5567,7 +5735,7 @@ func (x *AckActionResponse) String() string {
 func (*AckActionResponse) ProtoMessage() {}
 
 func (x *AckActionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[59]
+	mi := &file_placement_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5580,7 +5748,7 @@ func (x *AckActionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AckActionResponse.ProtoReflect.Descriptor instead.
 func (*AckActionResponse) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{59}
+	return file_placement_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *AckActionResponse) GetKnown() bool {
@@ -5604,7 +5772,7 @@ type SyncRequest struct {
 
 func (x *SyncRequest) Reset() {
 	*x = SyncRequest{}
-	mi := &file_placement_proto_msgTypes[60]
+	mi := &file_placement_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5616,7 +5784,7 @@ func (x *SyncRequest) String() string {
 func (*SyncRequest) ProtoMessage() {}
 
 func (x *SyncRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[60]
+	mi := &file_placement_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5629,7 +5797,7 @@ func (x *SyncRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SyncRequest.ProtoReflect.Descriptor instead.
 func (*SyncRequest) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{60}
+	return file_placement_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *SyncRequest) GetOf() isSyncRequest_Of {
@@ -5703,7 +5871,7 @@ type SyncOpen struct {
 
 func (x *SyncOpen) Reset() {
 	*x = SyncOpen{}
-	mi := &file_placement_proto_msgTypes[61]
+	mi := &file_placement_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5715,7 +5883,7 @@ func (x *SyncOpen) String() string {
 func (*SyncOpen) ProtoMessage() {}
 
 func (x *SyncOpen) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[61]
+	mi := &file_placement_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5728,7 +5896,7 @@ func (x *SyncOpen) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SyncOpen.ProtoReflect.Descriptor instead.
 func (*SyncOpen) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{61}
+	return file_placement_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *SyncOpen) GetHeader() *Header {
@@ -5776,7 +5944,7 @@ type SyncDeltas struct {
 
 func (x *SyncDeltas) Reset() {
 	*x = SyncDeltas{}
-	mi := &file_placement_proto_msgTypes[62]
+	mi := &file_placement_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5788,7 +5956,7 @@ func (x *SyncDeltas) String() string {
 func (*SyncDeltas) ProtoMessage() {}
 
 func (x *SyncDeltas) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[62]
+	mi := &file_placement_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5801,7 +5969,7 @@ func (x *SyncDeltas) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SyncDeltas.ProtoReflect.Descriptor instead.
 func (*SyncDeltas) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{62}
+	return file_placement_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *SyncDeltas) GetGeneration() uint64 {
@@ -5828,7 +5996,7 @@ type SyncComplete struct {
 
 func (x *SyncComplete) Reset() {
 	*x = SyncComplete{}
-	mi := &file_placement_proto_msgTypes[63]
+	mi := &file_placement_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5840,7 +6008,7 @@ func (x *SyncComplete) String() string {
 func (*SyncComplete) ProtoMessage() {}
 
 func (x *SyncComplete) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[63]
+	mi := &file_placement_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5853,7 +6021,7 @@ func (x *SyncComplete) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SyncComplete.ProtoReflect.Descriptor instead.
 func (*SyncComplete) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{63}
+	return file_placement_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *SyncComplete) GetGeneration() uint64 {
@@ -5885,7 +6053,7 @@ type SyncResponse struct {
 
 func (x *SyncResponse) Reset() {
 	*x = SyncResponse{}
-	mi := &file_placement_proto_msgTypes[64]
+	mi := &file_placement_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5897,7 +6065,7 @@ func (x *SyncResponse) String() string {
 func (*SyncResponse) ProtoMessage() {}
 
 func (x *SyncResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[64]
+	mi := &file_placement_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5910,7 +6078,7 @@ func (x *SyncResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SyncResponse.ProtoReflect.Descriptor instead.
 func (*SyncResponse) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{64}
+	return file_placement_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *SyncResponse) GetServerEpoch() uint64 {
@@ -5972,7 +6140,7 @@ type Rejected struct {
 
 func (x *Rejected) Reset() {
 	*x = Rejected{}
-	mi := &file_placement_proto_msgTypes[65]
+	mi := &file_placement_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5984,7 +6152,7 @@ func (x *Rejected) String() string {
 func (*Rejected) ProtoMessage() {}
 
 func (x *Rejected) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[65]
+	mi := &file_placement_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5997,7 +6165,7 @@ func (x *Rejected) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rejected.ProtoReflect.Descriptor instead.
 func (*Rejected) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{65}
+	return file_placement_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *Rejected) GetObject() string {
@@ -6035,7 +6203,7 @@ type Delta struct {
 
 func (x *Delta) Reset() {
 	*x = Delta{}
-	mi := &file_placement_proto_msgTypes[66]
+	mi := &file_placement_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6047,7 +6215,7 @@ func (x *Delta) String() string {
 func (*Delta) ProtoMessage() {}
 
 func (x *Delta) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[66]
+	mi := &file_placement_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6060,7 +6228,7 @@ func (x *Delta) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Delta.ProtoReflect.Descriptor instead.
 func (*Delta) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{66}
+	return file_placement_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *Delta) GetOf() isDelta_Of {
@@ -6243,7 +6411,7 @@ type CardSpec struct {
 
 func (x *CardSpec) Reset() {
 	*x = CardSpec{}
-	mi := &file_placement_proto_msgTypes[67]
+	mi := &file_placement_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6255,7 +6423,7 @@ func (x *CardSpec) String() string {
 func (*CardSpec) ProtoMessage() {}
 
 func (x *CardSpec) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[67]
+	mi := &file_placement_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6268,7 +6436,7 @@ func (x *CardSpec) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CardSpec.ProtoReflect.Descriptor instead.
 func (*CardSpec) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{67}
+	return file_placement_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *CardSpec) GetUuid() string {
@@ -6370,7 +6538,7 @@ type NodeSpec struct {
 
 func (x *NodeSpec) Reset() {
 	*x = NodeSpec{}
-	mi := &file_placement_proto_msgTypes[68]
+	mi := &file_placement_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6382,7 +6550,7 @@ func (x *NodeSpec) String() string {
 func (*NodeSpec) ProtoMessage() {}
 
 func (x *NodeSpec) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[68]
+	mi := &file_placement_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6395,7 +6563,7 @@ func (x *NodeSpec) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeSpec.ProtoReflect.Descriptor instead.
 func (*NodeSpec) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{68}
+	return file_placement_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *NodeSpec) GetName() string {
@@ -6508,13 +6676,16 @@ type NodeResources struct {
 	Taints        []string               `protobuf:"bytes,6,rep,name=taints,proto3" json:"taints,omitempty"` // keys of NoSchedule and NoExecute
 	Unschedulable bool                   `protobuf:"varint,7,opt,name=unschedulable,proto3" json:"unschedulable,omitempty"`
 	NotReady      bool                   `protobuf:"varint,8,opt,name=not_ready,json=notReady,proto3" json:"not_ready,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	// Specs (JSON, resource.k8s.io/v1) of the node's ResourceSlices of the drivers in
+	// HelloResponse.card_drivers, of complete pools in their newest generation only.
+	ResourceSlices []string `protobuf:"bytes,9,rep,name=resource_slices,json=resourceSlices,proto3" json:"resource_slices,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *NodeResources) Reset() {
 	*x = NodeResources{}
-	mi := &file_placement_proto_msgTypes[69]
+	mi := &file_placement_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6526,7 +6697,7 @@ func (x *NodeResources) String() string {
 func (*NodeResources) ProtoMessage() {}
 
 func (x *NodeResources) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[69]
+	mi := &file_placement_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6539,7 +6710,7 @@ func (x *NodeResources) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeResources.ProtoReflect.Descriptor instead.
 func (*NodeResources) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{69}
+	return file_placement_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *NodeResources) GetName() string {
@@ -6598,6 +6769,13 @@ func (x *NodeResources) GetNotReady() bool {
 	return false
 }
 
+func (x *NodeResources) GetResourceSlices() []string {
+	if x != nil {
+		return x.ResourceSlices
+	}
+	return nil
+}
+
 type NodeState struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Spec          *NodeSpec              `protobuf:"bytes,1,opt,name=spec,proto3" json:"spec,omitempty"`
@@ -6609,7 +6787,7 @@ type NodeState struct {
 
 func (x *NodeState) Reset() {
 	*x = NodeState{}
-	mi := &file_placement_proto_msgTypes[70]
+	mi := &file_placement_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6621,7 +6799,7 @@ func (x *NodeState) String() string {
 func (*NodeState) ProtoMessage() {}
 
 func (x *NodeState) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[70]
+	mi := &file_placement_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6634,7 +6812,7 @@ func (x *NodeState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeState.ProtoReflect.Descriptor instead.
 func (*NodeState) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{70}
+	return file_placement_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *NodeState) GetSpec() *NodeSpec {
@@ -6669,7 +6847,7 @@ type DomainStep struct {
 
 func (x *DomainStep) Reset() {
 	*x = DomainStep{}
-	mi := &file_placement_proto_msgTypes[71]
+	mi := &file_placement_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6681,7 +6859,7 @@ func (x *DomainStep) String() string {
 func (*DomainStep) ProtoMessage() {}
 
 func (x *DomainStep) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[71]
+	mi := &file_placement_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6694,7 +6872,7 @@ func (x *DomainStep) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DomainStep.ProtoReflect.Descriptor instead.
 func (*DomainStep) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{71}
+	return file_placement_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *DomainStep) GetTier() int32 {
@@ -6728,7 +6906,7 @@ type NodePath struct {
 
 func (x *NodePath) Reset() {
 	*x = NodePath{}
-	mi := &file_placement_proto_msgTypes[72]
+	mi := &file_placement_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6740,7 +6918,7 @@ func (x *NodePath) String() string {
 func (*NodePath) ProtoMessage() {}
 
 func (x *NodePath) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[72]
+	mi := &file_placement_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6753,7 +6931,7 @@ func (x *NodePath) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodePath.ProtoReflect.Descriptor instead.
 func (*NodePath) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{72}
+	return file_placement_proto_rawDescGZIP(), []int{74}
 }
 
 func (x *NodePath) GetNode() string {
@@ -6786,14 +6964,17 @@ type PodState struct {
 	Phase string `protobuf:"bytes,9,opt,name=phase,proto3" json:"phase,omitempty"`
 	// Only the keys of HelloResponse: its cards as device protocols tell them. They win over
 	// granted_uuids where they and `ask` can be read; slices win over both.
-	Annotations   map[string]string `protobuf:"bytes,10,rep,name=annotations,proto3" json:"annotations,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Annotations map[string]string `protobuf:"bytes,10,rep,name=annotations,proto3" json:"annotations,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// What the claims that it holds have been allocated, of the drivers in HelloResponse.card_drivers.
+	// Wins over all of the above. Of several pods that share a claim one holds its devices.
+	Devices       []*Device `protobuf:"bytes,11,rep,name=devices,proto3" json:"devices,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *PodState) Reset() {
 	*x = PodState{}
-	mi := &file_placement_proto_msgTypes[73]
+	mi := &file_placement_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6805,7 +6986,7 @@ func (x *PodState) String() string {
 func (*PodState) ProtoMessage() {}
 
 func (x *PodState) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[73]
+	mi := &file_placement_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6818,7 +6999,7 @@ func (x *PodState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PodState.ProtoReflect.Descriptor instead.
 func (*PodState) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{73}
+	return file_placement_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *PodState) GetPod() *PodKey {
@@ -6891,6 +7072,13 @@ func (x *PodState) GetAnnotations() map[string]string {
 	return nil
 }
 
+func (x *PodState) GetDevices() []*Device {
+	if x != nil {
+		return x.Devices
+	}
+	return nil
+}
+
 type PodGone struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Uid           string                 `protobuf:"bytes,1,opt,name=uid,proto3" json:"uid,omitempty"`
@@ -6901,7 +7089,7 @@ type PodGone struct {
 
 func (x *PodGone) Reset() {
 	*x = PodGone{}
-	mi := &file_placement_proto_msgTypes[74]
+	mi := &file_placement_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6913,7 +7101,7 @@ func (x *PodGone) String() string {
 func (*PodGone) ProtoMessage() {}
 
 func (x *PodGone) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[74]
+	mi := &file_placement_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6926,7 +7114,7 @@ func (x *PodGone) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PodGone.ProtoReflect.Descriptor instead.
 func (*PodGone) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{74}
+	return file_placement_proto_rawDescGZIP(), []int{76}
 }
 
 func (x *PodGone) GetUid() string {
@@ -6952,7 +7140,7 @@ type Checkpointed struct {
 
 func (x *Checkpointed) Reset() {
 	*x = Checkpointed{}
-	mi := &file_placement_proto_msgTypes[75]
+	mi := &file_placement_proto_msgTypes[77]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6964,7 +7152,7 @@ func (x *Checkpointed) String() string {
 func (*Checkpointed) ProtoMessage() {}
 
 func (x *Checkpointed) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[75]
+	mi := &file_placement_proto_msgTypes[77]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6977,7 +7165,7 @@ func (x *Checkpointed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Checkpointed.ProtoReflect.Descriptor instead.
 func (*Checkpointed) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{75}
+	return file_placement_proto_rawDescGZIP(), []int{77}
 }
 
 func (x *Checkpointed) GetUid() string {
@@ -7006,7 +7194,7 @@ type QueueState struct {
 
 func (x *QueueState) Reset() {
 	*x = QueueState{}
-	mi := &file_placement_proto_msgTypes[76]
+	mi := &file_placement_proto_msgTypes[78]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7018,7 +7206,7 @@ func (x *QueueState) String() string {
 func (*QueueState) ProtoMessage() {}
 
 func (x *QueueState) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[76]
+	mi := &file_placement_proto_msgTypes[78]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7031,7 +7219,7 @@ func (x *QueueState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QueueState.ProtoReflect.Descriptor instead.
 func (*QueueState) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{76}
+	return file_placement_proto_rawDescGZIP(), []int{78}
 }
 
 func (x *QueueState) GetName() string {
@@ -7122,7 +7310,7 @@ type SlotQuota struct {
 
 func (x *SlotQuota) Reset() {
 	*x = SlotQuota{}
-	mi := &file_placement_proto_msgTypes[77]
+	mi := &file_placement_proto_msgTypes[79]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7134,7 +7322,7 @@ func (x *SlotQuota) String() string {
 func (*SlotQuota) ProtoMessage() {}
 
 func (x *SlotQuota) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[77]
+	mi := &file_placement_proto_msgTypes[79]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7147,7 +7335,7 @@ func (x *SlotQuota) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SlotQuota.ProtoReflect.Descriptor instead.
 func (*SlotQuota) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{77}
+	return file_placement_proto_rawDescGZIP(), []int{79}
 }
 
 func (x *SlotQuota) GetCards() int32 {
@@ -7183,7 +7371,7 @@ type Budget struct {
 
 func (x *Budget) Reset() {
 	*x = Budget{}
-	mi := &file_placement_proto_msgTypes[78]
+	mi := &file_placement_proto_msgTypes[80]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7195,7 +7383,7 @@ func (x *Budget) String() string {
 func (*Budget) ProtoMessage() {}
 
 func (x *Budget) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[78]
+	mi := &file_placement_proto_msgTypes[80]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7208,7 +7396,7 @@ func (x *Budget) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Budget.ProtoReflect.Descriptor instead.
 func (*Budget) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{78}
+	return file_placement_proto_rawDescGZIP(), []int{80}
 }
 
 func (x *Budget) GetName() string {
@@ -7256,7 +7444,7 @@ type CardState struct {
 
 func (x *CardState) Reset() {
 	*x = CardState{}
-	mi := &file_placement_proto_msgTypes[79]
+	mi := &file_placement_proto_msgTypes[81]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7268,7 +7456,7 @@ func (x *CardState) String() string {
 func (*CardState) ProtoMessage() {}
 
 func (x *CardState) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[79]
+	mi := &file_placement_proto_msgTypes[81]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7281,7 +7469,7 @@ func (x *CardState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CardState.ProtoReflect.Descriptor instead.
 func (*CardState) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{79}
+	return file_placement_proto_rawDescGZIP(), []int{81}
 }
 
 func (x *CardState) GetNode() string {
@@ -7373,7 +7561,7 @@ type ClusterStatus struct {
 
 func (x *ClusterStatus) Reset() {
 	*x = ClusterStatus{}
-	mi := &file_placement_proto_msgTypes[80]
+	mi := &file_placement_proto_msgTypes[82]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7385,7 +7573,7 @@ func (x *ClusterStatus) String() string {
 func (*ClusterStatus) ProtoMessage() {}
 
 func (x *ClusterStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[80]
+	mi := &file_placement_proto_msgTypes[82]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7398,7 +7586,7 @@ func (x *ClusterStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClusterStatus.ProtoReflect.Descriptor instead.
 func (*ClusterStatus) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{80}
+	return file_placement_proto_rawDescGZIP(), []int{82}
 }
 
 func (x *ClusterStatus) GetCluster() string {
@@ -7496,7 +7684,7 @@ type StatusRequest struct {
 
 func (x *StatusRequest) Reset() {
 	*x = StatusRequest{}
-	mi := &file_placement_proto_msgTypes[81]
+	mi := &file_placement_proto_msgTypes[83]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7508,7 +7696,7 @@ func (x *StatusRequest) String() string {
 func (*StatusRequest) ProtoMessage() {}
 
 func (x *StatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[81]
+	mi := &file_placement_proto_msgTypes[83]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7521,7 +7709,7 @@ func (x *StatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusRequest.ProtoReflect.Descriptor instead.
 func (*StatusRequest) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{81}
+	return file_placement_proto_rawDescGZIP(), []int{83}
 }
 
 func (x *StatusRequest) GetHeader() *Header {
@@ -7559,7 +7747,7 @@ type StatusResponse struct {
 
 func (x *StatusResponse) Reset() {
 	*x = StatusResponse{}
-	mi := &file_placement_proto_msgTypes[82]
+	mi := &file_placement_proto_msgTypes[84]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7571,7 +7759,7 @@ func (x *StatusResponse) String() string {
 func (*StatusResponse) ProtoMessage() {}
 
 func (x *StatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[82]
+	mi := &file_placement_proto_msgTypes[84]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7584,7 +7772,7 @@ func (x *StatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusResponse.ProtoReflect.Descriptor instead.
 func (*StatusResponse) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{82}
+	return file_placement_proto_rawDescGZIP(), []int{84}
 }
 
 func (x *StatusResponse) GetServerEpoch() uint64 {
@@ -7640,7 +7828,7 @@ type ReloadRequest struct {
 
 func (x *ReloadRequest) Reset() {
 	*x = ReloadRequest{}
-	mi := &file_placement_proto_msgTypes[83]
+	mi := &file_placement_proto_msgTypes[85]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7652,7 +7840,7 @@ func (x *ReloadRequest) String() string {
 func (*ReloadRequest) ProtoMessage() {}
 
 func (x *ReloadRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[83]
+	mi := &file_placement_proto_msgTypes[85]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7665,7 +7853,7 @@ func (x *ReloadRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReloadRequest.ProtoReflect.Descriptor instead.
 func (*ReloadRequest) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{83}
+	return file_placement_proto_rawDescGZIP(), []int{85}
 }
 
 func (x *ReloadRequest) GetHeader() *Header {
@@ -7699,7 +7887,7 @@ type ReloadResponse struct {
 
 func (x *ReloadResponse) Reset() {
 	*x = ReloadResponse{}
-	mi := &file_placement_proto_msgTypes[84]
+	mi := &file_placement_proto_msgTypes[86]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7711,7 +7899,7 @@ func (x *ReloadResponse) String() string {
 func (*ReloadResponse) ProtoMessage() {}
 
 func (x *ReloadResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[84]
+	mi := &file_placement_proto_msgTypes[86]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7724,7 +7912,7 @@ func (x *ReloadResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReloadResponse.ProtoReflect.Descriptor instead.
 func (*ReloadResponse) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{84}
+	return file_placement_proto_rawDescGZIP(), []int{86}
 }
 
 func (x *ReloadResponse) GetApplied() bool {
@@ -7750,7 +7938,7 @@ type DrainRequest struct {
 
 func (x *DrainRequest) Reset() {
 	*x = DrainRequest{}
-	mi := &file_placement_proto_msgTypes[85]
+	mi := &file_placement_proto_msgTypes[87]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7762,7 +7950,7 @@ func (x *DrainRequest) String() string {
 func (*DrainRequest) ProtoMessage() {}
 
 func (x *DrainRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[85]
+	mi := &file_placement_proto_msgTypes[87]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7775,7 +7963,7 @@ func (x *DrainRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainRequest.ProtoReflect.Descriptor instead.
 func (*DrainRequest) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{85}
+	return file_placement_proto_rawDescGZIP(), []int{87}
 }
 
 func (x *DrainRequest) GetWaitUs() int64 {
@@ -7794,7 +7982,7 @@ type DrainResponse struct {
 
 func (x *DrainResponse) Reset() {
 	*x = DrainResponse{}
-	mi := &file_placement_proto_msgTypes[86]
+	mi := &file_placement_proto_msgTypes[88]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7806,7 +7994,7 @@ func (x *DrainResponse) String() string {
 func (*DrainResponse) ProtoMessage() {}
 
 func (x *DrainResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[86]
+	mi := &file_placement_proto_msgTypes[88]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7819,7 +8007,7 @@ func (x *DrainResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainResponse.ProtoReflect.Descriptor instead.
 func (*DrainResponse) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{86}
+	return file_placement_proto_rawDescGZIP(), []int{88}
 }
 
 func (x *DrainResponse) GetOpenLeases() int64 {
@@ -7838,7 +8026,7 @@ type WriteSnapshotRequest struct {
 
 func (x *WriteSnapshotRequest) Reset() {
 	*x = WriteSnapshotRequest{}
-	mi := &file_placement_proto_msgTypes[87]
+	mi := &file_placement_proto_msgTypes[89]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7850,7 +8038,7 @@ func (x *WriteSnapshotRequest) String() string {
 func (*WriteSnapshotRequest) ProtoMessage() {}
 
 func (x *WriteSnapshotRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[87]
+	mi := &file_placement_proto_msgTypes[89]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7863,7 +8051,7 @@ func (x *WriteSnapshotRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WriteSnapshotRequest.ProtoReflect.Descriptor instead.
 func (*WriteSnapshotRequest) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{87}
+	return file_placement_proto_rawDescGZIP(), []int{89}
 }
 
 func (x *WriteSnapshotRequest) GetHeader() *Header {
@@ -7883,7 +8071,7 @@ type WriteSnapshotResponse struct {
 
 func (x *WriteSnapshotResponse) Reset() {
 	*x = WriteSnapshotResponse{}
-	mi := &file_placement_proto_msgTypes[88]
+	mi := &file_placement_proto_msgTypes[90]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7895,7 +8083,7 @@ func (x *WriteSnapshotResponse) String() string {
 func (*WriteSnapshotResponse) ProtoMessage() {}
 
 func (x *WriteSnapshotResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[88]
+	mi := &file_placement_proto_msgTypes[90]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7908,7 +8096,7 @@ func (x *WriteSnapshotResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WriteSnapshotResponse.ProtoReflect.Descriptor instead.
 func (*WriteSnapshotResponse) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{88}
+	return file_placement_proto_rawDescGZIP(), []int{90}
 }
 
 func (x *WriteSnapshotResponse) GetPath() string {
@@ -7938,7 +8126,7 @@ type PodResources_Container struct {
 
 func (x *PodResources_Container) Reset() {
 	*x = PodResources_Container{}
-	mi := &file_placement_proto_msgTypes[89]
+	mi := &file_placement_proto_msgTypes[91]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7950,7 +8138,7 @@ func (x *PodResources_Container) String() string {
 func (*PodResources_Container) ProtoMessage() {}
 
 func (x *PodResources_Container) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[89]
+	mi := &file_placement_proto_msgTypes[91]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -8012,7 +8200,7 @@ type GangDecision_Member struct {
 
 func (x *GangDecision_Member) Reset() {
 	*x = GangDecision_Member{}
-	mi := &file_placement_proto_msgTypes[95]
+	mi := &file_placement_proto_msgTypes[97]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -8024,7 +8212,7 @@ func (x *GangDecision_Member) String() string {
 func (*GangDecision_Member) ProtoMessage() {}
 
 func (x *GangDecision_Member) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[95]
+	mi := &file_placement_proto_msgTypes[97]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -8037,7 +8225,7 @@ func (x *GangDecision_Member) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GangDecision_Member.ProtoReflect.Descriptor instead.
 func (*GangDecision_Member) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{21, 0}
+	return file_placement_proto_rawDescGZIP(), []int{23, 0}
 }
 
 func (x *GangDecision_Member) GetMember() int32 {
@@ -8076,7 +8264,7 @@ type ReportUsageRequest_Sample struct {
 
 func (x *ReportUsageRequest_Sample) Reset() {
 	*x = ReportUsageRequest_Sample{}
-	mi := &file_placement_proto_msgTypes[96]
+	mi := &file_placement_proto_msgTypes[98]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -8088,7 +8276,7 @@ func (x *ReportUsageRequest_Sample) String() string {
 func (*ReportUsageRequest_Sample) ProtoMessage() {}
 
 func (x *ReportUsageRequest_Sample) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[96]
+	mi := &file_placement_proto_msgTypes[98]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -8101,7 +8289,7 @@ func (x *ReportUsageRequest_Sample) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportUsageRequest_Sample.ProtoReflect.Descriptor instead.
 func (*ReportUsageRequest_Sample) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{54, 0}
+	return file_placement_proto_rawDescGZIP(), []int{56, 0}
 }
 
 func (x *ReportUsageRequest_Sample) GetNode() string {
@@ -8209,7 +8397,7 @@ const file_placement_proto_rawDesc = "" +
 	"\x03qos\x18\x16 \x01(\tR\x03qos\x12\x1f\n" +
 	"\vmig_profile\x18\x17 \x01(\tR\n" +
 	"migProfile\x12 \n" +
-	"\vpassthrough\x18\x18 \x01(\bR\vpassthrough\"\xd8\x05\n" +
+	"\vpassthrough\x18\x18 \x01(\bR\vpassthrough\"\x95\x06\n" +
 	"\fPodResources\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12K\n" +
 	"\n" +
@@ -8217,7 +8405,8 @@ const file_placement_proto_rawDesc = "" +
 	"containers\x12T\n" +
 	"\vannotations\x18\x03 \x03(\v22.basalt.placement.v1.PodResources.AnnotationsEntryR\vannotations\x12?\n" +
 	"\rnode_selector\x18\x04 \x03(\v2\x1a.basalt.placement.v1.LabelR\fnodeSelector\x12 \n" +
-	"\vtolerations\x18\x05 \x03(\tR\vtolerations\x1a\xed\x02\n" +
+	"\vtolerations\x18\x05 \x03(\tR\vtolerations\x12;\n" +
+	"\aclaimed\x18\x06 \x01(\v2!.basalt.placement.v1.ClaimedCardsR\aclaimed\x1a\xed\x02\n" +
 	"\tContainer\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04init\x18\x02 \x01(\bR\x04init\x12\x18\n" +
@@ -8232,7 +8421,18 @@ const file_placement_proto_rawDesc = "" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a>\n" +
 	"\x10AnnotationsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xa4\x01\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x8f\x01\n" +
+	"\fClaimedCards\x12\x16\n" +
+	"\x06driver\x18\x01 \x01(\tR\x06driver\x12\x14\n" +
+	"\x05count\x18\x02 \x01(\x05R\x05count\x12\x1f\n" +
+	"\vmig_profile\x18\x03 \x01(\tR\n" +
+	"migProfile\x12\x1a\n" +
+	"\bproducts\x18\x04 \x03(\tR\bproducts\x12\x14\n" +
+	"\x05uuids\x18\x05 \x03(\tR\x05uuids\"L\n" +
+	"\x06Device\x12\x16\n" +
+	"\x06driver\x18\x01 \x01(\tR\x06driver\x12\x12\n" +
+	"\x04pool\x18\x02 \x01(\tR\x04pool\x12\x16\n" +
+	"\x06device\x18\x03 \x01(\tR\x06device\"\xa4\x01\n" +
 	"\x03Ask\x126\n" +
 	"\x04spec\x18\x01 \x01(\v2 .basalt.placement.v1.RequestSpecH\x00R\x04spec\x125\n" +
 	"\x03pod\x18\x02 \x01(\v2!.basalt.placement.v1.PodResourcesH\x00R\x03pod\x12\x16\n" +
@@ -8306,7 +8506,7 @@ const file_placement_proto_rawDesc = "" +
 	"\n" +
 	"numa_nodes\x18\x01 \x01(\rR\tnumaNodes\x12\x12\n" +
 	"\x04nics\x18\x02 \x01(\rR\x04nics\x129\n" +
-	"\aby_node\x18\x03 \x03(\v2 .basalt.placement.v1.NumaAmountsR\x06byNode\"\xb9\x02\n" +
+	"\aby_node\x18\x03 \x03(\v2 .basalt.placement.v1.NumaAmountsR\x06byNode\"\xf0\x02\n" +
 	"\x05Place\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x14\n" +
 	"\x05cards\x18\x02 \x01(\x04R\x05cards\x12\x1d\n" +
@@ -8318,7 +8518,8 @@ const file_placement_proto_rawDesc = "" +
 	"\x06pinned\x18\a \x01(\v2\x1b.basalt.placement.v1.PinnedR\x06pinned\x12?\n" +
 	"\n" +
 	"assignment\x18\b \x01(\v2\x1f.basalt.placement.v1.AssignmentR\n" +
-	"assignment\"\xda\x02\n" +
+	"assignment\x125\n" +
+	"\adevices\x18\t \x03(\v2\x1b.basalt.placement.v1.DeviceR\adevices\"\xda\x02\n" +
 	"\n" +
 	"Assignment\x12\x1c\n" +
 	"\tinterface\x18\x01 \x01(\tR\tinterface\x12R\n" +
@@ -8382,7 +8583,7 @@ const file_placement_proto_rawDesc = "" +
 	"\x0emin_generation\x18\x04 \x01(\x04R\rminGeneration\"j\n" +
 	"\fHelloRequest\x123\n" +
 	"\x06header\x18\x01 \x01(\v2\x1b.basalt.placement.v1.HeaderR\x06header\x12%\n" +
-	"\x0eclient_version\x18\x02 \x01(\tR\rclientVersion\"\xe4\x02\n" +
+	"\x0eclient_version\x18\x02 \x01(\tR\rclientVersion\"\x87\x03\n" +
 	"\rHelloResponse\x12%\n" +
 	"\x0eserver_version\x18\x01 \x01(\tR\rserverVersion\x12!\n" +
 	"\fserver_epoch\x18\x02 \x01(\x04R\vserverEpoch\x12>\n" +
@@ -8390,7 +8591,8 @@ const file_placement_proto_rawDesc = "" +
 	"\x06limits\x18\x04 \x01(\v2\x1b.basalt.placement.v1.LimitsR\x06limits\x12.\n" +
 	"\x13pod_annotation_keys\x18\x05 \x03(\tR\x11podAnnotationKeys\x120\n" +
 	"\x14node_annotation_keys\x18\x06 \x03(\tR\x12nodeAnnotationKeys\x122\n" +
-	"\x15grant_annotation_keys\x18\a \x03(\tR\x13grantAnnotationKeys\"\x9f\x02\n" +
+	"\x15grant_annotation_keys\x18\a \x03(\tR\x13grantAnnotationKeys\x12!\n" +
+	"\fcard_drivers\x18\b \x03(\tR\vcardDrivers\"\x9f\x02\n" +
 	"\x06Limits\x12*\n" +
 	"\x11max_message_bytes\x18\x01 \x01(\x03R\x0fmaxMessageBytes\x12\x1b\n" +
 	"\tmax_batch\x18\x02 \x01(\x05R\bmaxBatch\x12(\n" +
@@ -8689,7 +8891,7 @@ const file_placement_proto_rawDesc = "" +
 	"\n" +
 	"numa_scope\x18\r \x01(\x0e2\x1e.basalt.placement.v1.NumaScopeR\tnumaScope\x124\n" +
 	"\x04numa\x18\x0e \x03(\v2 .basalt.placement.v1.NumaAmountsR\x04numaB\a\n" +
-	"\x05_rank\"\xba\x05\n" +
+	"\x05_rank\"\xe3\x05\n" +
 	"\rNodeResources\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12F\n" +
 	"\x06labels\x18\x02 \x03(\v2..basalt.placement.v1.NodeResources.LabelsEntryR\x06labels\x12U\n" +
@@ -8698,7 +8900,8 @@ const file_placement_proto_rawDesc = "" +
 	"\vallocatable\x18\x05 \x03(\v23.basalt.placement.v1.NodeResources.AllocatableEntryR\vallocatable\x12\x16\n" +
 	"\x06taints\x18\x06 \x03(\tR\x06taints\x12$\n" +
 	"\runschedulable\x18\a \x01(\bR\runschedulable\x12\x1b\n" +
-	"\tnot_ready\x18\b \x01(\bR\bnotReady\x1a9\n" +
+	"\tnot_ready\x18\b \x01(\bR\bnotReady\x12'\n" +
+	"\x0fresource_slices\x18\t \x03(\tR\x0eresourceSlices\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a>\n" +
@@ -8724,7 +8927,7 @@ const file_placement_proto_rawDesc = "" +
 	"\ttier_name\x18\x03 \x01(\tR\btierName\"Y\n" +
 	"\bNodePath\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x129\n" +
-	"\anetwork\x18\x02 \x03(\v2\x1f.basalt.placement.v1.DomainStepR\anetwork\"\xfc\x03\n" +
+	"\anetwork\x18\x02 \x03(\v2\x1f.basalt.placement.v1.DomainStepR\anetwork\"\xb3\x04\n" +
 	"\bPodState\x12-\n" +
 	"\x03pod\x18\x01 \x01(\v2\x1b.basalt.placement.v1.PodKeyR\x03pod\x12*\n" +
 	"\x03ask\x18\x02 \x01(\v2\x18.basalt.placement.v1.AskR\x03ask\x12\x10\n" +
@@ -8736,7 +8939,8 @@ const file_placement_proto_rawDesc = "" +
 	"\bstanding\x18\b \x01(\v2\x1d.basalt.placement.v1.StandingR\bstanding\x12\x14\n" +
 	"\x05phase\x18\t \x01(\tR\x05phase\x12P\n" +
 	"\vannotations\x18\n" +
-	" \x03(\v2..basalt.placement.v1.PodState.AnnotationsEntryR\vannotations\x1a>\n" +
+	" \x03(\v2..basalt.placement.v1.PodState.AnnotationsEntryR\vannotations\x125\n" +
+	"\adevices\x18\v \x03(\v2\x1b.basalt.placement.v1.DeviceR\adevices\x1a>\n" +
 	"\x10AnnotationsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"3\n" +
@@ -8937,7 +9141,7 @@ func file_placement_proto_rawDescGZIP() []byte {
 }
 
 var file_placement_proto_enumTypes = make([]protoimpl.EnumInfo, 10)
-var file_placement_proto_msgTypes = make([]protoimpl.MessageInfo, 102)
+var file_placement_proto_msgTypes = make([]protoimpl.MessageInfo, 104)
 var file_placement_proto_goTypes = []any{
 	(NumaPolicy)(0),                   // 0: basalt.placement.v1.NumaPolicy
 	(NumaScope)(0),                    // 1: basalt.placement.v1.NumaScope
@@ -8955,313 +9159,318 @@ var file_placement_proto_goTypes = []any{
 	(*ContainerSpec)(nil),             // 13: basalt.placement.v1.ContainerSpec
 	(*RequestSpec)(nil),               // 14: basalt.placement.v1.RequestSpec
 	(*PodResources)(nil),              // 15: basalt.placement.v1.PodResources
-	(*Ask)(nil),                       // 16: basalt.placement.v1.Ask
-	(*Standing)(nil),                  // 17: basalt.placement.v1.Standing
-	(*Constraints)(nil),               // 18: basalt.placement.v1.Constraints
-	(*PodRequest)(nil),                // 19: basalt.placement.v1.PodRequest
-	(*LevelWish)(nil),                 // 20: basalt.placement.v1.LevelWish
-	(*GangGroup)(nil),                 // 21: basalt.placement.v1.GangGroup
-	(*GangTask)(nil),                  // 22: basalt.placement.v1.GangTask
-	(*GangRequest)(nil),               // 23: basalt.placement.v1.GangRequest
-	(*Slice)(nil),                     // 24: basalt.placement.v1.Slice
-	(*NumaAmounts)(nil),               // 25: basalt.placement.v1.NumaAmounts
-	(*Pinned)(nil),                    // 26: basalt.placement.v1.Pinned
-	(*Place)(nil),                     // 27: basalt.placement.v1.Place
-	(*Assignment)(nil),                // 28: basalt.placement.v1.Assignment
-	(*ReasonCount)(nil),               // 29: basalt.placement.v1.ReasonCount
-	(*Decision)(nil),                  // 30: basalt.placement.v1.Decision
-	(*GangDecision)(nil),              // 31: basalt.placement.v1.GangDecision
-	(*Lease)(nil),                     // 32: basalt.placement.v1.Lease
-	(*Header)(nil),                    // 33: basalt.placement.v1.Header
-	(*HelloRequest)(nil),              // 34: basalt.placement.v1.HelloRequest
-	(*HelloResponse)(nil),             // 35: basalt.placement.v1.HelloResponse
-	(*Limits)(nil),                    // 36: basalt.placement.v1.Limits
-	(*ProposeRequest)(nil),            // 37: basalt.placement.v1.ProposeRequest
-	(*ProposeResponse)(nil),           // 38: basalt.placement.v1.ProposeResponse
-	(*ReserveRequest)(nil),            // 39: basalt.placement.v1.ReserveRequest
-	(*ReserveResponse)(nil),           // 40: basalt.placement.v1.ReserveResponse
-	(*ConfirmRequest)(nil),            // 41: basalt.placement.v1.ConfirmRequest
-	(*ConfirmResponse)(nil),           // 42: basalt.placement.v1.ConfirmResponse
-	(*RenewRequest)(nil),              // 43: basalt.placement.v1.RenewRequest
-	(*RenewResponse)(nil),             // 44: basalt.placement.v1.RenewResponse
-	(*ReleaseRequest)(nil),            // 45: basalt.placement.v1.ReleaseRequest
-	(*ReleaseResponse)(nil),           // 46: basalt.placement.v1.ReleaseResponse
-	(*BatchItem)(nil),                 // 47: basalt.placement.v1.BatchItem
-	(*BatchRequest)(nil),              // 48: basalt.placement.v1.BatchRequest
-	(*BatchResult)(nil),               // 49: basalt.placement.v1.BatchResult
-	(*BatchResponse)(nil),             // 50: basalt.placement.v1.BatchResponse
-	(*EvaluateRequest)(nil),           // 51: basalt.placement.v1.EvaluateRequest
-	(*NodeVerdict)(nil),               // 52: basalt.placement.v1.NodeVerdict
-	(*EvaluateResponse)(nil),          // 53: basalt.placement.v1.EvaluateResponse
-	(*Victim)(nil),                    // 54: basalt.placement.v1.Victim
-	(*EvictRequest)(nil),              // 55: basalt.placement.v1.EvictRequest
-	(*EvictResponse)(nil),             // 56: basalt.placement.v1.EvictResponse
-	(*ExplainRequest)(nil),            // 57: basalt.placement.v1.ExplainRequest
-	(*ExplainResponse)(nil),           // 58: basalt.placement.v1.ExplainResponse
-	(*SnapshotRequest)(nil),           // 59: basalt.placement.v1.SnapshotRequest
-	(*SnapshotChunk)(nil),             // 60: basalt.placement.v1.SnapshotChunk
-	(*WatchRequest)(nil),              // 61: basalt.placement.v1.WatchRequest
-	(*WatchEvent)(nil),                // 62: basalt.placement.v1.WatchEvent
-	(*Mismatch)(nil),                  // 63: basalt.placement.v1.Mismatch
-	(*ReportUsageRequest)(nil),        // 64: basalt.placement.v1.ReportUsageRequest
-	(*ReportUsageResponse)(nil),       // 65: basalt.placement.v1.ReportUsageResponse
-	(*Action)(nil),                    // 66: basalt.placement.v1.Action
-	(*WatchActionsRequest)(nil),       // 67: basalt.placement.v1.WatchActionsRequest
-	(*AckActionRequest)(nil),          // 68: basalt.placement.v1.AckActionRequest
-	(*AckActionResponse)(nil),         // 69: basalt.placement.v1.AckActionResponse
-	(*SyncRequest)(nil),               // 70: basalt.placement.v1.SyncRequest
-	(*SyncOpen)(nil),                  // 71: basalt.placement.v1.SyncOpen
-	(*SyncDeltas)(nil),                // 72: basalt.placement.v1.SyncDeltas
-	(*SyncComplete)(nil),              // 73: basalt.placement.v1.SyncComplete
-	(*SyncResponse)(nil),              // 74: basalt.placement.v1.SyncResponse
-	(*Rejected)(nil),                  // 75: basalt.placement.v1.Rejected
-	(*Delta)(nil),                     // 76: basalt.placement.v1.Delta
-	(*CardSpec)(nil),                  // 77: basalt.placement.v1.CardSpec
-	(*NodeSpec)(nil),                  // 78: basalt.placement.v1.NodeSpec
-	(*NodeResources)(nil),             // 79: basalt.placement.v1.NodeResources
-	(*NodeState)(nil),                 // 80: basalt.placement.v1.NodeState
-	(*DomainStep)(nil),                // 81: basalt.placement.v1.DomainStep
-	(*NodePath)(nil),                  // 82: basalt.placement.v1.NodePath
-	(*PodState)(nil),                  // 83: basalt.placement.v1.PodState
-	(*PodGone)(nil),                   // 84: basalt.placement.v1.PodGone
-	(*Checkpointed)(nil),              // 85: basalt.placement.v1.Checkpointed
-	(*QueueState)(nil),                // 86: basalt.placement.v1.QueueState
-	(*SlotQuota)(nil),                 // 87: basalt.placement.v1.SlotQuota
-	(*Budget)(nil),                    // 88: basalt.placement.v1.Budget
-	(*CardState)(nil),                 // 89: basalt.placement.v1.CardState
-	(*ClusterStatus)(nil),             // 90: basalt.placement.v1.ClusterStatus
-	(*StatusRequest)(nil),             // 91: basalt.placement.v1.StatusRequest
-	(*StatusResponse)(nil),            // 92: basalt.placement.v1.StatusResponse
-	(*ReloadRequest)(nil),             // 93: basalt.placement.v1.ReloadRequest
-	(*ReloadResponse)(nil),            // 94: basalt.placement.v1.ReloadResponse
-	(*DrainRequest)(nil),              // 95: basalt.placement.v1.DrainRequest
-	(*DrainResponse)(nil),             // 96: basalt.placement.v1.DrainResponse
-	(*WriteSnapshotRequest)(nil),      // 97: basalt.placement.v1.WriteSnapshotRequest
-	(*WriteSnapshotResponse)(nil),     // 98: basalt.placement.v1.WriteSnapshotResponse
-	(*PodResources_Container)(nil),    // 99: basalt.placement.v1.PodResources.Container
-	nil,                               // 100: basalt.placement.v1.PodResources.AnnotationsEntry
-	nil,                               // 101: basalt.placement.v1.PodResources.Container.LimitsEntry
-	nil,                               // 102: basalt.placement.v1.PodResources.Container.RequestsEntry
-	nil,                               // 103: basalt.placement.v1.Assignment.AnnotationsEntry
-	nil,                               // 104: basalt.placement.v1.Assignment.LabelsEntry
-	(*GangDecision_Member)(nil),       // 105: basalt.placement.v1.GangDecision.Member
-	(*ReportUsageRequest_Sample)(nil), // 106: basalt.placement.v1.ReportUsageRequest.Sample
-	nil,                               // 107: basalt.placement.v1.NodeResources.LabelsEntry
-	nil,                               // 108: basalt.placement.v1.NodeResources.AnnotationsEntry
-	nil,                               // 109: basalt.placement.v1.NodeResources.CapacityEntry
-	nil,                               // 110: basalt.placement.v1.NodeResources.AllocatableEntry
-	nil,                               // 111: basalt.placement.v1.PodState.AnnotationsEntry
+	(*ClaimedCards)(nil),              // 16: basalt.placement.v1.ClaimedCards
+	(*Device)(nil),                    // 17: basalt.placement.v1.Device
+	(*Ask)(nil),                       // 18: basalt.placement.v1.Ask
+	(*Standing)(nil),                  // 19: basalt.placement.v1.Standing
+	(*Constraints)(nil),               // 20: basalt.placement.v1.Constraints
+	(*PodRequest)(nil),                // 21: basalt.placement.v1.PodRequest
+	(*LevelWish)(nil),                 // 22: basalt.placement.v1.LevelWish
+	(*GangGroup)(nil),                 // 23: basalt.placement.v1.GangGroup
+	(*GangTask)(nil),                  // 24: basalt.placement.v1.GangTask
+	(*GangRequest)(nil),               // 25: basalt.placement.v1.GangRequest
+	(*Slice)(nil),                     // 26: basalt.placement.v1.Slice
+	(*NumaAmounts)(nil),               // 27: basalt.placement.v1.NumaAmounts
+	(*Pinned)(nil),                    // 28: basalt.placement.v1.Pinned
+	(*Place)(nil),                     // 29: basalt.placement.v1.Place
+	(*Assignment)(nil),                // 30: basalt.placement.v1.Assignment
+	(*ReasonCount)(nil),               // 31: basalt.placement.v1.ReasonCount
+	(*Decision)(nil),                  // 32: basalt.placement.v1.Decision
+	(*GangDecision)(nil),              // 33: basalt.placement.v1.GangDecision
+	(*Lease)(nil),                     // 34: basalt.placement.v1.Lease
+	(*Header)(nil),                    // 35: basalt.placement.v1.Header
+	(*HelloRequest)(nil),              // 36: basalt.placement.v1.HelloRequest
+	(*HelloResponse)(nil),             // 37: basalt.placement.v1.HelloResponse
+	(*Limits)(nil),                    // 38: basalt.placement.v1.Limits
+	(*ProposeRequest)(nil),            // 39: basalt.placement.v1.ProposeRequest
+	(*ProposeResponse)(nil),           // 40: basalt.placement.v1.ProposeResponse
+	(*ReserveRequest)(nil),            // 41: basalt.placement.v1.ReserveRequest
+	(*ReserveResponse)(nil),           // 42: basalt.placement.v1.ReserveResponse
+	(*ConfirmRequest)(nil),            // 43: basalt.placement.v1.ConfirmRequest
+	(*ConfirmResponse)(nil),           // 44: basalt.placement.v1.ConfirmResponse
+	(*RenewRequest)(nil),              // 45: basalt.placement.v1.RenewRequest
+	(*RenewResponse)(nil),             // 46: basalt.placement.v1.RenewResponse
+	(*ReleaseRequest)(nil),            // 47: basalt.placement.v1.ReleaseRequest
+	(*ReleaseResponse)(nil),           // 48: basalt.placement.v1.ReleaseResponse
+	(*BatchItem)(nil),                 // 49: basalt.placement.v1.BatchItem
+	(*BatchRequest)(nil),              // 50: basalt.placement.v1.BatchRequest
+	(*BatchResult)(nil),               // 51: basalt.placement.v1.BatchResult
+	(*BatchResponse)(nil),             // 52: basalt.placement.v1.BatchResponse
+	(*EvaluateRequest)(nil),           // 53: basalt.placement.v1.EvaluateRequest
+	(*NodeVerdict)(nil),               // 54: basalt.placement.v1.NodeVerdict
+	(*EvaluateResponse)(nil),          // 55: basalt.placement.v1.EvaluateResponse
+	(*Victim)(nil),                    // 56: basalt.placement.v1.Victim
+	(*EvictRequest)(nil),              // 57: basalt.placement.v1.EvictRequest
+	(*EvictResponse)(nil),             // 58: basalt.placement.v1.EvictResponse
+	(*ExplainRequest)(nil),            // 59: basalt.placement.v1.ExplainRequest
+	(*ExplainResponse)(nil),           // 60: basalt.placement.v1.ExplainResponse
+	(*SnapshotRequest)(nil),           // 61: basalt.placement.v1.SnapshotRequest
+	(*SnapshotChunk)(nil),             // 62: basalt.placement.v1.SnapshotChunk
+	(*WatchRequest)(nil),              // 63: basalt.placement.v1.WatchRequest
+	(*WatchEvent)(nil),                // 64: basalt.placement.v1.WatchEvent
+	(*Mismatch)(nil),                  // 65: basalt.placement.v1.Mismatch
+	(*ReportUsageRequest)(nil),        // 66: basalt.placement.v1.ReportUsageRequest
+	(*ReportUsageResponse)(nil),       // 67: basalt.placement.v1.ReportUsageResponse
+	(*Action)(nil),                    // 68: basalt.placement.v1.Action
+	(*WatchActionsRequest)(nil),       // 69: basalt.placement.v1.WatchActionsRequest
+	(*AckActionRequest)(nil),          // 70: basalt.placement.v1.AckActionRequest
+	(*AckActionResponse)(nil),         // 71: basalt.placement.v1.AckActionResponse
+	(*SyncRequest)(nil),               // 72: basalt.placement.v1.SyncRequest
+	(*SyncOpen)(nil),                  // 73: basalt.placement.v1.SyncOpen
+	(*SyncDeltas)(nil),                // 74: basalt.placement.v1.SyncDeltas
+	(*SyncComplete)(nil),              // 75: basalt.placement.v1.SyncComplete
+	(*SyncResponse)(nil),              // 76: basalt.placement.v1.SyncResponse
+	(*Rejected)(nil),                  // 77: basalt.placement.v1.Rejected
+	(*Delta)(nil),                     // 78: basalt.placement.v1.Delta
+	(*CardSpec)(nil),                  // 79: basalt.placement.v1.CardSpec
+	(*NodeSpec)(nil),                  // 80: basalt.placement.v1.NodeSpec
+	(*NodeResources)(nil),             // 81: basalt.placement.v1.NodeResources
+	(*NodeState)(nil),                 // 82: basalt.placement.v1.NodeState
+	(*DomainStep)(nil),                // 83: basalt.placement.v1.DomainStep
+	(*NodePath)(nil),                  // 84: basalt.placement.v1.NodePath
+	(*PodState)(nil),                  // 85: basalt.placement.v1.PodState
+	(*PodGone)(nil),                   // 86: basalt.placement.v1.PodGone
+	(*Checkpointed)(nil),              // 87: basalt.placement.v1.Checkpointed
+	(*QueueState)(nil),                // 88: basalt.placement.v1.QueueState
+	(*SlotQuota)(nil),                 // 89: basalt.placement.v1.SlotQuota
+	(*Budget)(nil),                    // 90: basalt.placement.v1.Budget
+	(*CardState)(nil),                 // 91: basalt.placement.v1.CardState
+	(*ClusterStatus)(nil),             // 92: basalt.placement.v1.ClusterStatus
+	(*StatusRequest)(nil),             // 93: basalt.placement.v1.StatusRequest
+	(*StatusResponse)(nil),            // 94: basalt.placement.v1.StatusResponse
+	(*ReloadRequest)(nil),             // 95: basalt.placement.v1.ReloadRequest
+	(*ReloadResponse)(nil),            // 96: basalt.placement.v1.ReloadResponse
+	(*DrainRequest)(nil),              // 97: basalt.placement.v1.DrainRequest
+	(*DrainResponse)(nil),             // 98: basalt.placement.v1.DrainResponse
+	(*WriteSnapshotRequest)(nil),      // 99: basalt.placement.v1.WriteSnapshotRequest
+	(*WriteSnapshotResponse)(nil),     // 100: basalt.placement.v1.WriteSnapshotResponse
+	(*PodResources_Container)(nil),    // 101: basalt.placement.v1.PodResources.Container
+	nil,                               // 102: basalt.placement.v1.PodResources.AnnotationsEntry
+	nil,                               // 103: basalt.placement.v1.PodResources.Container.LimitsEntry
+	nil,                               // 104: basalt.placement.v1.PodResources.Container.RequestsEntry
+	nil,                               // 105: basalt.placement.v1.Assignment.AnnotationsEntry
+	nil,                               // 106: basalt.placement.v1.Assignment.LabelsEntry
+	(*GangDecision_Member)(nil),       // 107: basalt.placement.v1.GangDecision.Member
+	(*ReportUsageRequest_Sample)(nil), // 108: basalt.placement.v1.ReportUsageRequest.Sample
+	nil,                               // 109: basalt.placement.v1.NodeResources.LabelsEntry
+	nil,                               // 110: basalt.placement.v1.NodeResources.AnnotationsEntry
+	nil,                               // 111: basalt.placement.v1.NodeResources.CapacityEntry
+	nil,                               // 112: basalt.placement.v1.NodeResources.AllocatableEntry
+	nil,                               // 113: basalt.placement.v1.PodState.AnnotationsEntry
 }
 var file_placement_proto_depIdxs = []int32{
 	11,  // 0: basalt.placement.v1.RequestSpec.node_selector:type_name -> basalt.placement.v1.Label
 	0,   // 1: basalt.placement.v1.RequestSpec.numa:type_name -> basalt.placement.v1.NumaPolicy
 	13,  // 2: basalt.placement.v1.RequestSpec.containers:type_name -> basalt.placement.v1.ContainerSpec
 	3,   // 3: basalt.placement.v1.RequestSpec.service_class:type_name -> basalt.placement.v1.ServiceClass
-	99,  // 4: basalt.placement.v1.PodResources.containers:type_name -> basalt.placement.v1.PodResources.Container
-	100, // 5: basalt.placement.v1.PodResources.annotations:type_name -> basalt.placement.v1.PodResources.AnnotationsEntry
+	101, // 4: basalt.placement.v1.PodResources.containers:type_name -> basalt.placement.v1.PodResources.Container
+	102, // 5: basalt.placement.v1.PodResources.annotations:type_name -> basalt.placement.v1.PodResources.AnnotationsEntry
 	11,  // 6: basalt.placement.v1.PodResources.node_selector:type_name -> basalt.placement.v1.Label
-	14,  // 7: basalt.placement.v1.Ask.spec:type_name -> basalt.placement.v1.RequestSpec
-	15,  // 8: basalt.placement.v1.Ask.pod:type_name -> basalt.placement.v1.PodResources
-	10,  // 9: basalt.placement.v1.PodRequest.pod:type_name -> basalt.placement.v1.PodKey
-	16,  // 10: basalt.placement.v1.PodRequest.ask:type_name -> basalt.placement.v1.Ask
-	17,  // 11: basalt.placement.v1.PodRequest.standing:type_name -> basalt.placement.v1.Standing
-	18,  // 12: basalt.placement.v1.PodRequest.constraints:type_name -> basalt.placement.v1.Constraints
-	20,  // 13: basalt.placement.v1.GangGroup.level:type_name -> basalt.placement.v1.LevelWish
-	16,  // 14: basalt.placement.v1.GangTask.ask:type_name -> basalt.placement.v1.Ask
-	10,  // 15: basalt.placement.v1.GangTask.members:type_name -> basalt.placement.v1.PodKey
-	18,  // 16: basalt.placement.v1.GangTask.constraints:type_name -> basalt.placement.v1.Constraints
-	10,  // 17: basalt.placement.v1.GangRequest.gang:type_name -> basalt.placement.v1.PodKey
-	22,  // 18: basalt.placement.v1.GangRequest.tasks:type_name -> basalt.placement.v1.GangTask
-	21,  // 19: basalt.placement.v1.GangRequest.groups:type_name -> basalt.placement.v1.GangGroup
-	20,  // 20: basalt.placement.v1.GangRequest.level:type_name -> basalt.placement.v1.LevelWish
-	6,   // 21: basalt.placement.v1.GangRequest.layout:type_name -> basalt.placement.v1.GangLayout
-	17,  // 22: basalt.placement.v1.GangRequest.standing:type_name -> basalt.placement.v1.Standing
-	18,  // 23: basalt.placement.v1.GangRequest.constraints:type_name -> basalt.placement.v1.Constraints
-	25,  // 24: basalt.placement.v1.Pinned.by_node:type_name -> basalt.placement.v1.NumaAmounts
-	24,  // 25: basalt.placement.v1.Place.slices:type_name -> basalt.placement.v1.Slice
-	26,  // 26: basalt.placement.v1.Place.pinned:type_name -> basalt.placement.v1.Pinned
-	28,  // 27: basalt.placement.v1.Place.assignment:type_name -> basalt.placement.v1.Assignment
-	103, // 28: basalt.placement.v1.Assignment.annotations:type_name -> basalt.placement.v1.Assignment.AnnotationsEntry
-	104, // 29: basalt.placement.v1.Assignment.labels:type_name -> basalt.placement.v1.Assignment.LabelsEntry
-	5,   // 30: basalt.placement.v1.ReasonCount.reason:type_name -> basalt.placement.v1.Reason
-	4,   // 31: basalt.placement.v1.Decision.kind:type_name -> basalt.placement.v1.OutcomeKind
-	27,  // 32: basalt.placement.v1.Decision.placement:type_name -> basalt.placement.v1.Place
-	29,  // 33: basalt.placement.v1.Decision.counts:type_name -> basalt.placement.v1.ReasonCount
-	27,  // 34: basalt.placement.v1.Decision.alternatives:type_name -> basalt.placement.v1.Place
-	4,   // 35: basalt.placement.v1.GangDecision.kind:type_name -> basalt.placement.v1.OutcomeKind
-	105, // 36: basalt.placement.v1.GangDecision.members:type_name -> basalt.placement.v1.GangDecision.Member
-	33,  // 37: basalt.placement.v1.HelloRequest.header:type_name -> basalt.placement.v1.Header
-	90,  // 38: basalt.placement.v1.HelloResponse.clusters:type_name -> basalt.placement.v1.ClusterStatus
-	36,  // 39: basalt.placement.v1.HelloResponse.limits:type_name -> basalt.placement.v1.Limits
-	33,  // 40: basalt.placement.v1.ProposeRequest.header:type_name -> basalt.placement.v1.Header
-	19,  // 41: basalt.placement.v1.ProposeRequest.pod:type_name -> basalt.placement.v1.PodRequest
-	23,  // 42: basalt.placement.v1.ProposeRequest.gang:type_name -> basalt.placement.v1.GangRequest
-	30,  // 43: basalt.placement.v1.ProposeResponse.pod:type_name -> basalt.placement.v1.Decision
-	31,  // 44: basalt.placement.v1.ProposeResponse.gang:type_name -> basalt.placement.v1.GangDecision
-	33,  // 45: basalt.placement.v1.ReserveRequest.header:type_name -> basalt.placement.v1.Header
-	19,  // 46: basalt.placement.v1.ReserveRequest.pod:type_name -> basalt.placement.v1.PodRequest
-	23,  // 47: basalt.placement.v1.ReserveRequest.gang:type_name -> basalt.placement.v1.GangRequest
-	27,  // 48: basalt.placement.v1.ReserveRequest.placement:type_name -> basalt.placement.v1.Place
-	105, // 49: basalt.placement.v1.ReserveRequest.members:type_name -> basalt.placement.v1.GangDecision.Member
-	30,  // 50: basalt.placement.v1.ReserveResponse.pod:type_name -> basalt.placement.v1.Decision
-	31,  // 51: basalt.placement.v1.ReserveResponse.gang:type_name -> basalt.placement.v1.GangDecision
-	32,  // 52: basalt.placement.v1.ReserveResponse.lease:type_name -> basalt.placement.v1.Lease
-	33,  // 53: basalt.placement.v1.ConfirmRequest.header:type_name -> basalt.placement.v1.Header
-	32,  // 54: basalt.placement.v1.ConfirmRequest.lease:type_name -> basalt.placement.v1.Lease
-	7,   // 55: basalt.placement.v1.ConfirmResponse.answer:type_name -> basalt.placement.v1.LeaseAnswer
-	33,  // 56: basalt.placement.v1.RenewRequest.header:type_name -> basalt.placement.v1.Header
-	32,  // 57: basalt.placement.v1.RenewRequest.lease:type_name -> basalt.placement.v1.Lease
-	7,   // 58: basalt.placement.v1.RenewResponse.answer:type_name -> basalt.placement.v1.LeaseAnswer
-	32,  // 59: basalt.placement.v1.RenewResponse.lease:type_name -> basalt.placement.v1.Lease
-	33,  // 60: basalt.placement.v1.ReleaseRequest.header:type_name -> basalt.placement.v1.Header
-	32,  // 61: basalt.placement.v1.ReleaseRequest.lease:type_name -> basalt.placement.v1.Lease
-	7,   // 62: basalt.placement.v1.ReleaseResponse.answer:type_name -> basalt.placement.v1.LeaseAnswer
-	37,  // 63: basalt.placement.v1.BatchItem.propose:type_name -> basalt.placement.v1.ProposeRequest
-	39,  // 64: basalt.placement.v1.BatchItem.reserve:type_name -> basalt.placement.v1.ReserveRequest
-	41,  // 65: basalt.placement.v1.BatchItem.confirm:type_name -> basalt.placement.v1.ConfirmRequest
-	43,  // 66: basalt.placement.v1.BatchItem.renew:type_name -> basalt.placement.v1.RenewRequest
-	45,  // 67: basalt.placement.v1.BatchItem.release:type_name -> basalt.placement.v1.ReleaseRequest
-	33,  // 68: basalt.placement.v1.BatchRequest.header:type_name -> basalt.placement.v1.Header
-	47,  // 69: basalt.placement.v1.BatchRequest.items:type_name -> basalt.placement.v1.BatchItem
-	38,  // 70: basalt.placement.v1.BatchResult.propose:type_name -> basalt.placement.v1.ProposeResponse
-	40,  // 71: basalt.placement.v1.BatchResult.reserve:type_name -> basalt.placement.v1.ReserveResponse
-	42,  // 72: basalt.placement.v1.BatchResult.confirm:type_name -> basalt.placement.v1.ConfirmResponse
-	44,  // 73: basalt.placement.v1.BatchResult.renew:type_name -> basalt.placement.v1.RenewResponse
-	46,  // 74: basalt.placement.v1.BatchResult.release:type_name -> basalt.placement.v1.ReleaseResponse
-	49,  // 75: basalt.placement.v1.BatchResponse.results:type_name -> basalt.placement.v1.BatchResult
-	33,  // 76: basalt.placement.v1.EvaluateRequest.header:type_name -> basalt.placement.v1.Header
-	19,  // 77: basalt.placement.v1.EvaluateRequest.pod:type_name -> basalt.placement.v1.PodRequest
-	5,   // 78: basalt.placement.v1.NodeVerdict.reason:type_name -> basalt.placement.v1.Reason
-	4,   // 79: basalt.placement.v1.EvaluateResponse.kind:type_name -> basalt.placement.v1.OutcomeKind
-	52,  // 80: basalt.placement.v1.EvaluateResponse.verdicts:type_name -> basalt.placement.v1.NodeVerdict
-	10,  // 81: basalt.placement.v1.Victim.pod:type_name -> basalt.placement.v1.PodKey
-	33,  // 82: basalt.placement.v1.EvictRequest.header:type_name -> basalt.placement.v1.Header
-	19,  // 83: basalt.placement.v1.EvictRequest.pod:type_name -> basalt.placement.v1.PodRequest
-	23,  // 84: basalt.placement.v1.EvictRequest.gang:type_name -> basalt.placement.v1.GangRequest
-	54,  // 85: basalt.placement.v1.EvictResponse.victims:type_name -> basalt.placement.v1.Victim
-	30,  // 86: basalt.placement.v1.EvictResponse.pod:type_name -> basalt.placement.v1.Decision
-	31,  // 87: basalt.placement.v1.EvictResponse.gang:type_name -> basalt.placement.v1.GangDecision
-	32,  // 88: basalt.placement.v1.EvictResponse.lease:type_name -> basalt.placement.v1.Lease
-	33,  // 89: basalt.placement.v1.ExplainRequest.header:type_name -> basalt.placement.v1.Header
-	19,  // 90: basalt.placement.v1.ExplainRequest.pod:type_name -> basalt.placement.v1.PodRequest
-	4,   // 91: basalt.placement.v1.ExplainResponse.kind:type_name -> basalt.placement.v1.OutcomeKind
-	27,  // 92: basalt.placement.v1.ExplainResponse.placement:type_name -> basalt.placement.v1.Place
-	29,  // 93: basalt.placement.v1.ExplainResponse.counts:type_name -> basalt.placement.v1.ReasonCount
-	52,  // 94: basalt.placement.v1.ExplainResponse.best:type_name -> basalt.placement.v1.NodeVerdict
-	33,  // 95: basalt.placement.v1.SnapshotRequest.header:type_name -> basalt.placement.v1.Header
-	33,  // 96: basalt.placement.v1.WatchRequest.header:type_name -> basalt.placement.v1.Header
-	30,  // 97: basalt.placement.v1.WatchEvent.pod:type_name -> basalt.placement.v1.Decision
-	31,  // 98: basalt.placement.v1.WatchEvent.gang:type_name -> basalt.placement.v1.GangDecision
-	32,  // 99: basalt.placement.v1.WatchEvent.reserved:type_name -> basalt.placement.v1.Lease
-	32,  // 100: basalt.placement.v1.WatchEvent.confirmed:type_name -> basalt.placement.v1.Lease
-	32,  // 101: basalt.placement.v1.WatchEvent.renewed:type_name -> basalt.placement.v1.Lease
-	63,  // 102: basalt.placement.v1.WatchEvent.mismatch:type_name -> basalt.placement.v1.Mismatch
-	10,  // 103: basalt.placement.v1.WatchEvent.about:type_name -> basalt.placement.v1.PodKey
-	10,  // 104: basalt.placement.v1.Mismatch.pod:type_name -> basalt.placement.v1.PodKey
-	33,  // 105: basalt.placement.v1.ReportUsageRequest.header:type_name -> basalt.placement.v1.Header
-	106, // 106: basalt.placement.v1.ReportUsageRequest.samples:type_name -> basalt.placement.v1.ReportUsageRequest.Sample
-	8,   // 107: basalt.placement.v1.Action.kind:type_name -> basalt.placement.v1.ActionKind
-	10,  // 108: basalt.placement.v1.Action.pod:type_name -> basalt.placement.v1.PodKey
-	27,  // 109: basalt.placement.v1.Action.to:type_name -> basalt.placement.v1.Place
-	32,  // 110: basalt.placement.v1.Action.lease:type_name -> basalt.placement.v1.Lease
-	33,  // 111: basalt.placement.v1.WatchActionsRequest.header:type_name -> basalt.placement.v1.Header
-	8,   // 112: basalt.placement.v1.WatchActionsRequest.kinds:type_name -> basalt.placement.v1.ActionKind
-	33,  // 113: basalt.placement.v1.AckActionRequest.header:type_name -> basalt.placement.v1.Header
-	71,  // 114: basalt.placement.v1.SyncRequest.open:type_name -> basalt.placement.v1.SyncOpen
-	72,  // 115: basalt.placement.v1.SyncRequest.deltas:type_name -> basalt.placement.v1.SyncDeltas
-	73,  // 116: basalt.placement.v1.SyncRequest.complete:type_name -> basalt.placement.v1.SyncComplete
-	33,  // 117: basalt.placement.v1.SyncOpen.header:type_name -> basalt.placement.v1.Header
-	9,   // 118: basalt.placement.v1.SyncOpen.kinds:type_name -> basalt.placement.v1.SyncKind
-	76,  // 119: basalt.placement.v1.SyncDeltas.deltas:type_name -> basalt.placement.v1.Delta
-	9,   // 120: basalt.placement.v1.SyncComplete.kinds:type_name -> basalt.placement.v1.SyncKind
-	75,  // 121: basalt.placement.v1.SyncResponse.rejected:type_name -> basalt.placement.v1.Rejected
-	80,  // 122: basalt.placement.v1.Delta.node:type_name -> basalt.placement.v1.NodeState
-	83,  // 123: basalt.placement.v1.Delta.pod:type_name -> basalt.placement.v1.PodState
-	84,  // 124: basalt.placement.v1.Delta.pod_gone:type_name -> basalt.placement.v1.PodGone
-	86,  // 125: basalt.placement.v1.Delta.queue:type_name -> basalt.placement.v1.QueueState
-	88,  // 126: basalt.placement.v1.Delta.budget:type_name -> basalt.placement.v1.Budget
-	89,  // 127: basalt.placement.v1.Delta.card:type_name -> basalt.placement.v1.CardState
-	82,  // 128: basalt.placement.v1.Delta.path:type_name -> basalt.placement.v1.NodePath
-	85,  // 129: basalt.placement.v1.Delta.checkpointed:type_name -> basalt.placement.v1.Checkpointed
-	2,   // 130: basalt.placement.v1.CardSpec.mode:type_name -> basalt.placement.v1.CardMode
-	11,  // 131: basalt.placement.v1.NodeSpec.labels:type_name -> basalt.placement.v1.Label
-	77,  // 132: basalt.placement.v1.NodeSpec.cards:type_name -> basalt.placement.v1.CardSpec
-	81,  // 133: basalt.placement.v1.NodeSpec.network:type_name -> basalt.placement.v1.DomainStep
-	0,   // 134: basalt.placement.v1.NodeSpec.numa_policy:type_name -> basalt.placement.v1.NumaPolicy
-	1,   // 135: basalt.placement.v1.NodeSpec.numa_scope:type_name -> basalt.placement.v1.NumaScope
-	25,  // 136: basalt.placement.v1.NodeSpec.numa:type_name -> basalt.placement.v1.NumaAmounts
-	107, // 137: basalt.placement.v1.NodeResources.labels:type_name -> basalt.placement.v1.NodeResources.LabelsEntry
-	108, // 138: basalt.placement.v1.NodeResources.annotations:type_name -> basalt.placement.v1.NodeResources.AnnotationsEntry
-	109, // 139: basalt.placement.v1.NodeResources.capacity:type_name -> basalt.placement.v1.NodeResources.CapacityEntry
-	110, // 140: basalt.placement.v1.NodeResources.allocatable:type_name -> basalt.placement.v1.NodeResources.AllocatableEntry
-	78,  // 141: basalt.placement.v1.NodeState.spec:type_name -> basalt.placement.v1.NodeSpec
-	79,  // 142: basalt.placement.v1.NodeState.kubernetes:type_name -> basalt.placement.v1.NodeResources
-	81,  // 143: basalt.placement.v1.NodePath.network:type_name -> basalt.placement.v1.DomainStep
-	10,  // 144: basalt.placement.v1.PodState.pod:type_name -> basalt.placement.v1.PodKey
-	16,  // 145: basalt.placement.v1.PodState.ask:type_name -> basalt.placement.v1.Ask
-	24,  // 146: basalt.placement.v1.PodState.slices:type_name -> basalt.placement.v1.Slice
-	26,  // 147: basalt.placement.v1.PodState.pinned:type_name -> basalt.placement.v1.Pinned
-	17,  // 148: basalt.placement.v1.PodState.standing:type_name -> basalt.placement.v1.Standing
-	111, // 149: basalt.placement.v1.PodState.annotations:type_name -> basalt.placement.v1.PodState.AnnotationsEntry
-	12,  // 150: basalt.placement.v1.QueueState.guarantee:type_name -> basalt.placement.v1.Amount
-	12,  // 151: basalt.placement.v1.QueueState.deserved:type_name -> basalt.placement.v1.Amount
-	12,  // 152: basalt.placement.v1.QueueState.capacity:type_name -> basalt.placement.v1.Amount
-	87,  // 153: basalt.placement.v1.QueueState.slots:type_name -> basalt.placement.v1.SlotQuota
-	2,   // 154: basalt.placement.v1.CardState.mode:type_name -> basalt.placement.v1.CardMode
-	33,  // 155: basalt.placement.v1.StatusRequest.header:type_name -> basalt.placement.v1.Header
-	90,  // 156: basalt.placement.v1.StatusResponse.clusters:type_name -> basalt.placement.v1.ClusterStatus
-	33,  // 157: basalt.placement.v1.ReloadRequest.header:type_name -> basalt.placement.v1.Header
-	33,  // 158: basalt.placement.v1.WriteSnapshotRequest.header:type_name -> basalt.placement.v1.Header
-	101, // 159: basalt.placement.v1.PodResources.Container.limits:type_name -> basalt.placement.v1.PodResources.Container.LimitsEntry
-	102, // 160: basalt.placement.v1.PodResources.Container.requests:type_name -> basalt.placement.v1.PodResources.Container.RequestsEntry
-	10,  // 161: basalt.placement.v1.GangDecision.Member.pod:type_name -> basalt.placement.v1.PodKey
-	27,  // 162: basalt.placement.v1.GangDecision.Member.placement:type_name -> basalt.placement.v1.Place
-	10,  // 163: basalt.placement.v1.ReportUsageRequest.Sample.pod:type_name -> basalt.placement.v1.PodKey
-	34,  // 164: basalt.placement.v1.Placement.Hello:input_type -> basalt.placement.v1.HelloRequest
-	70,  // 165: basalt.placement.v1.Placement.Sync:input_type -> basalt.placement.v1.SyncRequest
-	37,  // 166: basalt.placement.v1.Placement.Propose:input_type -> basalt.placement.v1.ProposeRequest
-	39,  // 167: basalt.placement.v1.Placement.Reserve:input_type -> basalt.placement.v1.ReserveRequest
-	41,  // 168: basalt.placement.v1.Placement.Confirm:input_type -> basalt.placement.v1.ConfirmRequest
-	43,  // 169: basalt.placement.v1.Placement.Renew:input_type -> basalt.placement.v1.RenewRequest
-	45,  // 170: basalt.placement.v1.Placement.Release:input_type -> basalt.placement.v1.ReleaseRequest
-	48,  // 171: basalt.placement.v1.Placement.Batch:input_type -> basalt.placement.v1.BatchRequest
-	51,  // 172: basalt.placement.v1.Placement.Evaluate:input_type -> basalt.placement.v1.EvaluateRequest
-	55,  // 173: basalt.placement.v1.Placement.Evict:input_type -> basalt.placement.v1.EvictRequest
-	57,  // 174: basalt.placement.v1.Placement.Explain:input_type -> basalt.placement.v1.ExplainRequest
-	59,  // 175: basalt.placement.v1.Placement.GetSnapshot:input_type -> basalt.placement.v1.SnapshotRequest
-	61,  // 176: basalt.placement.v1.Placement.Watch:input_type -> basalt.placement.v1.WatchRequest
-	64,  // 177: basalt.placement.v1.Placement.ReportUsage:input_type -> basalt.placement.v1.ReportUsageRequest
-	67,  // 178: basalt.placement.v1.Placement.WatchActions:input_type -> basalt.placement.v1.WatchActionsRequest
-	68,  // 179: basalt.placement.v1.Placement.AckAction:input_type -> basalt.placement.v1.AckActionRequest
-	91,  // 180: basalt.placement.v1.Admin.Status:input_type -> basalt.placement.v1.StatusRequest
-	93,  // 181: basalt.placement.v1.Admin.Reload:input_type -> basalt.placement.v1.ReloadRequest
-	95,  // 182: basalt.placement.v1.Admin.Drain:input_type -> basalt.placement.v1.DrainRequest
-	97,  // 183: basalt.placement.v1.Admin.WriteSnapshot:input_type -> basalt.placement.v1.WriteSnapshotRequest
-	35,  // 184: basalt.placement.v1.Placement.Hello:output_type -> basalt.placement.v1.HelloResponse
-	74,  // 185: basalt.placement.v1.Placement.Sync:output_type -> basalt.placement.v1.SyncResponse
-	38,  // 186: basalt.placement.v1.Placement.Propose:output_type -> basalt.placement.v1.ProposeResponse
-	40,  // 187: basalt.placement.v1.Placement.Reserve:output_type -> basalt.placement.v1.ReserveResponse
-	42,  // 188: basalt.placement.v1.Placement.Confirm:output_type -> basalt.placement.v1.ConfirmResponse
-	44,  // 189: basalt.placement.v1.Placement.Renew:output_type -> basalt.placement.v1.RenewResponse
-	46,  // 190: basalt.placement.v1.Placement.Release:output_type -> basalt.placement.v1.ReleaseResponse
-	50,  // 191: basalt.placement.v1.Placement.Batch:output_type -> basalt.placement.v1.BatchResponse
-	53,  // 192: basalt.placement.v1.Placement.Evaluate:output_type -> basalt.placement.v1.EvaluateResponse
-	56,  // 193: basalt.placement.v1.Placement.Evict:output_type -> basalt.placement.v1.EvictResponse
-	58,  // 194: basalt.placement.v1.Placement.Explain:output_type -> basalt.placement.v1.ExplainResponse
-	60,  // 195: basalt.placement.v1.Placement.GetSnapshot:output_type -> basalt.placement.v1.SnapshotChunk
-	62,  // 196: basalt.placement.v1.Placement.Watch:output_type -> basalt.placement.v1.WatchEvent
-	65,  // 197: basalt.placement.v1.Placement.ReportUsage:output_type -> basalt.placement.v1.ReportUsageResponse
-	66,  // 198: basalt.placement.v1.Placement.WatchActions:output_type -> basalt.placement.v1.Action
-	69,  // 199: basalt.placement.v1.Placement.AckAction:output_type -> basalt.placement.v1.AckActionResponse
-	92,  // 200: basalt.placement.v1.Admin.Status:output_type -> basalt.placement.v1.StatusResponse
-	94,  // 201: basalt.placement.v1.Admin.Reload:output_type -> basalt.placement.v1.ReloadResponse
-	96,  // 202: basalt.placement.v1.Admin.Drain:output_type -> basalt.placement.v1.DrainResponse
-	98,  // 203: basalt.placement.v1.Admin.WriteSnapshot:output_type -> basalt.placement.v1.WriteSnapshotResponse
-	184, // [184:204] is the sub-list for method output_type
-	164, // [164:184] is the sub-list for method input_type
-	164, // [164:164] is the sub-list for extension type_name
-	164, // [164:164] is the sub-list for extension extendee
-	0,   // [0:164] is the sub-list for field type_name
+	16,  // 7: basalt.placement.v1.PodResources.claimed:type_name -> basalt.placement.v1.ClaimedCards
+	14,  // 8: basalt.placement.v1.Ask.spec:type_name -> basalt.placement.v1.RequestSpec
+	15,  // 9: basalt.placement.v1.Ask.pod:type_name -> basalt.placement.v1.PodResources
+	10,  // 10: basalt.placement.v1.PodRequest.pod:type_name -> basalt.placement.v1.PodKey
+	18,  // 11: basalt.placement.v1.PodRequest.ask:type_name -> basalt.placement.v1.Ask
+	19,  // 12: basalt.placement.v1.PodRequest.standing:type_name -> basalt.placement.v1.Standing
+	20,  // 13: basalt.placement.v1.PodRequest.constraints:type_name -> basalt.placement.v1.Constraints
+	22,  // 14: basalt.placement.v1.GangGroup.level:type_name -> basalt.placement.v1.LevelWish
+	18,  // 15: basalt.placement.v1.GangTask.ask:type_name -> basalt.placement.v1.Ask
+	10,  // 16: basalt.placement.v1.GangTask.members:type_name -> basalt.placement.v1.PodKey
+	20,  // 17: basalt.placement.v1.GangTask.constraints:type_name -> basalt.placement.v1.Constraints
+	10,  // 18: basalt.placement.v1.GangRequest.gang:type_name -> basalt.placement.v1.PodKey
+	24,  // 19: basalt.placement.v1.GangRequest.tasks:type_name -> basalt.placement.v1.GangTask
+	23,  // 20: basalt.placement.v1.GangRequest.groups:type_name -> basalt.placement.v1.GangGroup
+	22,  // 21: basalt.placement.v1.GangRequest.level:type_name -> basalt.placement.v1.LevelWish
+	6,   // 22: basalt.placement.v1.GangRequest.layout:type_name -> basalt.placement.v1.GangLayout
+	19,  // 23: basalt.placement.v1.GangRequest.standing:type_name -> basalt.placement.v1.Standing
+	20,  // 24: basalt.placement.v1.GangRequest.constraints:type_name -> basalt.placement.v1.Constraints
+	27,  // 25: basalt.placement.v1.Pinned.by_node:type_name -> basalt.placement.v1.NumaAmounts
+	26,  // 26: basalt.placement.v1.Place.slices:type_name -> basalt.placement.v1.Slice
+	28,  // 27: basalt.placement.v1.Place.pinned:type_name -> basalt.placement.v1.Pinned
+	30,  // 28: basalt.placement.v1.Place.assignment:type_name -> basalt.placement.v1.Assignment
+	17,  // 29: basalt.placement.v1.Place.devices:type_name -> basalt.placement.v1.Device
+	105, // 30: basalt.placement.v1.Assignment.annotations:type_name -> basalt.placement.v1.Assignment.AnnotationsEntry
+	106, // 31: basalt.placement.v1.Assignment.labels:type_name -> basalt.placement.v1.Assignment.LabelsEntry
+	5,   // 32: basalt.placement.v1.ReasonCount.reason:type_name -> basalt.placement.v1.Reason
+	4,   // 33: basalt.placement.v1.Decision.kind:type_name -> basalt.placement.v1.OutcomeKind
+	29,  // 34: basalt.placement.v1.Decision.placement:type_name -> basalt.placement.v1.Place
+	31,  // 35: basalt.placement.v1.Decision.counts:type_name -> basalt.placement.v1.ReasonCount
+	29,  // 36: basalt.placement.v1.Decision.alternatives:type_name -> basalt.placement.v1.Place
+	4,   // 37: basalt.placement.v1.GangDecision.kind:type_name -> basalt.placement.v1.OutcomeKind
+	107, // 38: basalt.placement.v1.GangDecision.members:type_name -> basalt.placement.v1.GangDecision.Member
+	35,  // 39: basalt.placement.v1.HelloRequest.header:type_name -> basalt.placement.v1.Header
+	92,  // 40: basalt.placement.v1.HelloResponse.clusters:type_name -> basalt.placement.v1.ClusterStatus
+	38,  // 41: basalt.placement.v1.HelloResponse.limits:type_name -> basalt.placement.v1.Limits
+	35,  // 42: basalt.placement.v1.ProposeRequest.header:type_name -> basalt.placement.v1.Header
+	21,  // 43: basalt.placement.v1.ProposeRequest.pod:type_name -> basalt.placement.v1.PodRequest
+	25,  // 44: basalt.placement.v1.ProposeRequest.gang:type_name -> basalt.placement.v1.GangRequest
+	32,  // 45: basalt.placement.v1.ProposeResponse.pod:type_name -> basalt.placement.v1.Decision
+	33,  // 46: basalt.placement.v1.ProposeResponse.gang:type_name -> basalt.placement.v1.GangDecision
+	35,  // 47: basalt.placement.v1.ReserveRequest.header:type_name -> basalt.placement.v1.Header
+	21,  // 48: basalt.placement.v1.ReserveRequest.pod:type_name -> basalt.placement.v1.PodRequest
+	25,  // 49: basalt.placement.v1.ReserveRequest.gang:type_name -> basalt.placement.v1.GangRequest
+	29,  // 50: basalt.placement.v1.ReserveRequest.placement:type_name -> basalt.placement.v1.Place
+	107, // 51: basalt.placement.v1.ReserveRequest.members:type_name -> basalt.placement.v1.GangDecision.Member
+	32,  // 52: basalt.placement.v1.ReserveResponse.pod:type_name -> basalt.placement.v1.Decision
+	33,  // 53: basalt.placement.v1.ReserveResponse.gang:type_name -> basalt.placement.v1.GangDecision
+	34,  // 54: basalt.placement.v1.ReserveResponse.lease:type_name -> basalt.placement.v1.Lease
+	35,  // 55: basalt.placement.v1.ConfirmRequest.header:type_name -> basalt.placement.v1.Header
+	34,  // 56: basalt.placement.v1.ConfirmRequest.lease:type_name -> basalt.placement.v1.Lease
+	7,   // 57: basalt.placement.v1.ConfirmResponse.answer:type_name -> basalt.placement.v1.LeaseAnswer
+	35,  // 58: basalt.placement.v1.RenewRequest.header:type_name -> basalt.placement.v1.Header
+	34,  // 59: basalt.placement.v1.RenewRequest.lease:type_name -> basalt.placement.v1.Lease
+	7,   // 60: basalt.placement.v1.RenewResponse.answer:type_name -> basalt.placement.v1.LeaseAnswer
+	34,  // 61: basalt.placement.v1.RenewResponse.lease:type_name -> basalt.placement.v1.Lease
+	35,  // 62: basalt.placement.v1.ReleaseRequest.header:type_name -> basalt.placement.v1.Header
+	34,  // 63: basalt.placement.v1.ReleaseRequest.lease:type_name -> basalt.placement.v1.Lease
+	7,   // 64: basalt.placement.v1.ReleaseResponse.answer:type_name -> basalt.placement.v1.LeaseAnswer
+	39,  // 65: basalt.placement.v1.BatchItem.propose:type_name -> basalt.placement.v1.ProposeRequest
+	41,  // 66: basalt.placement.v1.BatchItem.reserve:type_name -> basalt.placement.v1.ReserveRequest
+	43,  // 67: basalt.placement.v1.BatchItem.confirm:type_name -> basalt.placement.v1.ConfirmRequest
+	45,  // 68: basalt.placement.v1.BatchItem.renew:type_name -> basalt.placement.v1.RenewRequest
+	47,  // 69: basalt.placement.v1.BatchItem.release:type_name -> basalt.placement.v1.ReleaseRequest
+	35,  // 70: basalt.placement.v1.BatchRequest.header:type_name -> basalt.placement.v1.Header
+	49,  // 71: basalt.placement.v1.BatchRequest.items:type_name -> basalt.placement.v1.BatchItem
+	40,  // 72: basalt.placement.v1.BatchResult.propose:type_name -> basalt.placement.v1.ProposeResponse
+	42,  // 73: basalt.placement.v1.BatchResult.reserve:type_name -> basalt.placement.v1.ReserveResponse
+	44,  // 74: basalt.placement.v1.BatchResult.confirm:type_name -> basalt.placement.v1.ConfirmResponse
+	46,  // 75: basalt.placement.v1.BatchResult.renew:type_name -> basalt.placement.v1.RenewResponse
+	48,  // 76: basalt.placement.v1.BatchResult.release:type_name -> basalt.placement.v1.ReleaseResponse
+	51,  // 77: basalt.placement.v1.BatchResponse.results:type_name -> basalt.placement.v1.BatchResult
+	35,  // 78: basalt.placement.v1.EvaluateRequest.header:type_name -> basalt.placement.v1.Header
+	21,  // 79: basalt.placement.v1.EvaluateRequest.pod:type_name -> basalt.placement.v1.PodRequest
+	5,   // 80: basalt.placement.v1.NodeVerdict.reason:type_name -> basalt.placement.v1.Reason
+	4,   // 81: basalt.placement.v1.EvaluateResponse.kind:type_name -> basalt.placement.v1.OutcomeKind
+	54,  // 82: basalt.placement.v1.EvaluateResponse.verdicts:type_name -> basalt.placement.v1.NodeVerdict
+	10,  // 83: basalt.placement.v1.Victim.pod:type_name -> basalt.placement.v1.PodKey
+	35,  // 84: basalt.placement.v1.EvictRequest.header:type_name -> basalt.placement.v1.Header
+	21,  // 85: basalt.placement.v1.EvictRequest.pod:type_name -> basalt.placement.v1.PodRequest
+	25,  // 86: basalt.placement.v1.EvictRequest.gang:type_name -> basalt.placement.v1.GangRequest
+	56,  // 87: basalt.placement.v1.EvictResponse.victims:type_name -> basalt.placement.v1.Victim
+	32,  // 88: basalt.placement.v1.EvictResponse.pod:type_name -> basalt.placement.v1.Decision
+	33,  // 89: basalt.placement.v1.EvictResponse.gang:type_name -> basalt.placement.v1.GangDecision
+	34,  // 90: basalt.placement.v1.EvictResponse.lease:type_name -> basalt.placement.v1.Lease
+	35,  // 91: basalt.placement.v1.ExplainRequest.header:type_name -> basalt.placement.v1.Header
+	21,  // 92: basalt.placement.v1.ExplainRequest.pod:type_name -> basalt.placement.v1.PodRequest
+	4,   // 93: basalt.placement.v1.ExplainResponse.kind:type_name -> basalt.placement.v1.OutcomeKind
+	29,  // 94: basalt.placement.v1.ExplainResponse.placement:type_name -> basalt.placement.v1.Place
+	31,  // 95: basalt.placement.v1.ExplainResponse.counts:type_name -> basalt.placement.v1.ReasonCount
+	54,  // 96: basalt.placement.v1.ExplainResponse.best:type_name -> basalt.placement.v1.NodeVerdict
+	35,  // 97: basalt.placement.v1.SnapshotRequest.header:type_name -> basalt.placement.v1.Header
+	35,  // 98: basalt.placement.v1.WatchRequest.header:type_name -> basalt.placement.v1.Header
+	32,  // 99: basalt.placement.v1.WatchEvent.pod:type_name -> basalt.placement.v1.Decision
+	33,  // 100: basalt.placement.v1.WatchEvent.gang:type_name -> basalt.placement.v1.GangDecision
+	34,  // 101: basalt.placement.v1.WatchEvent.reserved:type_name -> basalt.placement.v1.Lease
+	34,  // 102: basalt.placement.v1.WatchEvent.confirmed:type_name -> basalt.placement.v1.Lease
+	34,  // 103: basalt.placement.v1.WatchEvent.renewed:type_name -> basalt.placement.v1.Lease
+	65,  // 104: basalt.placement.v1.WatchEvent.mismatch:type_name -> basalt.placement.v1.Mismatch
+	10,  // 105: basalt.placement.v1.WatchEvent.about:type_name -> basalt.placement.v1.PodKey
+	10,  // 106: basalt.placement.v1.Mismatch.pod:type_name -> basalt.placement.v1.PodKey
+	35,  // 107: basalt.placement.v1.ReportUsageRequest.header:type_name -> basalt.placement.v1.Header
+	108, // 108: basalt.placement.v1.ReportUsageRequest.samples:type_name -> basalt.placement.v1.ReportUsageRequest.Sample
+	8,   // 109: basalt.placement.v1.Action.kind:type_name -> basalt.placement.v1.ActionKind
+	10,  // 110: basalt.placement.v1.Action.pod:type_name -> basalt.placement.v1.PodKey
+	29,  // 111: basalt.placement.v1.Action.to:type_name -> basalt.placement.v1.Place
+	34,  // 112: basalt.placement.v1.Action.lease:type_name -> basalt.placement.v1.Lease
+	35,  // 113: basalt.placement.v1.WatchActionsRequest.header:type_name -> basalt.placement.v1.Header
+	8,   // 114: basalt.placement.v1.WatchActionsRequest.kinds:type_name -> basalt.placement.v1.ActionKind
+	35,  // 115: basalt.placement.v1.AckActionRequest.header:type_name -> basalt.placement.v1.Header
+	73,  // 116: basalt.placement.v1.SyncRequest.open:type_name -> basalt.placement.v1.SyncOpen
+	74,  // 117: basalt.placement.v1.SyncRequest.deltas:type_name -> basalt.placement.v1.SyncDeltas
+	75,  // 118: basalt.placement.v1.SyncRequest.complete:type_name -> basalt.placement.v1.SyncComplete
+	35,  // 119: basalt.placement.v1.SyncOpen.header:type_name -> basalt.placement.v1.Header
+	9,   // 120: basalt.placement.v1.SyncOpen.kinds:type_name -> basalt.placement.v1.SyncKind
+	78,  // 121: basalt.placement.v1.SyncDeltas.deltas:type_name -> basalt.placement.v1.Delta
+	9,   // 122: basalt.placement.v1.SyncComplete.kinds:type_name -> basalt.placement.v1.SyncKind
+	77,  // 123: basalt.placement.v1.SyncResponse.rejected:type_name -> basalt.placement.v1.Rejected
+	82,  // 124: basalt.placement.v1.Delta.node:type_name -> basalt.placement.v1.NodeState
+	85,  // 125: basalt.placement.v1.Delta.pod:type_name -> basalt.placement.v1.PodState
+	86,  // 126: basalt.placement.v1.Delta.pod_gone:type_name -> basalt.placement.v1.PodGone
+	88,  // 127: basalt.placement.v1.Delta.queue:type_name -> basalt.placement.v1.QueueState
+	90,  // 128: basalt.placement.v1.Delta.budget:type_name -> basalt.placement.v1.Budget
+	91,  // 129: basalt.placement.v1.Delta.card:type_name -> basalt.placement.v1.CardState
+	84,  // 130: basalt.placement.v1.Delta.path:type_name -> basalt.placement.v1.NodePath
+	87,  // 131: basalt.placement.v1.Delta.checkpointed:type_name -> basalt.placement.v1.Checkpointed
+	2,   // 132: basalt.placement.v1.CardSpec.mode:type_name -> basalt.placement.v1.CardMode
+	11,  // 133: basalt.placement.v1.NodeSpec.labels:type_name -> basalt.placement.v1.Label
+	79,  // 134: basalt.placement.v1.NodeSpec.cards:type_name -> basalt.placement.v1.CardSpec
+	83,  // 135: basalt.placement.v1.NodeSpec.network:type_name -> basalt.placement.v1.DomainStep
+	0,   // 136: basalt.placement.v1.NodeSpec.numa_policy:type_name -> basalt.placement.v1.NumaPolicy
+	1,   // 137: basalt.placement.v1.NodeSpec.numa_scope:type_name -> basalt.placement.v1.NumaScope
+	27,  // 138: basalt.placement.v1.NodeSpec.numa:type_name -> basalt.placement.v1.NumaAmounts
+	109, // 139: basalt.placement.v1.NodeResources.labels:type_name -> basalt.placement.v1.NodeResources.LabelsEntry
+	110, // 140: basalt.placement.v1.NodeResources.annotations:type_name -> basalt.placement.v1.NodeResources.AnnotationsEntry
+	111, // 141: basalt.placement.v1.NodeResources.capacity:type_name -> basalt.placement.v1.NodeResources.CapacityEntry
+	112, // 142: basalt.placement.v1.NodeResources.allocatable:type_name -> basalt.placement.v1.NodeResources.AllocatableEntry
+	80,  // 143: basalt.placement.v1.NodeState.spec:type_name -> basalt.placement.v1.NodeSpec
+	81,  // 144: basalt.placement.v1.NodeState.kubernetes:type_name -> basalt.placement.v1.NodeResources
+	83,  // 145: basalt.placement.v1.NodePath.network:type_name -> basalt.placement.v1.DomainStep
+	10,  // 146: basalt.placement.v1.PodState.pod:type_name -> basalt.placement.v1.PodKey
+	18,  // 147: basalt.placement.v1.PodState.ask:type_name -> basalt.placement.v1.Ask
+	26,  // 148: basalt.placement.v1.PodState.slices:type_name -> basalt.placement.v1.Slice
+	28,  // 149: basalt.placement.v1.PodState.pinned:type_name -> basalt.placement.v1.Pinned
+	19,  // 150: basalt.placement.v1.PodState.standing:type_name -> basalt.placement.v1.Standing
+	113, // 151: basalt.placement.v1.PodState.annotations:type_name -> basalt.placement.v1.PodState.AnnotationsEntry
+	17,  // 152: basalt.placement.v1.PodState.devices:type_name -> basalt.placement.v1.Device
+	12,  // 153: basalt.placement.v1.QueueState.guarantee:type_name -> basalt.placement.v1.Amount
+	12,  // 154: basalt.placement.v1.QueueState.deserved:type_name -> basalt.placement.v1.Amount
+	12,  // 155: basalt.placement.v1.QueueState.capacity:type_name -> basalt.placement.v1.Amount
+	89,  // 156: basalt.placement.v1.QueueState.slots:type_name -> basalt.placement.v1.SlotQuota
+	2,   // 157: basalt.placement.v1.CardState.mode:type_name -> basalt.placement.v1.CardMode
+	35,  // 158: basalt.placement.v1.StatusRequest.header:type_name -> basalt.placement.v1.Header
+	92,  // 159: basalt.placement.v1.StatusResponse.clusters:type_name -> basalt.placement.v1.ClusterStatus
+	35,  // 160: basalt.placement.v1.ReloadRequest.header:type_name -> basalt.placement.v1.Header
+	35,  // 161: basalt.placement.v1.WriteSnapshotRequest.header:type_name -> basalt.placement.v1.Header
+	103, // 162: basalt.placement.v1.PodResources.Container.limits:type_name -> basalt.placement.v1.PodResources.Container.LimitsEntry
+	104, // 163: basalt.placement.v1.PodResources.Container.requests:type_name -> basalt.placement.v1.PodResources.Container.RequestsEntry
+	10,  // 164: basalt.placement.v1.GangDecision.Member.pod:type_name -> basalt.placement.v1.PodKey
+	29,  // 165: basalt.placement.v1.GangDecision.Member.placement:type_name -> basalt.placement.v1.Place
+	10,  // 166: basalt.placement.v1.ReportUsageRequest.Sample.pod:type_name -> basalt.placement.v1.PodKey
+	36,  // 167: basalt.placement.v1.Placement.Hello:input_type -> basalt.placement.v1.HelloRequest
+	72,  // 168: basalt.placement.v1.Placement.Sync:input_type -> basalt.placement.v1.SyncRequest
+	39,  // 169: basalt.placement.v1.Placement.Propose:input_type -> basalt.placement.v1.ProposeRequest
+	41,  // 170: basalt.placement.v1.Placement.Reserve:input_type -> basalt.placement.v1.ReserveRequest
+	43,  // 171: basalt.placement.v1.Placement.Confirm:input_type -> basalt.placement.v1.ConfirmRequest
+	45,  // 172: basalt.placement.v1.Placement.Renew:input_type -> basalt.placement.v1.RenewRequest
+	47,  // 173: basalt.placement.v1.Placement.Release:input_type -> basalt.placement.v1.ReleaseRequest
+	50,  // 174: basalt.placement.v1.Placement.Batch:input_type -> basalt.placement.v1.BatchRequest
+	53,  // 175: basalt.placement.v1.Placement.Evaluate:input_type -> basalt.placement.v1.EvaluateRequest
+	57,  // 176: basalt.placement.v1.Placement.Evict:input_type -> basalt.placement.v1.EvictRequest
+	59,  // 177: basalt.placement.v1.Placement.Explain:input_type -> basalt.placement.v1.ExplainRequest
+	61,  // 178: basalt.placement.v1.Placement.GetSnapshot:input_type -> basalt.placement.v1.SnapshotRequest
+	63,  // 179: basalt.placement.v1.Placement.Watch:input_type -> basalt.placement.v1.WatchRequest
+	66,  // 180: basalt.placement.v1.Placement.ReportUsage:input_type -> basalt.placement.v1.ReportUsageRequest
+	69,  // 181: basalt.placement.v1.Placement.WatchActions:input_type -> basalt.placement.v1.WatchActionsRequest
+	70,  // 182: basalt.placement.v1.Placement.AckAction:input_type -> basalt.placement.v1.AckActionRequest
+	93,  // 183: basalt.placement.v1.Admin.Status:input_type -> basalt.placement.v1.StatusRequest
+	95,  // 184: basalt.placement.v1.Admin.Reload:input_type -> basalt.placement.v1.ReloadRequest
+	97,  // 185: basalt.placement.v1.Admin.Drain:input_type -> basalt.placement.v1.DrainRequest
+	99,  // 186: basalt.placement.v1.Admin.WriteSnapshot:input_type -> basalt.placement.v1.WriteSnapshotRequest
+	37,  // 187: basalt.placement.v1.Placement.Hello:output_type -> basalt.placement.v1.HelloResponse
+	76,  // 188: basalt.placement.v1.Placement.Sync:output_type -> basalt.placement.v1.SyncResponse
+	40,  // 189: basalt.placement.v1.Placement.Propose:output_type -> basalt.placement.v1.ProposeResponse
+	42,  // 190: basalt.placement.v1.Placement.Reserve:output_type -> basalt.placement.v1.ReserveResponse
+	44,  // 191: basalt.placement.v1.Placement.Confirm:output_type -> basalt.placement.v1.ConfirmResponse
+	46,  // 192: basalt.placement.v1.Placement.Renew:output_type -> basalt.placement.v1.RenewResponse
+	48,  // 193: basalt.placement.v1.Placement.Release:output_type -> basalt.placement.v1.ReleaseResponse
+	52,  // 194: basalt.placement.v1.Placement.Batch:output_type -> basalt.placement.v1.BatchResponse
+	55,  // 195: basalt.placement.v1.Placement.Evaluate:output_type -> basalt.placement.v1.EvaluateResponse
+	58,  // 196: basalt.placement.v1.Placement.Evict:output_type -> basalt.placement.v1.EvictResponse
+	60,  // 197: basalt.placement.v1.Placement.Explain:output_type -> basalt.placement.v1.ExplainResponse
+	62,  // 198: basalt.placement.v1.Placement.GetSnapshot:output_type -> basalt.placement.v1.SnapshotChunk
+	64,  // 199: basalt.placement.v1.Placement.Watch:output_type -> basalt.placement.v1.WatchEvent
+	67,  // 200: basalt.placement.v1.Placement.ReportUsage:output_type -> basalt.placement.v1.ReportUsageResponse
+	68,  // 201: basalt.placement.v1.Placement.WatchActions:output_type -> basalt.placement.v1.Action
+	71,  // 202: basalt.placement.v1.Placement.AckAction:output_type -> basalt.placement.v1.AckActionResponse
+	94,  // 203: basalt.placement.v1.Admin.Status:output_type -> basalt.placement.v1.StatusResponse
+	96,  // 204: basalt.placement.v1.Admin.Reload:output_type -> basalt.placement.v1.ReloadResponse
+	98,  // 205: basalt.placement.v1.Admin.Drain:output_type -> basalt.placement.v1.DrainResponse
+	100, // 206: basalt.placement.v1.Admin.WriteSnapshot:output_type -> basalt.placement.v1.WriteSnapshotResponse
+	187, // [187:207] is the sub-list for method output_type
+	167, // [167:187] is the sub-list for method input_type
+	167, // [167:167] is the sub-list for extension type_name
+	167, // [167:167] is the sub-list for extension extendee
+	0,   // [0:167] is the sub-list for field type_name
 }
 
 func init() { file_placement_proto_init() }
@@ -9269,36 +9478,36 @@ func file_placement_proto_init() {
 	if File_placement_proto != nil {
 		return
 	}
-	file_placement_proto_msgTypes[6].OneofWrappers = []any{
+	file_placement_proto_msgTypes[8].OneofWrappers = []any{
 		(*Ask_Spec)(nil),
 		(*Ask_Pod)(nil),
 		(*Ask_Shape)(nil),
 	}
-	file_placement_proto_msgTypes[10].OneofWrappers = []any{}
-	file_placement_proto_msgTypes[27].OneofWrappers = []any{
+	file_placement_proto_msgTypes[12].OneofWrappers = []any{}
+	file_placement_proto_msgTypes[29].OneofWrappers = []any{
 		(*ProposeRequest_Pod)(nil),
 		(*ProposeRequest_Gang)(nil),
 	}
-	file_placement_proto_msgTypes[28].OneofWrappers = []any{
+	file_placement_proto_msgTypes[30].OneofWrappers = []any{
 		(*ProposeResponse_Pod)(nil),
 		(*ProposeResponse_Gang)(nil),
 	}
-	file_placement_proto_msgTypes[29].OneofWrappers = []any{
+	file_placement_proto_msgTypes[31].OneofWrappers = []any{
 		(*ReserveRequest_Pod)(nil),
 		(*ReserveRequest_Gang)(nil),
 	}
-	file_placement_proto_msgTypes[30].OneofWrappers = []any{
+	file_placement_proto_msgTypes[32].OneofWrappers = []any{
 		(*ReserveResponse_Pod)(nil),
 		(*ReserveResponse_Gang)(nil),
 	}
-	file_placement_proto_msgTypes[37].OneofWrappers = []any{
+	file_placement_proto_msgTypes[39].OneofWrappers = []any{
 		(*BatchItem_Propose)(nil),
 		(*BatchItem_Reserve)(nil),
 		(*BatchItem_Confirm)(nil),
 		(*BatchItem_Renew)(nil),
 		(*BatchItem_Release)(nil),
 	}
-	file_placement_proto_msgTypes[39].OneofWrappers = []any{
+	file_placement_proto_msgTypes[41].OneofWrappers = []any{
 		(*BatchResult_Propose)(nil),
 		(*BatchResult_Reserve)(nil),
 		(*BatchResult_Confirm)(nil),
@@ -9306,11 +9515,11 @@ func file_placement_proto_init() {
 		(*BatchResult_Release)(nil),
 		(*BatchResult_BadInput)(nil),
 	}
-	file_placement_proto_msgTypes[45].OneofWrappers = []any{
+	file_placement_proto_msgTypes[47].OneofWrappers = []any{
 		(*EvictRequest_Pod)(nil),
 		(*EvictRequest_Gang)(nil),
 	}
-	file_placement_proto_msgTypes[52].OneofWrappers = []any{
+	file_placement_proto_msgTypes[54].OneofWrappers = []any{
 		(*WatchEvent_Pod)(nil),
 		(*WatchEvent_Gang)(nil),
 		(*WatchEvent_Reserved)(nil),
@@ -9321,12 +9530,12 @@ func file_placement_proto_init() {
 		(*WatchEvent_Mismatch)(nil),
 		(*WatchEvent_PolicyChanged)(nil),
 	}
-	file_placement_proto_msgTypes[60].OneofWrappers = []any{
+	file_placement_proto_msgTypes[62].OneofWrappers = []any{
 		(*SyncRequest_Open)(nil),
 		(*SyncRequest_Deltas)(nil),
 		(*SyncRequest_Complete)(nil),
 	}
-	file_placement_proto_msgTypes[66].OneofWrappers = []any{
+	file_placement_proto_msgTypes[68].OneofWrappers = []any{
 		(*Delta_Node)(nil),
 		(*Delta_NodeGone)(nil),
 		(*Delta_Pod)(nil),
@@ -9338,11 +9547,11 @@ func file_placement_proto_init() {
 		(*Delta_Path)(nil),
 		(*Delta_Checkpointed)(nil),
 	}
-	file_placement_proto_msgTypes[67].OneofWrappers = []any{}
-	file_placement_proto_msgTypes[68].OneofWrappers = []any{}
-	file_placement_proto_msgTypes[76].OneofWrappers = []any{}
+	file_placement_proto_msgTypes[69].OneofWrappers = []any{}
+	file_placement_proto_msgTypes[70].OneofWrappers = []any{}
 	file_placement_proto_msgTypes[78].OneofWrappers = []any{}
-	file_placement_proto_msgTypes[79].OneofWrappers = []any{
+	file_placement_proto_msgTypes[80].OneofWrappers = []any{}
+	file_placement_proto_msgTypes[81].OneofWrappers = []any{
 		(*CardState_Index)(nil),
 		(*CardState_Uuid)(nil),
 	}
@@ -9352,7 +9561,7 @@ func file_placement_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_placement_proto_rawDesc), len(file_placement_proto_rawDesc)),
 			NumEnums:      10,
-			NumMessages:   102,
+			NumMessages:   104,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

@@ -270,9 +270,7 @@ class Reader {
     const auto told = [&](const std::string& note) { Note("device " + card.uuid + ": " + note); };
     CardSpec spec;
     spec.uuid = card.uuid;
-    spec.model = model != nullptr       ? model->name
-                 : card.product.empty() ? card.vendor
-                                        : card.product;
+    spec.model = model != nullptr ? model->name : card.product.empty() ? card.vendor : card.product;
     if (model == nullptr) told("the catalog has no model \"" + spec.model + '"');
     spec.memory_mib = card.memory_mib > 0 ? card.memory_mib
                       : model != nullptr  ? model->memory_mib

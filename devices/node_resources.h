@@ -1,6 +1,7 @@
 // A Kubernetes node as the engine wants it: its cards from what its device plugins registered
-// (registration.h), from ResourceSlices or from its capacity, with oversubscription told from the register and the
-// catalog, how they are wired from HAMi's pair scores, CPU and memory from what is allocatable.
+// (registration.h), from ResourceSlices or from its capacity, with oversubscription told from the
+// register and the catalog, how they are wired from HAMi's pair scores, CPU and memory from what is
+// allocatable.
 #pragma once
 
 #include <map>

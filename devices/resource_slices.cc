@@ -94,7 +94,8 @@ class Reader {
     if (devices == nullptr) return {};  // counters alone
     if (!devices->is_array()) return Fail(where, "its devices are not a list");
     for (const json& device : *devices) {
-      if (Status ok = ReadDevice(device, name, TextOf(Member(*pool, "name")), where); !ok) return ok;
+      if (Status ok = ReadDevice(device, name, TextOf(Member(*pool, "name")), where); !ok)
+        return ok;
     }
     return {};
   }
@@ -332,9 +333,7 @@ Result<SlicedCards> ReadResourceSlices(const Catalog& catalog,
   return reader.Finish();
 }
 
-std::string DriverLabel(std::string_view driver) {
-  return "dra.basalt.io/" + std::string(driver);
-}
+std::string DriverLabel(std::string_view driver) { return "dra.basalt.io/" + std::string(driver); }
 
 Result<std::vector<DeviceName>> DevicesOf(const std::vector<CardDevices>& devices,
                                           const std::vector<CardSpec>& cards,
@@ -350,11 +349,10 @@ Result<std::vector<DeviceName>> DevicesOf(const std::vector<CardDevices>& device
     DeviceName name = card.whole;
     if (!whole && slice.mig_profile >= 0) {
       const MigProfile* profile = ProfileAt(catalog, cards[index], slice.mig_profile);
-      const auto at =
-          std::ranges::find_if(card.instances, [&](const DeviceInstance& instance) {
-            return profile != nullptr && instance.profile == profile->name &&
-                   instance.start == slice.mig_start;
-          });
+      const auto at = std::ranges::find_if(card.instances, [&](const DeviceInstance& instance) {
+        return profile != nullptr && instance.profile == profile->name &&
+               instance.start == slice.mig_start;
+      });
       name.device = at == card.instances.end() ? std::string() : at->device;
     } else if (!whole && !slice.whole) {
       name.device.clear();  // a share: DRA hands out devices, not parts that nobody publishes
@@ -384,8 +382,7 @@ Result<std::vector<SliceTake>> SlicesOfDevices(const Catalog& catalog,
     if (card == devices.end() || index >= cards.size()) {
       return Fail(name.driver + '/' + name.pool + '/' + name.device, "is not a device of the node");
     }
-    const auto instance =
-        std::ranges::find(card->instances, name.device, &DeviceInstance::device);
+    const auto instance = std::ranges::find(card->instances, name.device, &DeviceInstance::device);
     if (instance == card->instances.end() || cards[index].mode != CardMode::kMig) {
       out.push_back(WholeTake(catalog, cards[index], static_cast<int>(index)));
       continue;
@@ -401,8 +398,8 @@ Result<std::vector<SliceTake>> SlicesOfDevices(const Catalog& catalog,
     }
     out.push_back(take);
   }
-  std::ranges::stable_sort(
-      out, {}, [](const SliceTake& t) { return std::tuple(t.card, t.mig_start); });
+  std::ranges::stable_sort(out, {},
+                           [](const SliceTake& t) { return std::tuple(t.card, t.mig_start); });
   return out;
 }
 

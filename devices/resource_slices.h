@@ -49,16 +49,16 @@ struct SlicedCard {
   std::string uuid = {};     // attribute uuid; "POOL/DEVICE" where there is none
   std::string product = {};  // attribute productName
   std::string vendor = {};
-  MiB memory_mib = 0;         // capacity memory; 0: not told
-  std::int32_t numa = -1;     // attribute resource.kubernetes.io/numaNode; -1: not told
+  MiB memory_mib = 0;          // capacity memory; 0: not told
+  std::int32_t numa = -1;      // attribute resource.kubernetes.io/numaNode; -1: not told
   std::string pcie_root = {};  // attribute resource.kubernetes.io/pcieRoot
-  bool tainted = false;       // a NoSchedule or NoExecute taint
+  bool tainted = false;        // a NoSchedule or NoExecute taint
   CardDevices devices = {};
   friend bool operator==(const SlicedCard&, const SlicedCard&) = default;
 };
 
 struct SlicedCards {
-  std::vector<SlicedCard> cards = {};   // by driver and pool, then by name: gpu-2 before gpu-10
+  std::vector<SlicedCard> cards = {};     // by driver and pool, then by name: gpu-2 before gpu-10
   std::vector<DeviceName> left_out = {};  // devices of no card; ascending
   std::vector<std::string> notes = {};    // what was left out and why, a line each
 };
@@ -71,8 +71,9 @@ std::string_view VendorOfDriver(std::string_view driver);
 std::string ModelOfProduct(const Catalog& catalog, std::string_view product);
 
 // `specs`: ResourceSlice.spec of one node as JSON, all slices of their pools. Slices of other
-// drivers are not looked at. Errors (where: "resource slice N"): not a slice's spec, more than 1 MiB
-// of text; a quantity that is none; two devices of one name; two whole cards on one counter set.
+// drivers are not looked at. Errors (where: "resource slice N"): not a slice's spec, more than 1
+// MiB of text; a quantity that is none; two devices of one name; two whole cards on one counter
+// set.
 Result<SlicedCards> ReadResourceSlices(const Catalog& catalog,
                                        const std::vector<std::string>& specs);
 

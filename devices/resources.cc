@@ -166,8 +166,8 @@ Status AddClaimed(const Catalog& catalog, const PodResources& pod, RequestSpec* 
   spec->mig_profile = claimed.mig_profile;
   if (claimed.mig_profile.empty()) spec->gpu_milli = kWholeCard;
   for (const std::string& product : claimed.products) {
-    const std::string model = product.empty() ? std::string(vendor)
-                                              : ModelOfProduct(catalog, product);
+    const std::string model =
+        product.empty() ? std::string(vendor) : ModelOfProduct(catalog, product);
     if (std::ranges::find(spec->models, model) == spec->models.end()) spec->models.push_back(model);
   }
   spec->use_uuids = claimed.uuids;

@@ -39,9 +39,9 @@ struct PodContainer {
 };
 // What a pod's resource claims ask for, after their selectors were evaluated.
 struct ClaimedCards {
-  std::string driver = {};  // of CardDrivers
-  std::int32_t count = 0;   // 0: none
-  std::string mig_profile = {};  // empty: whole cards
+  std::string driver = {};                 // of CardDrivers
+  std::int32_t count = 0;                  // 0: none
+  std::string mig_profile = {};            // empty: whole cards
   std::vector<std::string> products = {};  // SlicedCard::product; empty: any
   std::vector<std::string> uuids = {};     // SlicedCard::uuid; empty: any
 };

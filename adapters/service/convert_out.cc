@@ -143,10 +143,7 @@ void Service::WritePlace(const Placement& placement, const Entry& entry, bool as
       listed ? placement.numa->slices
              : devices::UniformSlices(catalog, entry.request.spec, placement.cards, node.cards),
       entry.request.spec.gpu_milli == kWholeCard);
-  if (!named) {
-    metrics_.Count("devices_unnamed");
-    return;
-  }
+  if (!named) return;  // then a claim cannot be given them, and says so
   for (const devices::DeviceName& name : *named) {
     pb::Device* device = out->add_devices();
     device->set_driver(name.driver);

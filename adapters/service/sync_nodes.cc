@@ -168,9 +168,15 @@ topology::NetworkPath Service::PathOf(const NodeSpec& node) const {
   if (const auto told = paths_.find(node.name); told != paths_.end()) out = told->second;
   for (const auto& [tier, label] : config_.tier_labels) {
     const auto value = std::ranges::find(node.labels, label, &LabelRequirement::key);
-    if (value == node.labels.end() || value->value.empty()) continue;
+    if (value == node.labels.end()) continue;
+    // Empty values and cliques without a fabric are no domains.
+    const auto read =
+        topology::NetworkFromLabels({{"tier", {label}}}, {{node.name, {{label, value->value}}}});
+    if (!read || !read->paths.contains(node.name)) continue;
+    const topology::NetworkPath& path = read->paths.at(node.name);
+    if (path.empty()) continue;
     const auto at = std::ranges::lower_bound(out, tier, {}, &topology::DomainStep::tier);
-    if (at == out.end() || at->tier != tier) out.insert(at, {tier, value->value});
+    if (at == out.end() || at->tier != tier) out.insert(at, {tier, path.front().name});
   }
   return out;
 }

@@ -176,9 +176,9 @@ Status Service::ReadDevices(const pb::PodState& pod, NodeId node, const devices:
   // What a lease holds is what was allocated.
   if (on == observed->cards && !on.empty()) {
     const bool listed = observed->numa != nullptr && !observed->numa->slices.empty();
-    if (devices::AreAlike(*slices, listed ? observed->numa->slices
-                                          : devices::UniformSlices(catalog, observed->spec, on,
-                                                                   cards))) {
+    if (devices::AreAlike(*slices,
+                          listed ? observed->numa->slices
+                                 : devices::UniformSlices(catalog, observed->spec, on, cards))) {
       return {};
     }
   }

@@ -93,10 +93,19 @@ class Reader {
     Result<std::vector<Register>> counted =
         CountCards(node_.capacity, node_.labels, node_.name, *registers);
     if (!counted) return Inside(counted.error());
-    registers->insert(registers->end(), counted->begin(), counted->end());
     ReadPublished();
-    NameCards(&*registers);
-    for (const Register& reg : *registers) AddCards(reg);
+    Result<SlicedCards> sliced = ReadResourceSlices(catalog_, node_.resource_slices);
+    if (!sliced) return Inside(sliced.error());
+    for (std::string& note : sliced->notes) Note(std::move(note));
+    out_.facts.left_out = std::move(sliced->left_out);
+    if (UseSlices(*sliced, *registers, *counted)) {
+      for (const SlicedCard& card : sliced->cards) AddSliced(card);
+      registers->clear();  // nothing of theirs is on the node
+    } else {
+      registers->insert(registers->end(), counted->begin(), counted->end());
+      NameCards(&*registers);
+      for (const Register& reg : *registers) AddCards(reg);
+    }
     if (out_.spec.cards.size() > static_cast<std::size_t>(kMaxCardsPerNode)) {
       return Fail("node " + node_.name, fmt::format("{} cards; a node has at most {}",
                                                     out_.spec.cards.size(), kMaxCardsPerNode));
@@ -107,6 +116,7 @@ class Reader {
       out_.spec.numa_nodes = std::max(out_.spec.numa_nodes, card.numa + 1);
     }
     ReadMachine();
+    if (out_.spec.machine.empty()) WireByRoots(sliced->cards);
     const Register* only = registers->size() == 1 ? &registers->front() : nullptr;
     if (ReadNumaReport(node_.numa, only, &out_.spec, &out_.notes)) out_.numa_source = "nrt";
     if (Status ok = ValidateNode(out_.spec, "node " + node_.name); !ok) {
@@ -247,6 +257,86 @@ class Reader {
       out_.conditions.push_back(condition);
     }
     for (const std::string& note : told) Note(reg.key + ": " + note);
+  }
+
+  // A device plugin and a DRA driver on one node know nothing of each other: of both one counts.
+  bool UseSlices(const SlicedCards& sliced, const std::vector<Register>& registers,
+                 const std::vector<Register>& counted) {
+    if (sliced.cards.empty()) return false;
+    for (const Register& reg : registers) {
+      if (reg.cards.empty()) continue;
+      Note("its ResourceSlices are not used: " + reg.key + " registers its cards");
+      return false;
+    }
+    for (const Register& reg : counted) {
+      if (reg.cards.empty()) continue;
+      if (std::ranges::any_of(sliced.cards,
+                              [&](const SlicedCard& c) { return c.vendor != reg.vendor; })) {
+        Note("its ResourceSlices are not used: it has cards of another vendor, " + reg.key);
+        return false;
+      }
+      Note(reg.key + " is not used: ResourceSlices tell the same cards; switch the plugin off");
+    }
+    return true;
+  }
+
+  void AddSliced(const SlicedCard& card) {
+    const CardModel* model = FindModel(catalog_, ModelOfProduct(catalog_, card.product));
+    const auto told = [&](const std::string& note) { Note("device " + card.uuid + ": " + note); };
+    CardSpec spec;
+    spec.uuid = card.uuid;
+    spec.model = model != nullptr ? model->name : card.product.empty() ? card.vendor : card.product;
+    if (model == nullptr) told("the catalog has no model \"" + spec.model + '"');
+    spec.memory_mib = card.memory_mib > 0 ? card.memory_mib
+                      : model != nullptr  ? model->memory_mib
+                                          : 0;
+    spec.numa = card.numa;
+    // A device is allocated to one claim.
+    spec.mode = card.devices.instances.empty() ? CardMode::kExclusive : CardMode::kMig;
+    if (card.tainted) told("has a taint, and takes no new pods");
+    const std::string& driver = card.devices.whole.driver;
+    const LabelRequirement label{DriverLabel(driver), "true"};
+    if (std::ranges::find(out_.spec.labels, label) == out_.spec.labels.end()) {
+      out_.spec.labels.push_back(label);
+    }
+    if (std::ranges::find(out_.spec.taints, kClaimsOnlyTaint) == out_.spec.taints.end()) {
+      out_.spec.taints.emplace_back(kClaimsOnlyTaint);
+    }
+    out_.facts.cards.push_back(
+        NodeCard{.uuid = spec.uuid, .model = spec.model, .type = card.product});
+    out_.facts.platforms.emplace_back("dra");
+    out_.facts.devices.push_back(card.devices);
+    out_.spec.cards.push_back(std::move(spec));
+    out_.conditions.push_back({.cordoned = card.tainted});
+  }
+
+  // DRA tells PCIe roots and NUMA nodes and no links between cards: what is made of them promises
+  // no more than there is.
+  void WireByRoots(const std::vector<SlicedCard>& cards) {
+    if (out_.facts.devices.empty() || cards.size() < 2) return;
+    for (const SlicedCard& card : cards) {
+      if (card.pcie_root.empty()) return;
+    }
+    const auto size = static_cast<Eigen::Index>(cards.size());
+    Eigen::MatrixXi scores = Eigen::MatrixXi::Zero(size, size);
+    constexpr int kSameRoot = 30, kSameNuma = 20, kOther = 10;  // as HAMi's plugin scores pairs
+    std::vector<int> numa;
+    for (Eigen::Index i = 0; i < size; ++i) {
+      const SlicedCard& a = cards[static_cast<std::size_t>(i)];
+      numa.push_back(a.numa);
+      for (Eigen::Index j = 0; j < size; ++j) {
+        const SlicedCard& b = cards[static_cast<std::size_t>(j)];
+        if (i == j) continue;
+        const bool near = a.numa >= 0 && a.numa == b.numa;
+        scores(i, j) = a.pcie_root == b.pcie_root ? kSameRoot : near ? kSameNuma : kOther;
+      }
+    }
+    const auto graph =
+        topology::GraphOfPairScores(scores, out_.spec.cards.front().model, numa, "dra");
+    if (!graph) return Note("pcieRoot: " + graph.error().message);
+    SetMachine(*graph, "dra");
+    Note("machine: links between cards are not told by DRA; give them with " +
+         std::string(kMachineKey));
   }
 
   // What is registered is what may be handed out. Of it the model's part is real, the rest is

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <string_view>
 
+#include "devices/resource_slices.h"
 #include "devices/resources_spec.h"
 #include "devices/selectors.h"
 
@@ -151,6 +152,30 @@ void FillSpec(const PodResources& pod, const std::vector<ContainerAsk>& asks, Po
 
 }  // namespace
 
+// Nodes with such cards have the label and the taint (node_resources.h).
+Status AddClaimed(const Catalog& catalog, const PodResources& pod, RequestSpec* spec) {
+  const ClaimedCards& claimed = pod.claimed;
+  if (claimed.count == 0) return {};
+  const std::string_view vendor = VendorOfDriver(claimed.driver);
+  if (vendor.empty()) return Fail(pod.name, "claims cards of an unknown driver " + claimed.driver);
+  if (spec->gpus > 0) {
+    return Fail(pod.name, "asks for cards by a resource claim and by resources; use one");
+  }
+  spec->containers.clear();  // which of them use a claim does not matter to the node
+  spec->gpus = claimed.count;
+  spec->mig_profile = claimed.mig_profile;
+  if (claimed.mig_profile.empty()) spec->gpu_milli = kWholeCard;
+  for (const std::string& product : claimed.products) {
+    const std::string model =
+        product.empty() ? std::string(vendor) : ModelOfProduct(catalog, product);
+    if (std::ranges::find(spec->models, model) == spec->models.end()) spec->models.push_back(model);
+  }
+  spec->use_uuids = claimed.uuids;
+  spec->node_selector.push_back({DriverLabel(claimed.driver), "true"});
+  spec->tolerations.emplace_back(kClaimsOnlyTaint);
+  return {};
+}
+
 Result<PodRequest> ReadRequest(const Catalog& catalog, const PodResources& pod) {
   const auto fail = [](const Error& error) { return tl::unexpected<Error>(error); };
   PodRequest out;
@@ -223,6 +248,7 @@ Result<PodRequest> ReadRequest(const Catalog& catalog, const PodResources& pod) 
     }
   }
   if (Status ok = PlaceInit(pod, asks, &out); !ok) return fail(ok.error());
+  if (Status ok = AddClaimed(catalog, pod, &out.spec); !ok) return fail(ok.error());
   if (Status ok = CheckSelection(catalog, out.spec, pod.name); !ok) return fail(ok.error());
   if (Status ok = ValidateRequest(out.spec, pod.name); !ok) return fail(ok.error());
   return out;

@@ -37,11 +37,20 @@ struct PodContainer {
   Amounts limits = {};
   Amounts requests = {};
 };
+// What a pod's resource claims ask for, after their selectors were evaluated.
+struct ClaimedCards {
+  std::string driver = {};                 // of CardDrivers
+  std::int32_t count = 0;                  // 0: none
+  std::string mig_profile = {};            // empty: whole cards
+  std::vector<std::string> products = {};  // SlicedCard::product; empty: any
+  std::vector<std::string> uuids = {};     // SlicedCard::uuid; empty: any
+};
 struct PodResources {
   std::string name = {};
   std::vector<PodContainer> containers = {};  // init containers first, each in the pod's order
   std::map<std::string, std::string> annotations = {};
   std::vector<LabelRequirement> node_selector = {};
+  ClaimedCards claimed = {};
 };
 
 // Where a container of the pod gets its cards. One slot a container, in PodResources' order: the
@@ -65,7 +74,8 @@ struct PodRequest {
 // or not allowed; amounts without a count; two interfaces in one pod; types that no model has; a
 // count that the vendor's rules do not allow; slices on several cards where the vendor gives whole
 // ones; an init container whose cards no other container's are like; models that the catalog does
-// not have; selectors that leave no model or no card; mistyped names of Basalt's own annotations.
+// not have; selectors that leave no model or no card; mistyped names of Basalt's own annotations;
+// claimed cards of an unknown driver, or beside cards that are asked for by resources.
 Result<PodRequest> ReadRequest(const Catalog& catalog, const PodResources& pod);
 
 // Errors: the request allows only models, or only cards, that it excludes.

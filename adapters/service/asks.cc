@@ -71,6 +71,9 @@ devices::PodResources ReadPodResources(const pb::PodResources& in) {
   }
   out.annotations = {in.annotations().begin(), in.annotations().end()};
   out.node_selector = Labels(in.node_selector());
+  const pb::ClaimedCards& claimed = in.claimed();
+  out.claimed = devices::ClaimedCards{claimed.driver(), claimed.count(), claimed.mig_profile(),
+                                      Texts(claimed.products()), Texts(claimed.uuids())};
   return out;
 }
 
@@ -98,7 +101,16 @@ Digest128 KeyOf(const devices::PodResources& pod, const std::vector<std::string>
     digest.Add(std::string_view(label.key));
     digest.Add(std::string_view(label.value));
   }
+  digest.Add(static_cast<std::uint64_t>(tolerations.size()));
   for (const std::string& toleration : tolerations) digest.Add(std::string_view(toleration));
+  const devices::ClaimedCards& claimed = pod.claimed;
+  digest.Add(claimed.count);
+  digest.Add(std::string_view(claimed.driver));
+  digest.Add(std::string_view(claimed.mig_profile));
+  for (const auto* names : {&claimed.products, &claimed.uuids}) {
+    digest.Add(static_cast<std::uint64_t>(names->size()));
+    for (const std::string& name : *names) digest.Add(std::string_view(name));
+  }
   return digest.value();
 }
 

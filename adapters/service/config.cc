@@ -13,7 +13,7 @@ using config::OptionTable;
 
 struct TierRow {
   std::int64_t tier = 0;
-  std::string name;
+  std::string name, label;
 };
 struct ClusterRow {
   std::string id, policy = ClusterConfig{}.policy;
@@ -45,7 +45,10 @@ const OptionTable<TierRow>& TierKeys() {
                     .high = topology::kMaxTiers,
                     .required = true},
                    &TierRow::tier)
-          .Text({.name = "name", .help = "what it is called", .required = true}, &TierRow::name);
+          .Text({.name = "name", .help = "what it is called", .required = true}, &TierRow::name)
+          .Text({.name = "label",
+                 .help = "label of nodes whose value is the domain, where no HyperNode says it"},
+                &TierRow::label);
   return table;
 }
 
@@ -163,6 +166,7 @@ OptionTable<FileRow>& AddLists(OptionTable<FileRow>& table) {
           cluster.guess_wiring = row.guess_wiring == "yes";
           for (const TierRow& tier : row.tiers) {
             cluster.tier_names[static_cast<int>(tier.tier)] = tier.name;
+            if (!tier.label.empty()) cluster.tier_labels[static_cast<int>(tier.tier)] = tier.label;
           }
           if (row.learn != "yes" && row.learn != "no") {
             errors->Add(file, item, "learn is yes or no");

@@ -25,6 +25,8 @@ struct ClusterConfig {
   std::string policy = "binpack/topology";
   std::int64_t seed = 0;
   std::map<int, std::string> tier_names = {};
+  // Tiers whose domain is the value of this label of nodes; what is synced of a tier wins.
+  std::map<int, std::string> tier_labels = {};
   bool needs_queues = false;  // not ready before the queues are synced, too
   // Nodes and pods are learned from what stock extenders are asked about: it decides at once, of
   // what it has seen. For clusters in which nothing syncs.

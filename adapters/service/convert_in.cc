@@ -55,13 +55,16 @@ Result<LevelWish> Service::ReadLevel(const pb::LevelWish& wish, const std::strin
   LevelWish out;
   const auto by_name = [&](const std::string& name, int* tier) -> Status {
     if (name.empty()) return {};
-    for (const auto& [number, known] : config_.tier_names) {
-      if (known == name) {
-        *tier = number;
-        return {};
+    for (const auto* names : {&config_.tier_names, &config_.tier_labels}) {
+      for (const auto& [number, known] : *names) {
+        if (known == name) {
+          *tier = number;
+          return {};
+        }
       }
     }
-    return Fail(where, "the cluster has no network tier \"" + name + "\"");
+    return Fail(where, "the cluster has no network tier \"" + name +
+                           "\"; give one this name or label in the server's tiers");
   };
   if (wish.has_preferred()) out.preferred = wish.preferred();
   if (wish.has_required()) out.required = wish.required();

@@ -46,6 +46,11 @@ void WriteAssignment(const devices::Catalog& catalog, const AskBook::Entry& entr
     input.version = facts->version;
     input.profile_ids = facts->profile_ids;
     if (input.platform == "plugin") return;
+    if (input.platform == "dra") {  // the claim's allocation says it, and drivers go by that
+      out->set_interface("dra");
+      out->set_enforced(true);
+      return;
+    }
   } else {
     for (const CardSpec& card : node.cards) {
       input.cards.push_back(devices::NodeCard{.uuid = card.uuid, .model = card.model});
@@ -123,6 +128,25 @@ void Service::WritePlace(const Placement& placement, const Entry& entry, bool as
     WriteAssignment(*environment_->catalog, entry, node,
                     book == node_facts_.end() ? nullptr : &book->second.facts, placement, now_,
                     out->mutable_assignment());
+  }
+  const auto book = node_facts_.find(out->node());
+  if (placement.cards.empty() || book == node_facts_.end() || book->second.facts.devices.empty()) {
+    return;
+  }
+  const NodeSpec node = state.SpecOf(placement.node);
+  const devices::Catalog& catalog = *environment_->catalog;
+  const bool listed = placement.numa != nullptr && !placement.numa->slices.empty();
+  const auto named = devices::DevicesOf(
+      book->second.facts.devices, node.cards, catalog,
+      listed ? placement.numa->slices
+             : devices::UniformSlices(catalog, entry.request.spec, placement.cards, node.cards),
+      entry.request.spec.gpu_milli == kWholeCard);
+  if (!named) return;  // then a claim cannot be given them, and says so
+  for (const devices::DeviceName& name : *named) {
+    pb::Device* device = out->add_devices();
+    device->set_driver(name.driver);
+    device->set_pool(name.pool);
+    device->set_device(name.device);
   }
 }
 

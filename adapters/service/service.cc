@@ -125,9 +125,18 @@ Status Service::Reload(const ClusterConfig& config, const Access& access, SimTim
       return ok;
     }
   }
+  const bool repath = config.tier_labels != config_.tier_labels;
   config_ = config;
   access_ = access;
   asks_.SetMaxAsks(static_cast<std::size_t>(config.max_asks));
+  for (const auto& [name, book] : node_facts_) {
+    const NodeId node = engine_->state().FindNode(name);
+    if (!repath || !node.valid()) continue;
+    NodeSpec spec = engine_->state().SpecOf(node);
+    spec.network = PathOf(spec);
+    if (engine_->state().network(node) == spec.network) continue;
+    if (!engine_->Apply(NodeChanged{std::move(spec)}, now)) metrics_.Count("sync_rejected");
+  }
   return {};
 }
 
@@ -272,6 +281,7 @@ Answer<pb::HelloResponse> Service::Hello(const Caller& caller, const pb::HelloRe
   for (const trace::UsageName& name : trace::UsageNames()) {
     out.add_usage_metric_names(std::string(name.name));
   }
+  for (const std::string& driver : devices::CardDrivers()) out.add_card_drivers(driver);
   return answer;
 }
 

@@ -359,6 +359,10 @@ class Service {
   int CardOf(NodeId node, const std::string& uuid) const;
   // The node's, with the UUIDs that they are called by.
   std::vector<CardSpec> CardsOf(NodeId node) const;
+  topology::NetworkPath PathOf(const NodeSpec& node) const;
+  // The cards that its claims' devices are.
+  Status ReadDevices(const pb::PodState& pod, NodeId node, const devices::NodeFacts& facts,
+                     PodObserved* observed);
   Status ChooseCards(const pb::PodState& pod, const Entry& entry, NodeId node,
                      PodObserved* observed);
   void PodEnded(const PodUid& uid, bool failed, SimTime now);

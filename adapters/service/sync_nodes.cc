@@ -124,6 +124,7 @@ Status Service::ApplyKubernetes(const pb::NodeResources& node, SimTime now) {
     in.numa.zones.push_back(
         {zone.name(), {zone.allocatable().begin(), zone.allocatable().end()}});
   }
+  in.resource_slices = {node.resource_slices().begin(), node.resource_slices().end()};
   Result<devices::NodeRead> read = devices::ReadNode(*environment_->catalog, in);
   if (!read) return tl::unexpected<Error>(read.error());
   read->spec.taints.insert(read->spec.taints.end(), read->facts.plugins.begin(),
@@ -190,9 +191,7 @@ Status Service::PutNode(NodeSpec spec, std::vector<devices::CardCondition> condi
     }
     conditions[i].cordoned = KeptCordoned(name, uuid, conditions[i].cordoned);
   }
-  if (const auto path = paths_.find(name); spec.network.empty() && path != paths_.end()) {
-    spec.network = path->second;
-  }
+  if (spec.network.empty()) spec.network = PathOf(spec);
   const ClusterState& state = engine_->state();
   const Status applied = state.FindNode(name).valid()
                              ? engine_->Apply(NodeChanged{std::move(spec)}, now)
@@ -213,6 +212,25 @@ Status Service::PutNode(NodeSpec spec, std::vector<devices::CardCondition> condi
   return engine_->Apply(NodeCordoned{name, cordoned}, now);
 }
 
+// The tiers that labels tell, and those that are synced, which win.
+topology::NetworkPath Service::PathOf(const NodeSpec& node) const {
+  topology::NetworkPath out;
+  if (const auto told = paths_.find(node.name); told != paths_.end()) out = told->second;
+  for (const auto& [tier, label] : config_.tier_labels) {
+    const auto value = std::ranges::find(node.labels, label, &LabelRequirement::key);
+    if (value == node.labels.end()) continue;
+    // Empty values and cliques without a fabric are no domains.
+    const auto read =
+        topology::NetworkFromLabels({{"tier", {label}}}, {{node.name, {{label, value->value}}}});
+    if (!read || !read->paths.contains(node.name)) continue;
+    const topology::NetworkPath& path = read->paths.at(node.name);
+    if (path.empty()) continue;
+    const auto at = std::ranges::lower_bound(out, tier, {}, &topology::DomainStep::tier);
+    if (at == out.end() || at->tier != tier) out.insert(at, {tier, path.front().name});
+  }
+  return out;
+}
+
 Status Service::NodeEnded(const std::string& name, SimTime now) {
   usage_.NodeGone(name);
   node_facts_.erase(name);
@@ -229,9 +247,10 @@ Status Service::ApplyPath(const pb::NodePath& path, SimTime now) {
   } else {
     paths_[path.node()] = *read;
   }
-  if (!node.valid() || engine_->state().network(node) == *read) return {};
+  if (!node.valid()) return {};
   NodeSpec spec = engine_->state().SpecOf(node);
-  spec.network = std::move(*read);
+  spec.network = PathOf(spec);
+  if (engine_->state().network(node) == spec.network) return {};
   return engine_->Apply(NodeChanged{std::move(spec)}, now);
 }
 

@@ -123,6 +123,13 @@ Result<PodObserved> Service::Observation(const pb::PodState& pod, const PodUid& 
     out.standing.restart_us = std::max<std::int64_t>(0, pod.standing().restart_us());
     out.standing.budget = pod.standing().budget();
   }
+  if (const auto book = node_facts_.find(out.node);
+      !pod.devices().empty() && book != node_facts_.end() && book->second.facts.platform_is_dra()) {
+    if (Status ok = ReadDevices(pod, node, book->second.facts, &out); !ok) {
+      return tl::unexpected<Error>(ok.error());
+    }
+    return out;
+  }
   if (pod.slices().empty() && !pod.annotations().empty() &&
       (ReadGrants(pod, node, &out) || ReadKubelet(pod, node, &out))) {
     return out;
@@ -187,6 +194,51 @@ bool Service::ReadKubelet(const pb::PodState& pod, NodeId node, PodObserved* obs
   observed->cards = *cards;
   if (!pinned) observed->numa = nullptr;
   return true;
+}
+
+Status Service::ReadDevices(const pb::PodState& pod, NodeId node, const devices::NodeFacts& facts,
+                            PodObserved* observed) {
+  const ClusterState& state = engine_->state();
+  std::vector<devices::DeviceName> names;
+  for (const pb::Device& device : pod.devices()) {
+    names.push_back({device.driver(), device.pool(), device.device()});
+  }
+  const devices::Catalog& catalog = *environment_->catalog;
+  const std::vector<CardSpec> cards = state.SpecOf(node).cards;
+  Result<std::vector<SliceTake>> slices =
+      devices::SlicesOfDevices(catalog, facts.devices, facts.left_out, cards, names);
+  if (!slices) return tl::unexpected<Error>(slices.error());
+  CardSet on;
+  bool instances = false;
+  for (const SliceTake& slice : *slices) {
+    on.Add(slice.card);
+    instances = instances || slice.mig_profile >= 0;
+  }
+  // What a lease holds is what was allocated.
+  if (on == observed->cards && !on.empty()) {
+    const bool listed = observed->numa != nullptr && !observed->numa->slices.empty();
+    if (devices::AreAlike(*slices,
+                          listed ? observed->numa->slices
+                                 : devices::UniformSlices(catalog, observed->spec, on, cards))) {
+      return {};
+    }
+  }
+  // The ask is of the devices, as the pod's claims have them; its other words stay.
+  RequestSpec& spec = observed->spec;
+  spec.containers.clear();
+  spec.gpus = on.size();
+  spec.gpu_milli = on.empty() ? 0 : kWholeCard;
+  spec.gpu_memory_mib = 0;
+  spec.gpu_memory_percent = spec.compute_units = 0;
+  spec.mig_profile.clear();
+  observed->cards = on;
+  observed->numa = nullptr;
+  if (instances) {
+    NumaTake take;
+    take.slices = std::move(*slices);
+    observed->numa = std::make_shared<const NumaTake>(std::move(take));
+  }
+  return {};
 }
 
 bool Service::ReadGrants(const pb::PodState& pod, NodeId node, PodObserved* observed) {

@@ -145,6 +145,41 @@ inline void NodeAnnotations(std::string_view input) {
   }
 }
 
+// ResourceSlices, a spec a line: what is read is a valid node; each device of a card is one
+// placement, and that placement is the device again, or the whole card where the engine cannot say
+// it.
+inline void ResourceSlices(std::string_view input) {
+  static const devices::Catalog catalog = devices::EmbeddedCatalog();
+  devices::NodeResources node{.name = "n"};
+  while (!input.empty()) {
+    const std::size_t end = std::min(input.find('\n'), input.size());
+    node.resource_slices.emplace_back(input.substr(0, end));
+    input.remove_prefix(std::min(end + 1, input.size()));
+  }
+  const auto read = devices::ReadNode(catalog, node);
+  if (!read) return CheckDeviceError(read.error());
+  BASALT_FUZZ_CHECK(ValidateNode(read->spec, "n").has_value());
+  const std::vector<devices::CardDevices>& devices = read->facts.devices;
+  BASALT_FUZZ_CHECK(devices.size() == read->spec.cards.size());
+  for (const devices::CardDevices& card : devices) {
+    std::vector<std::string> names = card.others;
+    names.push_back(card.whole.device);
+    for (const devices::DeviceInstance& instance : card.instances) names.push_back(instance.device);
+    for (const std::string& name : names) {
+      const devices::DeviceName device{card.whole.driver, card.whole.pool, name};
+      const auto slices = devices::SlicesOfDevices(catalog, devices, read->facts.left_out,
+                                                   read->spec.cards, {device});
+      BASALT_FUZZ_CHECK(slices.has_value() && slices->size() == 1);
+      const bool instance =
+          std::ranges::find(card.instances, name, &devices::DeviceInstance::device) !=
+          card.instances.end();
+      const auto again = devices::DevicesOf(devices, read->spec.cards, catalog, *slices, !instance);
+      BASALT_FUZZ_CHECK(again.has_value() && again->size() == 1);
+      BASALT_FUZZ_CHECK(again->front().device == (instance ? name : card.whole.device));
+    }
+  }
+}
+
 // A pod's annotations, for a pod of three containers on a node of eight cards, some in MIG mode:
 // slices are of its cards and its containers.
 inline void PodGrants(std::string_view input) {

@@ -24,7 +24,7 @@ INSTANTIATE_TEST_SUITE_P(
         std::pair{"machine_file", &MachineFile}, std::pair{"device_catalog", &DeviceCatalog},
         std::pair{"pod_file", &PodFile}, std::pair{"node_register", &NodeRegister},
         std::pair{"node_annotations", &NodeAnnotations}, std::pair{"pod_grants", &PodGrants},
-        std::pair{"import_tables", &ImportTables},
+        std::pair{"resource_slices", &ResourceSlices}, std::pair{"import_tables", &ImportTables},
         std::pair{"import_philly_json", &ImportPhillyJson}, std::pair{"import_k8s", &ImportK8s},
         std::pair{"import_volcano", &ImportVolcano}, std::pair{"usage_file", &UsageFile}),
     [](const auto& p) { return std::string(p.param.first); });

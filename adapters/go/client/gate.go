@@ -109,6 +109,9 @@ func (c *Client) GrantAnnotationKeys() []string { return c.hello().GetGrantAnnot
 // yet.
 func (c *Client) UsageMetricNames() []string { return c.hello().GetUsageMetricNames() }
 
+// CardDrivers are the DRA drivers whose devices are cards; nil: not known yet.
+func (c *Client) CardDrivers() []string { return c.hello().GetCardDrivers() }
+
 // Limits of the server; nil: not known yet.
 func (c *Client) Limits() *placementv1.Limits { return c.hello().GetLimits() }
 

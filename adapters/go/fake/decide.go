@@ -17,7 +17,7 @@ func need(ask *placementv1.Ask) int {
 	if spec := ask.GetSpec(); spec != nil {
 		return int(spec.Gpus)
 	}
-	cards := 0
+	cards := int(ask.GetPod().GetClaimed().GetCount())
 	for _, container := range ask.GetPod().GetContainers() {
 		for _, name := range []string{"nvidia.com/gpu", "volcano.sh/vgpu-number"} {
 			if text, found := container.GetLimits()[name]; found {
@@ -76,6 +76,10 @@ func (s *Server) placeOf(node string, cards []int) *placementv1.Place {
 	for _, card := range cards {
 		place.Cards |= 1 << card
 		place.CardUuids = append(place.CardUuids, fmt.Sprintf("%s/%d", node, card))
+		if len(s.Drivers) > 0 {
+			place.Devices = append(place.Devices, &placementv1.Device{Driver: s.Drivers[0], Pool: node,
+				Device: fmt.Sprintf("gpu-%d", card)})
+		}
 	}
 	place.Assignment = &placementv1.Assignment{Interface: "fake", Enforced: true,
 		Annotations: map[string]string{"fake/assigned": fmt.Sprint(place.CardUuids)}}

@@ -35,6 +35,8 @@ type Server struct {
 
 	Cards map[string]int // by node
 	Keys  []string       // annotation keys
+	// DRA drivers whose devices are cards: card i of a node is gpu-i of the first one's pool NODE.
+	Drivers []string
 	// Before is asked before each call, by the method's name; an error is the call's answer.
 	Before func(method string) error
 	// Victims answers Evict; nil: nothing can give way.
@@ -195,7 +197,7 @@ func (s *Server) Hello(ctx context.Context, request *placementv1.HelloRequest) (
 		return nil, err
 	}
 	defer s.mutex.Unlock()
-	return &placementv1.HelloResponse{ServerEpoch: s.boot, PodAnnotationKeys: s.Keys,
+	return &placementv1.HelloResponse{ServerEpoch: s.boot, PodAnnotationKeys: s.Keys, CardDrivers: s.Drivers,
 		Clusters: []*placementv1.ClusterStatus{{Cluster: request.GetHeader().GetCluster(),
 			Ready: s.ready}}}, nil
 }

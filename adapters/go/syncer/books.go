@@ -20,6 +20,7 @@ const (
 	kindPath
 	kindBudget
 	kindPod
+	kindClaim // a claim that holds its devices itself
 )
 
 // key of an object of the stream: a node's or queue's name, a budget's namespace and name, a pod's uid.
@@ -164,13 +165,18 @@ func (s *session) delta(it item) *placementv1.Delta {
 		}
 		state := nodes.State(it.object.(*v1.Node), s.client.NodeAnnotationKeys())
 		state.Kubernetes.Numa = s.numaOf(it.key.id)
+		state.Kubernetes.ResourceSlices = s.slicesOf(it.key.id)
 		return &placementv1.Delta{Of: &placementv1.Delta_Node{Node: state}}
 	case kindPod:
 		if it.object == nil {
 			return &placementv1.Delta{Of: &placementv1.Delta_PodGone{
 				PodGone: &placementv1.PodGone{Uid: it.key.id, Failed: it.failed}}}
 		}
-		return &placementv1.Delta{Of: &placementv1.Delta_Pod{Pod: s.podState(it.object.(*v1.Pod))}}
+		state := s.podState(it.object.(*v1.Pod))
+		state.Devices = s.devicesOf(it.object.(*v1.Pod))
+		return &placementv1.Delta{Of: &placementv1.Delta_Pod{Pod: state}}
+	case kindClaim:
+		return s.claimDelta(it)
 	case kindQueue:
 		if it.object == nil {
 			return &placementv1.Delta{Of: &placementv1.Delta_QueueGone{QueueGone: it.key.id}}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"maps"
 	"sync"
+	"time"
 
 	v1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -28,11 +29,16 @@ type session struct {
 	synced     []cache.InformerSynced
 	before     []cache.InformerSynced // what nodes and pods are told with: nothing is told earlier
 	nodes      cache.Store
-	pods       cache.Indexer
-	podGroups  cache.Store // nil: without Volcano
+	pods       cache.Indexer // by uid, too, where claims are read
+	podGroups  cache.Store   // nil: without Volcano
 	hyperNodes cache.Store
-	budgets    *budgets    // nil: not told
-	numa       cache.Store // NodeResourceTopologies; nil: not told
+	budgets    *budgets      // nil: not told
+	numa       cache.Store   // NodeResourceTopologies; nil: not told
+	slices     cache.Indexer // ResourceSlices by node; nil: they are not read
+	claims     cache.Store
+
+	claimsTold map[string]bool      // claims that were told as holders, by uid
+	reserved   map[string]time.Time // when a claim was seen reserved by pods of which none is bound
 
 	generation uint64 // of the last message sent
 	epoch      uint64 // of the server that acknowledged
@@ -71,7 +77,7 @@ func strip(object any) (any, error) {
 func newSession(ctx context.Context, options *Options) *session {
 	ctx, stop := context.WithCancel(ctx)
 	s := &session{options: options, client: options.Client, books: newBooks(), stop: stop,
-		pathTold: map[string]bool{}}
+		pathTold: map[string]bool{}, claimsTold: map[string]bool{}, reserved: map[string]time.Time{}}
 	kube := informers.NewSharedInformerFactoryWithOptions(options.Kube, 0,
 		informers.WithTweakListOptions(newest), informers.WithTransform(strip))
 	// Informers of a factory are started by name: those that are not asked for list nothing.
@@ -82,6 +88,9 @@ func newSession(ctx context.Context, options *Options) *session {
 	s.pods = pods.GetIndexer()
 	if options.Budgets {
 		s.watchBudgets(kube.Policy().V1().PodDisruptionBudgets().Informer())
+	}
+	if options.Claims {
+		s.watchClaims(kube, pods)
 	}
 	s.watch(pods, s.podSeen, s.podGone)
 	if options.Volcano != nil {
@@ -183,6 +192,7 @@ func (s *session) podSeen(object any) {
 		before, _ := s.books.last(k).(*v1.Pod)
 		s.budgets.podSeen(before, pod)
 	}
+	s.sharersAgain(pod)
 	s.books.put(item{key: k, object: pod})
 }
 
@@ -191,6 +201,7 @@ func (s *session) podGone(object any) {
 	if s.budgets != nil {
 		s.budgets.podSeen(pod, nil)
 	}
+	s.sharersAgain(pod)
 	s.books.put(item{key: key{kindPod, string(pod.UID)},
 		failed: pod.Spec.NodeName != "" && pod.Status.Phase != v1.PodSucceeded})
 }

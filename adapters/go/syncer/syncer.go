@@ -37,12 +37,14 @@ type Options struct {
 	Volcano vcclient.Interface // nil: no queues and no HyperNodes
 	Budgets bool               // PodDisruptionBudgets, too
 	Numa    dynamic.Interface  // NodeResourceTopologies, whose CRD must be there; nil: none
+	Claims  bool               // read ResourceSlices and ResourceClaims (ServesClaims)
 	Source  string             // who tells; unique by process. "HOST/PID"
 
 	Batch      int           // deltas a message; 500
 	Window     int           // messages that wait for their acknowledgement; 16
 	RetryPause time.Duration // first of the pauses between tries, which grow to 5 s; 100 ms
 	RejectedIn time.Duration // after which a refused object is told once more; 30 s
+	ClaimGrace time.Duration // after which devices of a claim whose pod is not bound are held; 5 s
 }
 
 // Syncer runs one stream. Make it with New.
@@ -78,6 +80,9 @@ func New(options Options) (*Syncer, error) {
 	}
 	if options.RejectedIn <= 0 {
 		options.RejectedIn = 30 * time.Second
+	}
+	if options.ClaimGrace <= 0 {
+		options.ClaimGrace = 5 * time.Second
 	}
 	return &Syncer{options: options}, nil
 }
@@ -276,7 +281,7 @@ func (s *Syncer) ended(answers <-chan incoming, err error) error {
 func (s *Syncer) tell(stream sender) (bool, error) {
 	session := s.session
 	if !all(session.before) {
-		return false, nil // pods' queues are known by their groups, and so on
+		return false, nil // pods' queues are known by their groups, cards by slices and claims, and so on
 	}
 	session.lookAtPaths()
 	// Before the books are looked at: what comes later is told later.
@@ -334,6 +339,9 @@ func (s *Syncer) answered(in incoming, refused map[key]bool) error {
 		klog.InfoS("Basalt refuses an object", "object", bad.GetObject(), "reason", bad.GetReason())
 		if k, ok := keyOf(bad.GetObject()); ok {
 			refused[k] = true
+			if k.kind == kindPod {
+				refused[key{kindClaim, k.id}] = true // it may be a claim that is told like a pod
+			}
 		}
 	}
 	return nil

@@ -56,6 +56,7 @@ type server struct {
 
 func newServer() *server {
 	s := &server{Server: fake.New(nil), boot: 1}
+	s.Drivers = []string{driver}
 	s.forget()
 	return s
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 
 	v1 "k8s.io/api/core/v1"
+	resourceapi "k8s.io/api/resource/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/klog/v2"
@@ -35,7 +36,8 @@ func (p *Plugin) start(ctx context.Context) error {
 }
 
 func (p *Plugin) startSync(ctx context.Context) error {
-	options := syncer.Options{Client: p.client, Kube: p.handle.ClientSet(), Budgets: true}
+	options := syncer.Options{Client: p.client, Kube: p.handle.ClientSet(), Budgets: true,
+		Claims: syncer.ServesClaims(p.handle.ClientSet())}
 	if _, err := p.handle.ClientSet().Discovery().ServerResourcesForGroupVersion("scheduling.volcano.sh/v1beta1"); err == nil {
 		config := *p.handle.KubeConfig()
 		config.ContentType, config.AcceptContentTypes = "application/json", "application/json" // of custom resources
@@ -81,18 +83,35 @@ func (p *Plugin) startHints() error {
 			}
 		},
 	})
+	if err != nil || p.claimer == nil {
+		return err
+	}
+	_, err = p.handle.SharedInformerFactory().Resource().V1().ResourceClaims().Informer().AddEventHandler(cache.ResourceEventHandlerFuncs{
+		UpdateFunc: func(before, after any) {
+			was, is := before.(*resourceapi.ResourceClaim), after.(*resourceapi.ResourceClaim)
+			if was.Status.Allocation != nil && is.Status.Allocation == nil {
+				p.books.stir()
+			}
+		},
+		DeleteFunc: func(any) { p.books.stir() },
+	})
 	return err
 }
 
 // EventsToRegister names what may make a refused pod fit. What only the engine knows (leases that end,
 // quotas) comes by its watch.
-func (p *Plugin) EventsToRegister(context.Context) ([]fwk.ClusterEventWithHint, error) {
-	return []fwk.ClusterEventWithHint{
+func (p *Plugin) EventsToRegister(ctx context.Context) ([]fwk.ClusterEventWithHint, error) {
+	events := []fwk.ClusterEventWithHint{
 		{Event: fwk.ClusterEvent{Resource: fwk.Pod, ActionType: fwk.Add}, QueueingHintFn: sameGang},
 		{Event: fwk.ClusterEvent{Resource: fwk.Pod, ActionType: fwk.Delete}, QueueingHintFn: hadDevices},
 		{Event: fwk.ClusterEvent{Resource: fwk.Node, ActionType: fwk.Add | fwk.UpdateNodeAllocatable | fwk.UpdateNodeLabel |
 			fwk.UpdateNodeTaint | fwk.UpdateNodeAnnotation}},
-	}, nil
+	}
+	if p.claimer == nil {
+		return events, nil
+	}
+	more, err := p.claimer.inner.EventsToRegister(ctx)
+	return append(events, more...), err
 }
 
 // sameGang: a gang that was too small may be complete.
@@ -114,6 +133,11 @@ func hadDevices(_ klog.Logger, _ *v1.Pod, deleted, _ any) (fwk.QueueingHint, err
 
 // PreEnqueue keeps a gang out of the queue until it has its least number of pods.
 func (p *Plugin) PreEnqueue(ctx context.Context, pod *v1.Pod) *fwk.Status {
+	if p.hasClaims(pod) {
+		if status := p.claimer.inner.PreEnqueue(ctx, pod); !status.IsSuccess() {
+			return status
+		}
+	}
 	if groupOf(pod) == "" || !p.ours(pod) {
 		return nil
 	}

@@ -86,7 +86,8 @@ func (p *Plugin) preFilterGang(ctx context.Context, d *decision, pod *v1.Pod, no
 	}
 	if g.round != nil {
 		if place := g.round.placeOf(pod.UID); place != nil {
-			d.round, d.ranks[place.GetNode()] = g.round, 0
+			d.round = g.round
+			d.add(place)
 			return true, nil
 		}
 		if g.round.alive() && slices.Contains(g.uids(), pod.UID) {
@@ -101,13 +102,16 @@ func (p *Plugin) preFilterGang(ctx context.Context, d *decision, pod *v1.Pod, no
 	}
 	// A member that was lost is placed again under the words that its gang is held by.
 	if g.request == nil || !slices.Contains(g.uids(), pod.UID) {
-		request := p.gangRequest(group, members)
+		request, err := p.gangRequest(ctx, group, members)
+		if err != nil {
+			return true, fwk.NewStatus(fwk.UnschedulableAndUnresolvable, "Basalt: "+err.Error())
+		}
 		if g.request != nil && g.round != nil && g.round.alive() {
 			return false, nil // it came later
 		}
 		g.request = request
 	}
-	g.request.Constraints, err = p.constraints(pod, nodes)
+	g.request.Constraints, err = p.constraints(pod, d.claims.claimed(), nodes)
 	if err != nil {
 		return true, fwk.NewStatus(fwk.UnschedulableAndUnresolvable, err.Error())
 	}
@@ -154,8 +158,8 @@ func (p *Plugin) preFilterGang(ctx context.Context, d *decision, pod *v1.Pod, no
 	if place == nil {
 		return true, p.notPlaced(d, pod, placementv1.OutcomeKind_OUTCOME_KIND_WAIT, "its gang has no place for it now")
 	}
-	g.round = r
-	d.round, d.ranks[place.GetNode()] = r, 0
+	g.round, d.round = r, r
+	d.add(place)
 	delete(siblings, pod.Namespace+"/"+pod.Name)
 	p.handle.Activate(klog.FromContext(ctx), siblings)
 	return true, nil
@@ -163,14 +167,24 @@ func (p *Plugin) preFilterGang(ctx context.Context, d *decision, pod *v1.Pod, no
 
 // gangRequest describes the gang by its pods: those that ask the same are one task. Tasks and members
 // are in the order of names, so that the same pods are always the same words.
-func (p *Plugin) gangRequest(group *podGroup, members []*v1.Pod) *placementv1.GangRequest {
+func (p *Plugin) gangRequest(ctx context.Context, group *podGroup, members []*v1.Pod) (*placementv1.GangRequest, error) {
 	keys := p.client.AnnotationKeys()
 	tasks := map[string]*placementv1.GangTask{}
 	var names []string
+	joins := false // a ComputeDomain
 	sort.Slice(members, func(i, j int) bool { return members[i].Name < members[j].Name })
 	for _, pod := range members {
 		ask := podres.Ask(pod, keys)
 		ask.GetPod().Name = ""
+		if p.hasClaims(pod) {
+			wants, err := p.claimer.reader.read(ctx, pod)
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w", pod.Name, err)
+			}
+			// Also what is allocated already: the gang's words stay the same.
+			ask.GetPod().Claimed = wants.asked
+			joins = joins || wants.domain != ""
+		}
 		words, err := proto.MarshalOptions{Deterministic: true}.Marshal(ask)
 		if err != nil {
 			words = []byte(pod.Name)
@@ -198,7 +212,13 @@ func (p *Plugin) gangRequest(group *podGroup, members []*v1.Pod) *placementv1.Ga
 		left -= int(task.Min)
 		request.Tasks = append(request.Tasks, task)
 	}
-	return request
+	if joins && group.required == "" {
+		if request.Level == nil {
+			request.Level = &placementv1.LevelWish{}
+		}
+		request.Level.RequiredName = cliqueLabel
+	}
+	return request, nil
 }
 
 func (r *round) placeOf(uid types.UID) *placementv1.Place {
@@ -397,7 +417,7 @@ func (p *Plugin) members(pod *v1.Pod) (*podGroup, []*v1.Pod, error) {
 	}
 	var members []*v1.Pod
 	for _, one := range all {
-		if one.DeletionTimestamp == nil && !podres.Ended(one) && podres.HasDevices(one) {
+		if one.DeletionTimestamp == nil && !podres.Ended(one) && p.ours(one) {
 			members = append(members, one)
 		}
 	}

@@ -10,7 +10,8 @@
 //	Bind        writes node, annotations and labels in one step
 //	PostFilter  remembers other plugins' vetoes; else asks the engine who gives way
 //
-// Pods that ask for no devices are none of its business.
+// Pods that ask for no devices are none of its business. Resource claims are allocated here, too
+// (claims.go).
 package plugin
 
 import (
@@ -45,6 +46,8 @@ type Plugin struct {
 	gangs  *gangBook // nil: the cluster has no PodGroups
 	groups groupLister
 	books  *books
+
+	claimer *claimer // nil: the cluster's scheduler allocates no resource claims
 }
 
 var (
@@ -77,6 +80,9 @@ func New(ctx context.Context, object runtime.Object, handle fw.Handle) (fw.Plugi
 		_ = connection.Close()
 	}()
 	p := newPlugin(args, handle, connection)
+	if p.claimer, err = newClaimer(ctx, handle, connection.CardDrivers); err != nil {
+		return nil, err
+	}
 	if err := p.start(ctx); err != nil {
 		return nil, err
 	}
@@ -103,7 +109,10 @@ type decision struct {
 	place *placementv1.Place
 	locks []string // HAMi's, that are held on the node
 	bound bool     // Bind was tried
-	dry   bool     // kube-scheduler plays through a preemption
+
+	claims *claimState                   // nil: the pod has no resource claims
+	places map[string]*placementv1.Place // by node, as offered
+	dry    bool                          // kube-scheduler plays through a preemption
 }
 
 // Clone is made before a dry run changes anything.
@@ -120,33 +129,55 @@ func read(state fwk.CycleState) *decision {
 	return data.(*decision)
 }
 
-func (p *Plugin) ours(pod *v1.Pod) bool { return podres.HasDevices(pod) }
+// ours says whether the engine may have a say: the pod asks for devices or has resource claims.
+func (p *Plugin) ours(pod *v1.Pod) bool { return podres.HasDevices(pod) || p.hasClaims(pod) }
 
 // request for one pod, with what has been vetoed and what the pod's own affinity rules out.
-func (p *Plugin) request(pod *v1.Pod, nodes []fwk.NodeInfo) (*placementv1.PodRequest, error) {
+func (p *Plugin) request(pod *v1.Pod, wants *claimed, nodes []fwk.NodeInfo) (*placementv1.PodRequest, error) {
 	request := podres.Request(pod, p.client.AnnotationKeys())
+	if wants != nil {
+		request.Ask.GetPod().Claimed = wants.cards
+	}
 	request.Alternatives = *p.args.Alternatives
 	if group := groupOf(pod); group != "" {
 		request.Job = pod.Namespace + "/" + group
 	}
-	constraints, err := p.constraints(pod, nodes)
+	constraints, err := p.constraints(pod, wants, nodes)
 	request.Constraints = constraints
 	return request, err
 }
 
-func (p *Plugin) constraints(pod *v1.Pod, nodes []fwk.NodeInfo) (*placementv1.Constraints, error) {
+func (p *Plugin) constraints(pod *v1.Pod, wants *claimed, nodes []fwk.NodeInfo) (*placementv1.Constraints, error) {
 	out := &placementv1.Constraints{ExcludedNodes: p.books.vetoed(pod.UID)}
-	affinity := pod.Spec.Affinity
-	if affinity == nil || affinity.NodeAffinity == nil ||
-		affinity.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution == nil {
+	// The engine knows selectors and taints; expressions are Kubernetes' own language.
+	var rules []func(*v1.Node) (bool, error)
+	if affinity := pod.Spec.Affinity; affinity != nil && affinity.NodeAffinity != nil &&
+		affinity.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution != nil {
+		rules = append(rules, nodeaffinity.GetRequiredNodeAffinity(pod).Match)
+	}
+	if wants != nil {
+		for _, selector := range wants.on {
+			rules = append(rules, func(node *v1.Node) (bool, error) { return selector.Match(node), nil })
+		}
+		if wants.domain != "" {
+			clique, err := p.claimer.cliqueNodes(wants, nodes)
+			if err != nil {
+				return nil, err
+			}
+			rules = append(rules, func(node *v1.Node) (bool, error) { return clique[node.Name], nil })
+		}
+	}
+	if len(rules) == 0 {
 		return out, nil
 	}
-	// The engine knows selectors and taints; expressions are Kubernetes' own language.
-	required := nodeaffinity.GetRequiredNodeAffinity(pod)
 	for _, info := range nodes {
-		fits, err := required.Match(info.Node())
-		if err != nil {
-			return nil, err
+		fits := true
+		for _, rule := range rules {
+			one, err := rule(info.Node())
+			if err != nil {
+				return nil, err
+			}
+			fits = fits && one
 		}
 		if fits {
 			out.OnlyNodes = append(out.OnlyNodes, info.Node().Name)
@@ -158,7 +189,7 @@ func (p *Plugin) constraints(pod *v1.Pod, nodes []fwk.NodeInfo) (*placementv1.Co
 	return out, nil
 }
 
-var errNoNode = errors.New("no node matches the pod's node affinity")
+var errNoNode = errors.New("no node matches the pod's node affinity, or the place and clique of its resource claims")
 
 // failed is the status of a call without an answer: an Error, so that the pod is tried again soon.
 func failed(err error) *fwk.Status {
@@ -168,26 +199,39 @@ func failed(err error) *fwk.Status {
 // PreFilter asks the engine.
 func (p *Plugin) PreFilter(ctx context.Context, state fwk.CycleState, pod *v1.Pod, nodes []fwk.NodeInfo) (
 	*fw.PreFilterResult, *fwk.Status) {
-	if !p.ours(pod) || p.client.FallBack() {
+	claims, status := p.readClaims(ctx, pod)
+	if !status.IsSuccess() {
+		return nil, status
+	}
+	engine := (podres.HasDevices(pod) || claims.wantsCards()) && !p.client.FallBack()
+	if !engine && claims == nil {
 		return nil, fwk.NewStatus(fwk.Skip)
+	}
+	if !engine {
+		// No card is to be chosen: what a claim has it keeps, and other devices are upstream's.
+		state.Write(stateKey, &decision{claims: claims})
+		return nil, p.preFilterClaims(ctx, state, claims, pod, nodes, p.client.FallBack(), nil)
 	}
 	p.books.seen(pod)
 	if p.client.AnnotationKeys() == nil && p.client.ServerEpoch() == 0 && !p.client.Probe(ctx) {
 		return nil, failed(errors.New("the server does not answer"))
 	}
-	request, err := p.request(pod, nodes)
+	request, err := p.request(pod, claims.claimed(), nodes)
 	if errors.Is(err, errNoNode) {
 		return nil, fwk.NewStatus(fwk.UnschedulableAndUnresolvable, err.Error())
 	}
 	if err != nil {
 		return nil, fwk.AsStatus(err)
 	}
-	d := &decision{request: request, ranks: map[string]int{}}
+	d := &decision{request: request, ranks: map[string]int{}, claims: claims, places: map[string]*placementv1.Place{}}
 	state.Write(stateKey, d)
 	if groupOf(pod) != "" {
 		done, status := p.preFilterGang(ctx, d, pod, nodes)
-		if done || !status.IsSuccess() {
+		if !status.IsSuccess() {
 			return d.result(), status
+		}
+		if done {
+			return p.offer(ctx, state, d, pod, nodes)
 		}
 	}
 	response, err := p.client.Propose(ctx, &placementv1.ProposeRequest{
@@ -200,12 +244,33 @@ func (p *Plugin) PreFilter(ctx context.Context, state fwk.CycleState, pod *v1.Po
 		return nil, p.notPlaced(d, pod, answer.GetKind(), answer.GetReason())
 	}
 	d.held = answer.GetAlreadyHeld()
-	d.ranks[answer.GetPlacement().GetNode()] = 0
+	d.add(answer.GetPlacement())
 	if !d.held {
 		for _, place := range answer.GetAlternatives() {
-			if _, known := d.ranks[place.GetNode()]; !known {
-				d.ranks[place.GetNode()] = len(d.ranks)
-			}
+			d.add(place)
+		}
+	}
+	return p.offer(ctx, state, d, pod, nodes)
+}
+
+// add a place after those that are better.
+func (d *decision) add(place *placementv1.Place) {
+	if _, known := d.ranks[place.GetNode()]; !known {
+		d.ranks[place.GetNode()] = len(d.ranks)
+		d.places[place.GetNode()] = place
+	}
+}
+
+// offer the engine's nodes, with their devices for the pod's claims.
+func (p *Plugin) offer(ctx context.Context, state fwk.CycleState, d *decision, pod *v1.Pod, nodes []fwk.NodeInfo) (
+	*fw.PreFilterResult, *fwk.Status) {
+	if d.claims != nil {
+		places := make([]*placementv1.Place, 0, len(d.places))
+		for _, place := range d.places {
+			places = append(places, place)
+		}
+		if status := p.preFilterClaims(ctx, state, d.claims, pod, nodes, false, places); !status.IsSuccess() {
+			return nil, status
 		}
 	}
 	return d.result(), nil
@@ -252,16 +317,25 @@ func (p *Plugin) RemovePod(_ context.Context, state fwk.CycleState, _ *v1.Pod, _
 }
 
 // Filter lets the engine's nodes through.
-func (p *Plugin) Filter(_ context.Context, state fwk.CycleState, _ *v1.Pod, node fwk.NodeInfo) *fwk.Status {
+func (p *Plugin) Filter(ctx context.Context, state fwk.CycleState, pod *v1.Pod, node fwk.NodeInfo) *fwk.Status {
 	d := read(state)
 	if d == nil {
 		return fwk.AsStatus(errors.New("basalt: no decision"))
+	}
+	if d.request == nil {
+		return p.claimer.inner.Filter(ctx, state, pod, node)
 	}
 	if d.dry {
 		return fwk.NewStatus(fwk.UnschedulableAndUnresolvable, "Basalt chooses who gives way")
 	}
 	if _, offered := d.ranks[node.Node().Name]; !offered {
 		return fwk.NewStatus(fwk.UnschedulableAndUnresolvable, "not a node that Basalt offers")
+	}
+	if d.claims.active() {
+		if status := p.claimer.inner.Filter(ctx, state, pod, node); !status.IsSuccess() {
+			d.claims.refuse(node.Node().Name)
+			return status
+		}
 	}
 	return nil
 }
@@ -284,11 +358,27 @@ func (p *Plugin) Reserve(ctx context.Context, state fwk.CycleState, pod *v1.Pod,
 	if d == nil {
 		return nil
 	}
+	if d.request != nil {
+		if status := p.reserveCards(ctx, d, pod, node); !status.IsSuccess() {
+			return status
+		}
+	}
+	if d.claims.active() {
+		return p.claimer.inner.Reserve(ctx, state, pod, node)
+	}
+	return nil
+}
+
+func (p *Plugin) reserveCards(ctx context.Context, d *decision, pod *v1.Pod, node string) *fwk.Status {
 	if d.round != nil {
 		return d.round.take(pod.UID, node, d)
 	}
+	place := &placementv1.Place{Node: node}
+	if d.claims.active() && d.places[node] != nil {
+		place = d.places[node] // its devices are what the claims were fitted to
+	}
 	response, err := p.client.Reserve(ctx, &placementv1.ReserveRequest{
-		Of: &placementv1.ReserveRequest_Pod{Pod: d.request}, Placement: &placementv1.Place{Node: node},
+		Of: &placementv1.ReserveRequest_Pod{Pod: d.request}, Placement: place,
 		TtlUs: p.args.LeaseTTL.Microseconds(), WantAssignment: true})
 	if err != nil {
 		return failed(err)
@@ -313,11 +403,17 @@ func (p *Plugin) Reserve(ctx context.Context, state fwk.CycleState, pod *v1.Pod,
 // Unreserve gives back what Reserve took. It may be called without it, and after a failed bind.
 func (p *Plugin) Unreserve(ctx context.Context, state fwk.CycleState, pod *v1.Pod, node string) {
 	d := read(state)
-	if d == nil || d.lease == nil {
+	if d == nil {
 		return
 	}
 	if d.bound && !p.unbound(context.WithoutCancel(ctx), pod) {
 		return // it has its node, or nobody knows: the lease stays, and the next cycle finds it
+	}
+	if d.claims.active() {
+		p.claimer.unreserve(ctx, state, d.claims, pod, node, d.request != nil)
+	}
+	if d.lease == nil {
+		return
 	}
 	p.unlock(ctx, d, pod, node)
 	lease := d.lease
@@ -346,18 +442,32 @@ func (p *Plugin) release(ctx context.Context, lease *placementv1.Lease) {
 
 // PreBindPreFlight says whether PreBind has work.
 func (p *Plugin) PreBindPreFlight(_ context.Context, state fwk.CycleState, _ *v1.Pod, _ string) *fwk.Status {
-	if d := read(state); d == nil || d.lease == nil {
+	if d := read(state); d == nil || (d.lease == nil && !d.claims.active()) {
 		return fwk.NewStatus(fwk.Skip)
 	}
 	return nil
 }
 
 // PreBind confirms the lease, after the node's lock is had: a confirmed lease has no end of its own.
+// Then the claims are written.
 func (p *Plugin) PreBind(ctx context.Context, state fwk.CycleState, pod *v1.Pod, node string) *fwk.Status {
 	d := read(state)
-	if d == nil || d.lease == nil {
+	if d == nil {
 		return nil
 	}
+	if d.lease != nil {
+		if status := p.confirmCards(ctx, d, pod, node); !status.IsSuccess() {
+			return status
+		}
+	}
+	if d.claims.active() {
+		d.claims.allocating = true
+		return p.claimer.inner.PreBind(ctx, state, pod, node)
+	}
+	return nil
+}
+
+func (p *Plugin) confirmCards(ctx context.Context, d *decision, pod *v1.Pod, node string) *fwk.Status {
 	if locks := p.locks(node, d.place.GetAssignment().GetAnnotations()); len(locks) > 0 {
 		if err := p.lock(ctx, d, pod, node, locks); err != nil {
 			p.books.waits(pod)

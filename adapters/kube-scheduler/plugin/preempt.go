@@ -26,6 +26,10 @@ func (p *Plugin) PostFilter(ctx context.Context, state fwk.CycleState, pod *v1.P
 	if d == nil {
 		return nil, no
 	}
+	if d.request == nil {
+		_, status := p.claimer.inner.PostFilter(ctx, state, pod, statuses)
+		return nil, status
+	}
 	if len(d.ranks) > 0 {
 		p.vetoed(ctx, d, pod, statuses)
 		return nil, no
@@ -89,7 +93,7 @@ func (p *Plugin) vetoed(ctx context.Context, d *decision, pod *v1.Pod, statuses 
 	}
 	var nodes []string
 	for node := range d.ranks {
-		if status := statuses.Get(node); status == nil || status.Plugin() != Name {
+		if status := statuses.Get(node); status == nil || status.Plugin() != Name || d.claims.refuses(node) {
 			nodes = append(nodes, node)
 		}
 	}

@@ -18,6 +18,7 @@ const (
 	HAMi    Plugin = "hami"    // registers cards for HAMi: shares, and cards by UUID
 	Volcano Plugin = "volcano" // registers them for Volcano's deviceshare
 	Stock   Plugin = "stock"   // NVIDIA's own: counts cards and chooses by itself
+	DRA     Plugin = "dra"     // none; a DRA driver publishes a ResourceSlice
 )
 
 // Nodes describes fake nodes NAME-0 .. NAME-(Count-1) that are alike.
@@ -84,6 +85,7 @@ func (n Nodes) build(i int) *v1.Node {
 		have["volcano.sh/vgpu-number"] = count(n.Cards * CardSplit)
 		have["volcano.sh/vgpu-memory"] = count(n.Cards * CardMemory)
 		have["volcano.sh/vgpu-cores"] = count(n.Cards * 100)
+	case DRA:
 	default:
 		have["nvidia.com/gpu"] = count(n.Cards)
 	}
@@ -96,7 +98,10 @@ func (n Nodes) build(i int) *v1.Node {
 func (b *Bed) AddNodes(nodes Nodes) {
 	b.T.Helper()
 	b.Each(nodes.Count, func(i int) error {
-		_, err := b.Client.CoreV1().Nodes().Create(b.ctx, nodes.build(i), metav1.CreateOptions{})
+		if _, err := b.Client.CoreV1().Nodes().Create(b.ctx, nodes.build(i), metav1.CreateOptions{}); err != nil || nodes.Plugin != DRA {
+			return err
+		}
+		_, err := b.Client.ResourceV1().ResourceSlices().Create(b.ctx, nodes.slice(i), metav1.CreateOptions{})
 		return err
 	})
 }

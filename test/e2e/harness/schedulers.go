@@ -44,6 +44,7 @@ func (b *Bed) StartKubeScheduler(target string, arguments ...string) *Process {
   plugins:
     multiPoint:
       enabled: [{name: Basalt, weight: 100}]
+      disabled: [{name: DynamicResources}]
     postFilter: {enabled: [{name: Basalt}]}
     bind: {enabled: [{name: Basalt}]}
   pluginConfig:

@@ -36,6 +36,7 @@ func main() {
 	flag.StringVar(&o.ServerName, "server-name", "", "name in the server's certificate")
 	kubeconfig := flag.String("kubeconfig", "", "without it, the pod's service account")
 	volcano := flag.Bool("volcano", false, "sync Volcano's queues, groups and HyperNodes, too")
+	claims := flag.Bool("dra", true, "sync ResourceSlices and ResourceClaims, where the API server has them")
 	execute := flag.Bool("execute", true, "carry out evictions, and binds for stock extenders")
 	budgets := flag.Bool("budgets", true, "sync PodDisruptionBudgets, too")
 	numa := flag.Bool("node-topology", false, "sync NodeResourceTopologies, too: their CRD must be there")
@@ -72,7 +73,8 @@ func main() {
 	if err != nil {
 		fail(err)
 	}
-	options := syncer.Options{Client: c, Kube: kube, Budgets: *budgets}
+	options := syncer.Options{Client: c, Kube: kube, Budgets: *budgets,
+		Claims: *claims && syncer.ServesClaims(kube)}
 	if *numa {
 		if options.Numa, err = dynamic.NewForConfig(config); err != nil {
 			fail(err)

@@ -501,14 +501,9 @@ func (LeaseAnswer) EnumDescriptor() ([]byte, []int) {
 type ActionKind int32
 
 const (
-	ActionKind_ACTION_KIND_UNSPECIFIED     ActionKind = 0
-	ActionKind_ACTION_KIND_EVICT           ActionKind = 1 // Victim
-	ActionKind_ACTION_KIND_BIND            ActionKind = 2 // for stock extenders' bind: annotate and bind this pod
-	ActionKind_ACTION_KIND_BLOCK           ActionKind = 3 // stop computing; the place is kept
-	ActionKind_ACTION_KIND_RESUME          ActionKind = 4 // compute again
-	ActionKind_ACTION_KIND_COMMIT_AND_EXIT ActionKind = 5 // save the work, then end
-	ActionKind_ACTION_KIND_MIGRATE         ActionKind = 6 // end, to run again on `to`; with `commit` save first
-	ActionKind_ACTION_KIND_MOVE_CARD       ActionKind = 7 // `card`, on which nothing is, joins another pool
+	ActionKind_ACTION_KIND_UNSPECIFIED ActionKind = 0
+	ActionKind_ACTION_KIND_EVICT       ActionKind = 1 // Victim
+	ActionKind_ACTION_KIND_BIND        ActionKind = 2 // for stock extenders' bind: annotate and bind this pod
 )
 
 // Enum value maps for ActionKind.
@@ -517,21 +512,11 @@ var (
 		0: "ACTION_KIND_UNSPECIFIED",
 		1: "ACTION_KIND_EVICT",
 		2: "ACTION_KIND_BIND",
-		3: "ACTION_KIND_BLOCK",
-		4: "ACTION_KIND_RESUME",
-		5: "ACTION_KIND_COMMIT_AND_EXIT",
-		6: "ACTION_KIND_MIGRATE",
-		7: "ACTION_KIND_MOVE_CARD",
 	}
 	ActionKind_value = map[string]int32{
-		"ACTION_KIND_UNSPECIFIED":     0,
-		"ACTION_KIND_EVICT":           1,
-		"ACTION_KIND_BIND":            2,
-		"ACTION_KIND_BLOCK":           3,
-		"ACTION_KIND_RESUME":          4,
-		"ACTION_KIND_COMMIT_AND_EXIT": 5,
-		"ACTION_KIND_MIGRATE":         6,
-		"ACTION_KIND_MOVE_CARD":       7,
+		"ACTION_KIND_UNSPECIFIED": 0,
+		"ACTION_KIND_EVICT":       1,
+		"ACTION_KIND_BIND":        2,
 	}
 )
 
@@ -618,67 +603,6 @@ func (x SyncKind) Number() protoreflect.EnumNumber {
 // Deprecated: Use SyncKind.Descriptor instead.
 func (SyncKind) EnumDescriptor() ([]byte, []int) {
 	return file_placement_proto_rawDescGZIP(), []int{9}
-}
-
-type CommandPhase int32
-
-const (
-	CommandPhase_COMMAND_PHASE_UNSPECIFIED CommandPhase = 0
-	CommandPhase_COMMAND_PHASE_WAITING     CommandPhase = 1 // MOVE_CARD: something is on the card
-	CommandPhase_COMMAND_PHASE_ORDERED     CommandPhase = 2 // an executor is told; not acknowledged yet
-	CommandPhase_COMMAND_PHASE_ENDING      CommandPhase = 3 // acknowledged; the sync does not show it yet
-	CommandPhase_COMMAND_PHASE_PLACING     CommandPhase = 4 // MIGRATE: it has ended, its place waits for its successor
-	CommandPhase_COMMAND_PHASE_DONE        CommandPhase = 5
-	CommandPhase_COMMAND_PHASE_FAILED      CommandPhase = 6
-)
-
-// Enum value maps for CommandPhase.
-var (
-	CommandPhase_name = map[int32]string{
-		0: "COMMAND_PHASE_UNSPECIFIED",
-		1: "COMMAND_PHASE_WAITING",
-		2: "COMMAND_PHASE_ORDERED",
-		3: "COMMAND_PHASE_ENDING",
-		4: "COMMAND_PHASE_PLACING",
-		5: "COMMAND_PHASE_DONE",
-		6: "COMMAND_PHASE_FAILED",
-	}
-	CommandPhase_value = map[string]int32{
-		"COMMAND_PHASE_UNSPECIFIED": 0,
-		"COMMAND_PHASE_WAITING":     1,
-		"COMMAND_PHASE_ORDERED":     2,
-		"COMMAND_PHASE_ENDING":      3,
-		"COMMAND_PHASE_PLACING":     4,
-		"COMMAND_PHASE_DONE":        5,
-		"COMMAND_PHASE_FAILED":      6,
-	}
-)
-
-func (x CommandPhase) Enum() *CommandPhase {
-	p := new(CommandPhase)
-	*p = x
-	return p
-}
-
-func (x CommandPhase) String() string {
-	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
-}
-
-func (CommandPhase) Descriptor() protoreflect.EnumDescriptor {
-	return file_placement_proto_enumTypes[10].Descriptor()
-}
-
-func (CommandPhase) Type() protoreflect.EnumType {
-	return &file_placement_proto_enumTypes[10]
-}
-
-func (x CommandPhase) Number() protoreflect.EnumNumber {
-	return protoreflect.EnumNumber(x)
-}
-
-// Deprecated: Use CommandPhase.Descriptor instead.
-func (CommandPhase) EnumDescriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{10}
 }
 
 // A Kubernetes UID (36 characters) or 32 hexadecimal digits, answered as a Kubernetes UID.
@@ -1191,6 +1115,7 @@ type PodResources struct {
 	Annotations   map[string]string         `protobuf:"bytes,3,rep,name=annotations,proto3" json:"annotations,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"` // only those that device names use; see HelloResponse
 	NodeSelector  []*Label                  `protobuf:"bytes,4,rep,name=node_selector,json=nodeSelector,proto3" json:"node_selector,omitempty"`
 	Tolerations   []string                  `protobuf:"bytes,5,rep,name=tolerations,proto3" json:"tolerations,omitempty"` // not in devices::PodResources: put into the spec after
+	Claimed       *ClaimedCards             `protobuf:"bytes,6,opt,name=claimed,proto3" json:"claimed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1260,6 +1185,155 @@ func (x *PodResources) GetTolerations() []string {
 	return nil
 }
 
+func (x *PodResources) GetClaimed() *ClaimedCards {
+	if x != nil {
+		return x.Claimed
+	}
+	return nil
+}
+
+// The cards that a pod's resource claims ask for and that no claim has been allocated yet, after
+// their selectors were evaluated over all devices of the cluster. Of PodResources it is the pod's
+// ask for cards; such a pod names no device plugin's.
+type ClaimedCards struct {
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	Driver     string                 `protobuf:"bytes,1,opt,name=driver,proto3" json:"driver,omitempty"` // one of HelloResponse.card_drivers
+	Count      int32                  `protobuf:"varint,2,opt,name=count,proto3" json:"count,omitempty"`
+	MigProfile string                 `protobuf:"bytes,3,opt,name=mig_profile,json=migProfile,proto3" json:"mig_profile,omitempty"` // empty: whole cards
+	// Attribute productName: one of them. Empty: any.
+	Products []string `protobuf:"bytes,4,rep,name=products,proto3" json:"products,omitempty"`
+	// By the attribute uuid, or POOL/DEVICE where a device has none: only these. Empty: any.
+	Uuids         []string `protobuf:"bytes,5,rep,name=uuids,proto3" json:"uuids,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ClaimedCards) Reset() {
+	*x = ClaimedCards{}
+	mi := &file_placement_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ClaimedCards) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ClaimedCards) ProtoMessage() {}
+
+func (x *ClaimedCards) ProtoReflect() protoreflect.Message {
+	mi := &file_placement_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ClaimedCards.ProtoReflect.Descriptor instead.
+func (*ClaimedCards) Descriptor() ([]byte, []int) {
+	return file_placement_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *ClaimedCards) GetDriver() string {
+	if x != nil {
+		return x.Driver
+	}
+	return ""
+}
+
+func (x *ClaimedCards) GetCount() int32 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
+func (x *ClaimedCards) GetMigProfile() string {
+	if x != nil {
+		return x.MigProfile
+	}
+	return ""
+}
+
+func (x *ClaimedCards) GetProducts() []string {
+	if x != nil {
+		return x.Products
+	}
+	return nil
+}
+
+func (x *ClaimedCards) GetUuids() []string {
+	if x != nil {
+		return x.Uuids
+	}
+	return nil
+}
+
+// A device as a claim's allocation names it.
+type Device struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Driver        string                 `protobuf:"bytes,1,opt,name=driver,proto3" json:"driver,omitempty"`
+	Pool          string                 `protobuf:"bytes,2,opt,name=pool,proto3" json:"pool,omitempty"`
+	Device        string                 `protobuf:"bytes,3,opt,name=device,proto3" json:"device,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Device) Reset() {
+	*x = Device{}
+	mi := &file_placement_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Device) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Device) ProtoMessage() {}
+
+func (x *Device) ProtoReflect() protoreflect.Message {
+	mi := &file_placement_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Device.ProtoReflect.Descriptor instead.
+func (*Device) Descriptor() ([]byte, []int) {
+	return file_placement_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *Device) GetDriver() string {
+	if x != nil {
+		return x.Driver
+	}
+	return ""
+}
+
+func (x *Device) GetPool() string {
+	if x != nil {
+		return x.Pool
+	}
+	return ""
+}
+
+func (x *Device) GetDevice() string {
+	if x != nil {
+		return x.Device
+	}
+	return ""
+}
+
 type Ask struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Types that are valid to be assigned to Of:
@@ -1275,7 +1349,7 @@ type Ask struct {
 
 func (x *Ask) Reset() {
 	*x = Ask{}
-	mi := &file_placement_proto_msgTypes[6]
+	mi := &file_placement_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1287,7 +1361,7 @@ func (x *Ask) String() string {
 func (*Ask) ProtoMessage() {}
 
 func (x *Ask) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[6]
+	mi := &file_placement_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1300,7 +1374,7 @@ func (x *Ask) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Ask.ProtoReflect.Descriptor instead.
 func (*Ask) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{6}
+	return file_placement_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Ask) GetOf() isAsk_Of {
@@ -1380,7 +1454,7 @@ type Standing struct {
 
 func (x *Standing) Reset() {
 	*x = Standing{}
-	mi := &file_placement_proto_msgTypes[7]
+	mi := &file_placement_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1392,7 +1466,7 @@ func (x *Standing) String() string {
 func (*Standing) ProtoMessage() {}
 
 func (x *Standing) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[7]
+	mi := &file_placement_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1405,7 +1479,7 @@ func (x *Standing) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Standing.ProtoReflect.Descriptor instead.
 func (*Standing) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{7}
+	return file_placement_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Standing) GetQueue() string {
@@ -1461,7 +1535,7 @@ type Constraints struct {
 
 func (x *Constraints) Reset() {
 	*x = Constraints{}
-	mi := &file_placement_proto_msgTypes[8]
+	mi := &file_placement_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1473,7 +1547,7 @@ func (x *Constraints) String() string {
 func (*Constraints) ProtoMessage() {}
 
 func (x *Constraints) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[8]
+	mi := &file_placement_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1486,7 +1560,7 @@ func (x *Constraints) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Constraints.ProtoReflect.Descriptor instead.
 func (*Constraints) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{8}
+	return file_placement_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Constraints) GetExcludedNodes() []string {
@@ -1517,7 +1591,7 @@ type PodRequest struct {
 
 func (x *PodRequest) Reset() {
 	*x = PodRequest{}
-	mi := &file_placement_proto_msgTypes[9]
+	mi := &file_placement_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1529,7 +1603,7 @@ func (x *PodRequest) String() string {
 func (*PodRequest) ProtoMessage() {}
 
 func (x *PodRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[9]
+	mi := &file_placement_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1542,7 +1616,7 @@ func (x *PodRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PodRequest.ProtoReflect.Descriptor instead.
 func (*PodRequest) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{9}
+	return file_placement_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *PodRequest) GetPod() *PodKey {
@@ -1591,7 +1665,7 @@ type LevelWish struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Preferred     *int32                 `protobuf:"varint,1,opt,name=preferred,proto3,oneof" json:"preferred,omitempty"`                       // tier; default 0
 	Required      *int32                 `protobuf:"varint,2,opt,name=required,proto3,oneof" json:"required,omitempty"`                         // tier; default kAnyTier
-	PreferredName string                 `protobuf:"bytes,3,opt,name=preferred_name,json=preferredName,proto3" json:"preferred_name,omitempty"` // or by the cluster's name of the tier
+	PreferredName string                 `protobuf:"bytes,3,opt,name=preferred_name,json=preferredName,proto3" json:"preferred_name,omitempty"` // or by the cluster's name of the tier, or its label
 	RequiredName  string                 `protobuf:"bytes,4,opt,name=required_name,json=requiredName,proto3" json:"required_name,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1599,7 +1673,7 @@ type LevelWish struct {
 
 func (x *LevelWish) Reset() {
 	*x = LevelWish{}
-	mi := &file_placement_proto_msgTypes[10]
+	mi := &file_placement_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1611,7 +1685,7 @@ func (x *LevelWish) String() string {
 func (*LevelWish) ProtoMessage() {}
 
 func (x *LevelWish) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[10]
+	mi := &file_placement_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1624,7 +1698,7 @@ func (x *LevelWish) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LevelWish.ProtoReflect.Descriptor instead.
 func (*LevelWish) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{10}
+	return file_placement_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *LevelWish) GetPreferred() int32 {
@@ -1665,7 +1739,7 @@ type GangGroup struct {
 
 func (x *GangGroup) Reset() {
 	*x = GangGroup{}
-	mi := &file_placement_proto_msgTypes[11]
+	mi := &file_placement_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1677,7 +1751,7 @@ func (x *GangGroup) String() string {
 func (*GangGroup) ProtoMessage() {}
 
 func (x *GangGroup) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[11]
+	mi := &file_placement_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1690,7 +1764,7 @@ func (x *GangGroup) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GangGroup.ProtoReflect.Descriptor instead.
 func (*GangGroup) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{11}
+	return file_placement_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *GangGroup) GetName() string {
@@ -1721,7 +1795,7 @@ type GangTask struct {
 
 func (x *GangTask) Reset() {
 	*x = GangTask{}
-	mi := &file_placement_proto_msgTypes[12]
+	mi := &file_placement_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1733,7 +1807,7 @@ func (x *GangTask) String() string {
 func (*GangTask) ProtoMessage() {}
 
 func (x *GangTask) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[12]
+	mi := &file_placement_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1746,7 +1820,7 @@ func (x *GangTask) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GangTask.ProtoReflect.Descriptor instead.
 func (*GangTask) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{12}
+	return file_placement_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *GangTask) GetName() string {
@@ -1807,7 +1881,7 @@ type GangRequest struct {
 
 func (x *GangRequest) Reset() {
 	*x = GangRequest{}
-	mi := &file_placement_proto_msgTypes[13]
+	mi := &file_placement_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1819,7 +1893,7 @@ func (x *GangRequest) String() string {
 func (*GangRequest) ProtoMessage() {}
 
 func (x *GangRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[13]
+	mi := &file_placement_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1832,7 +1906,7 @@ func (x *GangRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GangRequest.ProtoReflect.Descriptor instead.
 func (*GangRequest) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{13}
+	return file_placement_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *GangRequest) GetGang() *PodKey {
@@ -1908,7 +1982,7 @@ type Slice struct {
 
 func (x *Slice) Reset() {
 	*x = Slice{}
-	mi := &file_placement_proto_msgTypes[14]
+	mi := &file_placement_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1920,7 +1994,7 @@ func (x *Slice) String() string {
 func (*Slice) ProtoMessage() {}
 
 func (x *Slice) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[14]
+	mi := &file_placement_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1933,7 +2007,7 @@ func (x *Slice) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Slice.ProtoReflect.Descriptor instead.
 func (*Slice) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{14}
+	return file_placement_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Slice) GetCard() int32 {
@@ -2009,7 +2083,7 @@ type NumaAmounts struct {
 
 func (x *NumaAmounts) Reset() {
 	*x = NumaAmounts{}
-	mi := &file_placement_proto_msgTypes[15]
+	mi := &file_placement_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2021,7 +2095,7 @@ func (x *NumaAmounts) String() string {
 func (*NumaAmounts) ProtoMessage() {}
 
 func (x *NumaAmounts) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[15]
+	mi := &file_placement_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2034,7 +2108,7 @@ func (x *NumaAmounts) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NumaAmounts.ProtoReflect.Descriptor instead.
 func (*NumaAmounts) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{15}
+	return file_placement_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *NumaAmounts) GetCpuMilli() int32 {
@@ -2062,7 +2136,7 @@ type Pinned struct {
 
 func (x *Pinned) Reset() {
 	*x = Pinned{}
-	mi := &file_placement_proto_msgTypes[16]
+	mi := &file_placement_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2074,7 +2148,7 @@ func (x *Pinned) String() string {
 func (*Pinned) ProtoMessage() {}
 
 func (x *Pinned) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[16]
+	mi := &file_placement_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2087,7 +2161,7 @@ func (x *Pinned) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Pinned.ProtoReflect.Descriptor instead.
 func (*Pinned) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{16}
+	return file_placement_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Pinned) GetNumaNodes() uint32 {
@@ -2121,13 +2195,16 @@ type Place struct {
 	Slices         []*Slice               `protobuf:"bytes,6,rep,name=slices,proto3" json:"slices,omitempty"`
 	Pinned         *Pinned                `protobuf:"bytes,7,opt,name=pinned,proto3" json:"pinned,omitempty"`
 	Assignment     *Assignment            `protobuf:"bytes,8,opt,name=assignment,proto3" json:"assignment,omitempty"` // when asked for (want_assignment)
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// For the pod's claims; of nodes whose cards ResourceSlices tell. Empty although there are cards:
+	// there is no device for some of them.
+	Devices       []*Device `protobuf:"bytes,9,rep,name=devices,proto3" json:"devices,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Place) Reset() {
 	*x = Place{}
-	mi := &file_placement_proto_msgTypes[17]
+	mi := &file_placement_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2139,7 +2216,7 @@ func (x *Place) String() string {
 func (*Place) ProtoMessage() {}
 
 func (x *Place) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[17]
+	mi := &file_placement_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2152,7 +2229,7 @@ func (x *Place) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Place.ProtoReflect.Descriptor instead.
 func (*Place) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{17}
+	return file_placement_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Place) GetNode() string {
@@ -2211,6 +2288,13 @@ func (x *Place) GetAssignment() *Assignment {
 	return nil
 }
 
+func (x *Place) GetDevices() []*Device {
+	if x != nil {
+		return x.Devices
+	}
+	return nil
+}
+
 type Assignment struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Interface     string                 `protobuf:"bytes,1,opt,name=interface,proto3" json:"interface,omitempty"`
@@ -2223,7 +2307,7 @@ type Assignment struct {
 
 func (x *Assignment) Reset() {
 	*x = Assignment{}
-	mi := &file_placement_proto_msgTypes[18]
+	mi := &file_placement_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2235,7 +2319,7 @@ func (x *Assignment) String() string {
 func (*Assignment) ProtoMessage() {}
 
 func (x *Assignment) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[18]
+	mi := &file_placement_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2248,7 +2332,7 @@ func (x *Assignment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Assignment.ProtoReflect.Descriptor instead.
 func (*Assignment) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{18}
+	return file_placement_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *Assignment) GetInterface() string {
@@ -2291,7 +2375,7 @@ type ReasonCount struct {
 
 func (x *ReasonCount) Reset() {
 	*x = ReasonCount{}
-	mi := &file_placement_proto_msgTypes[19]
+	mi := &file_placement_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2303,7 +2387,7 @@ func (x *ReasonCount) String() string {
 func (*ReasonCount) ProtoMessage() {}
 
 func (x *ReasonCount) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[19]
+	mi := &file_placement_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2316,7 +2400,7 @@ func (x *ReasonCount) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReasonCount.ProtoReflect.Descriptor instead.
 func (*ReasonCount) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{19}
+	return file_placement_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ReasonCount) GetReason() Reason {
@@ -2359,14 +2443,13 @@ type Decision struct {
 	Alternatives       []*Place               `protobuf:"bytes,8,rep,name=alternatives,proto3" json:"alternatives,omitempty"`
 	Shape              uint64                 `protobuf:"varint,9,opt,name=shape,proto3" json:"shape,omitempty"`                                    // handle of the ask
 	StateVersion       uint64                 `protobuf:"varint,10,opt,name=state_version,json=stateVersion,proto3" json:"state_version,omitempty"` // ClusterState::change_count at the decision
-	Cluster            string                 `protobuf:"bytes,11,opt,name=cluster,proto3" json:"cluster,omitempty"`                                // when it was chosen among several
 	unknownFields      protoimpl.UnknownFields
 	sizeCache          protoimpl.SizeCache
 }
 
 func (x *Decision) Reset() {
 	*x = Decision{}
-	mi := &file_placement_proto_msgTypes[20]
+	mi := &file_placement_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2378,7 +2461,7 @@ func (x *Decision) String() string {
 func (*Decision) ProtoMessage() {}
 
 func (x *Decision) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[20]
+	mi := &file_placement_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2391,7 +2474,7 @@ func (x *Decision) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Decision.ProtoReflect.Descriptor instead.
 func (*Decision) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{20}
+	return file_placement_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Decision) GetKind() OutcomeKind {
@@ -2464,13 +2547,6 @@ func (x *Decision) GetStateVersion() uint64 {
 	return 0
 }
 
-func (x *Decision) GetCluster() string {
-	if x != nil {
-		return x.Cluster
-	}
-	return ""
-}
-
 type GangDecision struct {
 	state              protoimpl.MessageState `protogen:"open.v1"`
 	Kind               OutcomeKind            `protobuf:"varint,1,opt,name=kind,proto3,enum=basalt.placement.v1.OutcomeKind" json:"kind,omitempty"`
@@ -2483,14 +2559,13 @@ type GangDecision struct {
 	ByQuota            bool                   `protobuf:"varint,8,opt,name=by_quota,json=byQuota,proto3" json:"by_quota,omitempty"`
 	Reason             string                 `protobuf:"bytes,9,opt,name=reason,proto3" json:"reason,omitempty"`
 	StateVersion       uint64                 `protobuf:"varint,10,opt,name=state_version,json=stateVersion,proto3" json:"state_version,omitempty"`
-	Cluster            string                 `protobuf:"bytes,11,opt,name=cluster,proto3" json:"cluster,omitempty"`
 	unknownFields      protoimpl.UnknownFields
 	sizeCache          protoimpl.SizeCache
 }
 
 func (x *GangDecision) Reset() {
 	*x = GangDecision{}
-	mi := &file_placement_proto_msgTypes[21]
+	mi := &file_placement_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2502,7 +2577,7 @@ func (x *GangDecision) String() string {
 func (*GangDecision) ProtoMessage() {}
 
 func (x *GangDecision) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[21]
+	mi := &file_placement_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2515,7 +2590,7 @@ func (x *GangDecision) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GangDecision.ProtoReflect.Descriptor instead.
 func (*GangDecision) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{21}
+	return file_placement_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *GangDecision) GetKind() OutcomeKind {
@@ -2588,13 +2663,6 @@ func (x *GangDecision) GetStateVersion() uint64 {
 	return 0
 }
 
-func (x *GangDecision) GetCluster() string {
-	if x != nil {
-		return x.Cluster
-	}
-	return ""
-}
-
 // Lease, and the boot that gave it. Epochs of one boot are above all of the boots before.
 type Lease struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -2611,7 +2679,7 @@ type Lease struct {
 
 func (x *Lease) Reset() {
 	*x = Lease{}
-	mi := &file_placement_proto_msgTypes[22]
+	mi := &file_placement_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2623,7 +2691,7 @@ func (x *Lease) String() string {
 func (*Lease) ProtoMessage() {}
 
 func (x *Lease) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[22]
+	mi := &file_placement_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2636,7 +2704,7 @@ func (x *Lease) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Lease.ProtoReflect.Descriptor instead.
 func (*Lease) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{22}
+	return file_placement_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Lease) GetCluster() string {
@@ -2702,7 +2770,7 @@ type Header struct {
 
 func (x *Header) Reset() {
 	*x = Header{}
-	mi := &file_placement_proto_msgTypes[23]
+	mi := &file_placement_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2714,7 +2782,7 @@ func (x *Header) String() string {
 func (*Header) ProtoMessage() {}
 
 func (x *Header) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[23]
+	mi := &file_placement_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2727,7 +2795,7 @@ func (x *Header) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Header.ProtoReflect.Descriptor instead.
 func (*Header) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{23}
+	return file_placement_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Header) GetCluster() string {
@@ -2768,7 +2836,7 @@ type HelloRequest struct {
 
 func (x *HelloRequest) Reset() {
 	*x = HelloRequest{}
-	mi := &file_placement_proto_msgTypes[24]
+	mi := &file_placement_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2780,7 +2848,7 @@ func (x *HelloRequest) String() string {
 func (*HelloRequest) ProtoMessage() {}
 
 func (x *HelloRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[24]
+	mi := &file_placement_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2793,7 +2861,7 @@ func (x *HelloRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HelloRequest.ProtoReflect.Descriptor instead.
 func (*HelloRequest) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{24}
+	return file_placement_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *HelloRequest) GetHeader() *Header {
@@ -2820,14 +2888,14 @@ type HelloResponse struct {
 	PodAnnotationKeys   []string `protobuf:"bytes,5,rep,name=pod_annotation_keys,json=podAnnotationKeys,proto3" json:"pod_annotation_keys,omitempty"`
 	NodeAnnotationKeys  []string `protobuf:"bytes,6,rep,name=node_annotation_keys,json=nodeAnnotationKeys,proto3" json:"node_annotation_keys,omitempty"`    // for NodeResources.annotations
 	GrantAnnotationKeys []string `protobuf:"bytes,7,rep,name=grant_annotation_keys,json=grantAnnotationKeys,proto3" json:"grant_annotation_keys,omitempty"` // for PodState.annotations
-	UsageMetricNames    []string `protobuf:"bytes,8,rep,name=usage_metric_names,json=usageMetricNames,proto3" json:"usage_metric_names,omitempty"`          // for ReportUsageRequest.exposition
+	CardDrivers         []string `protobuf:"bytes,8,rep,name=card_drivers,json=cardDrivers,proto3" json:"card_drivers,omitempty"`                           // DRA drivers whose devices are cards, ascending
 	unknownFields       protoimpl.UnknownFields
 	sizeCache           protoimpl.SizeCache
 }
 
 func (x *HelloResponse) Reset() {
 	*x = HelloResponse{}
-	mi := &file_placement_proto_msgTypes[25]
+	mi := &file_placement_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2839,7 +2907,7 @@ func (x *HelloResponse) String() string {
 func (*HelloResponse) ProtoMessage() {}
 
 func (x *HelloResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[25]
+	mi := &file_placement_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2852,7 +2920,7 @@ func (x *HelloResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HelloResponse.ProtoReflect.Descriptor instead.
 func (*HelloResponse) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{25}
+	return file_placement_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *HelloResponse) GetServerVersion() string {
@@ -2904,9 +2972,9 @@ func (x *HelloResponse) GetGrantAnnotationKeys() []string {
 	return nil
 }
 
-func (x *HelloResponse) GetUsageMetricNames() []string {
+func (x *HelloResponse) GetCardDrivers() []string {
 	if x != nil {
-		return x.UsageMetricNames
+		return x.CardDrivers
 	}
 	return nil
 }
@@ -2926,7 +2994,7 @@ type Limits struct {
 
 func (x *Limits) Reset() {
 	*x = Limits{}
-	mi := &file_placement_proto_msgTypes[26]
+	mi := &file_placement_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2938,7 +3006,7 @@ func (x *Limits) String() string {
 func (*Limits) ProtoMessage() {}
 
 func (x *Limits) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[26]
+	mi := &file_placement_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2951,7 +3019,7 @@ func (x *Limits) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Limits.ProtoReflect.Descriptor instead.
 func (*Limits) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{26}
+	return file_placement_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Limits) GetMaxMessageBytes() int64 {
@@ -3013,16 +3081,13 @@ type ProposeRequest struct {
 	Of             isProposeRequest_Of `protobuf_oneof:"of"`
 	WantReasons    bool                `protobuf:"varint,4,opt,name=want_reasons,json=wantReasons,proto3" json:"want_reasons,omitempty"` // counts when it does not place (looks at all nodes)
 	WantAssignment bool                `protobuf:"varint,5,opt,name=want_assignment,json=wantAssignment,proto3" json:"want_assignment,omitempty"`
-	// Choose among these clusters; header.cluster is empty then. Where it holds something already;
-	// else where it fits and, of those, where most compute is free; of equals the first in the list.
-	Clusters      []string `protobuf:"bytes,6,rep,name=clusters,proto3" json:"clusters,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *ProposeRequest) Reset() {
 	*x = ProposeRequest{}
-	mi := &file_placement_proto_msgTypes[27]
+	mi := &file_placement_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3034,7 +3099,7 @@ func (x *ProposeRequest) String() string {
 func (*ProposeRequest) ProtoMessage() {}
 
 func (x *ProposeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[27]
+	mi := &file_placement_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3047,7 +3112,7 @@ func (x *ProposeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProposeRequest.ProtoReflect.Descriptor instead.
 func (*ProposeRequest) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{27}
+	return file_placement_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ProposeRequest) GetHeader() *Header {
@@ -3096,13 +3161,6 @@ func (x *ProposeRequest) GetWantAssignment() bool {
 	return false
 }
 
-func (x *ProposeRequest) GetClusters() []string {
-	if x != nil {
-		return x.Clusters
-	}
-	return nil
-}
-
 type isProposeRequest_Of interface {
 	isProposeRequest_Of()
 }
@@ -3132,7 +3190,7 @@ type ProposeResponse struct {
 
 func (x *ProposeResponse) Reset() {
 	*x = ProposeResponse{}
-	mi := &file_placement_proto_msgTypes[28]
+	mi := &file_placement_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3144,7 +3202,7 @@ func (x *ProposeResponse) String() string {
 func (*ProposeResponse) ProtoMessage() {}
 
 func (x *ProposeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[28]
+	mi := &file_placement_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3157,7 +3215,7 @@ func (x *ProposeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProposeResponse.ProtoReflect.Descriptor instead.
 func (*ProposeResponse) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{28}
+	return file_placement_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *ProposeResponse) GetOf() isProposeResponse_Of {
@@ -3216,15 +3274,14 @@ type ReserveRequest struct {
 	TtlUs          int64                  `protobuf:"varint,6,opt,name=ttl_us,json=ttlUs,proto3" json:"ttl_us,omitempty"` // 0: the server's default
 	WantReasons    bool                   `protobuf:"varint,7,opt,name=want_reasons,json=wantReasons,proto3" json:"want_reasons,omitempty"`
 	WantAssignment bool                   `protobuf:"varint,8,opt,name=want_assignment,json=wantAssignment,proto3" json:"want_assignment,omitempty"`
-	Confirm        bool                   `protobuf:"varint,9,opt,name=confirm,proto3" json:"confirm,omitempty"`   // reserve and confirm at once (Engine::Place)
-	Clusters       []string               `protobuf:"bytes,10,rep,name=clusters,proto3" json:"clusters,omitempty"` // as in ProposeRequest; taken in one of them only
+	Confirm        bool                   `protobuf:"varint,9,opt,name=confirm,proto3" json:"confirm,omitempty"` // reserve and confirm at once (Engine::Place)
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
 
 func (x *ReserveRequest) Reset() {
 	*x = ReserveRequest{}
-	mi := &file_placement_proto_msgTypes[29]
+	mi := &file_placement_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3236,7 +3293,7 @@ func (x *ReserveRequest) String() string {
 func (*ReserveRequest) ProtoMessage() {}
 
 func (x *ReserveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[29]
+	mi := &file_placement_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3249,7 +3306,7 @@ func (x *ReserveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReserveRequest.ProtoReflect.Descriptor instead.
 func (*ReserveRequest) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{29}
+	return file_placement_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *ReserveRequest) GetHeader() *Header {
@@ -3326,13 +3383,6 @@ func (x *ReserveRequest) GetConfirm() bool {
 	return false
 }
 
-func (x *ReserveRequest) GetClusters() []string {
-	if x != nil {
-		return x.Clusters
-	}
-	return nil
-}
-
 type isReserveRequest_Of interface {
 	isReserveRequest_Of()
 }
@@ -3364,7 +3414,7 @@ type ReserveResponse struct {
 
 func (x *ReserveResponse) Reset() {
 	*x = ReserveResponse{}
-	mi := &file_placement_proto_msgTypes[30]
+	mi := &file_placement_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3376,7 +3426,7 @@ func (x *ReserveResponse) String() string {
 func (*ReserveResponse) ProtoMessage() {}
 
 func (x *ReserveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[30]
+	mi := &file_placement_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3389,7 +3439,7 @@ func (x *ReserveResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReserveResponse.ProtoReflect.Descriptor instead.
 func (*ReserveResponse) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{30}
+	return file_placement_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *ReserveResponse) GetOf() isReserveResponse_Of {
@@ -3457,7 +3507,7 @@ type ConfirmRequest struct {
 
 func (x *ConfirmRequest) Reset() {
 	*x = ConfirmRequest{}
-	mi := &file_placement_proto_msgTypes[31]
+	mi := &file_placement_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3469,7 +3519,7 @@ func (x *ConfirmRequest) String() string {
 func (*ConfirmRequest) ProtoMessage() {}
 
 func (x *ConfirmRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[31]
+	mi := &file_placement_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3482,7 +3532,7 @@ func (x *ConfirmRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfirmRequest.ProtoReflect.Descriptor instead.
 func (*ConfirmRequest) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{31}
+	return file_placement_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *ConfirmRequest) GetHeader() *Header {
@@ -3509,7 +3559,7 @@ type ConfirmResponse struct {
 
 func (x *ConfirmResponse) Reset() {
 	*x = ConfirmResponse{}
-	mi := &file_placement_proto_msgTypes[32]
+	mi := &file_placement_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3521,7 +3571,7 @@ func (x *ConfirmResponse) String() string {
 func (*ConfirmResponse) ProtoMessage() {}
 
 func (x *ConfirmResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[32]
+	mi := &file_placement_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3534,7 +3584,7 @@ func (x *ConfirmResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConfirmResponse.ProtoReflect.Descriptor instead.
 func (*ConfirmResponse) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{32}
+	return file_placement_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *ConfirmResponse) GetAnswer() LeaseAnswer {
@@ -3562,7 +3612,7 @@ type RenewRequest struct {
 
 func (x *RenewRequest) Reset() {
 	*x = RenewRequest{}
-	mi := &file_placement_proto_msgTypes[33]
+	mi := &file_placement_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3574,7 +3624,7 @@ func (x *RenewRequest) String() string {
 func (*RenewRequest) ProtoMessage() {}
 
 func (x *RenewRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[33]
+	mi := &file_placement_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3587,7 +3637,7 @@ func (x *RenewRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenewRequest.ProtoReflect.Descriptor instead.
 func (*RenewRequest) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{33}
+	return file_placement_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *RenewRequest) GetHeader() *Header {
@@ -3622,7 +3672,7 @@ type RenewResponse struct {
 
 func (x *RenewResponse) Reset() {
 	*x = RenewResponse{}
-	mi := &file_placement_proto_msgTypes[34]
+	mi := &file_placement_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3634,7 +3684,7 @@ func (x *RenewResponse) String() string {
 func (*RenewResponse) ProtoMessage() {}
 
 func (x *RenewResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[34]
+	mi := &file_placement_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3647,7 +3697,7 @@ func (x *RenewResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RenewResponse.ProtoReflect.Descriptor instead.
 func (*RenewResponse) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{34}
+	return file_placement_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *RenewResponse) GetAnswer() LeaseAnswer {
@@ -3681,7 +3731,7 @@ type ReleaseRequest struct {
 
 func (x *ReleaseRequest) Reset() {
 	*x = ReleaseRequest{}
-	mi := &file_placement_proto_msgTypes[35]
+	mi := &file_placement_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3693,7 +3743,7 @@ func (x *ReleaseRequest) String() string {
 func (*ReleaseRequest) ProtoMessage() {}
 
 func (x *ReleaseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[35]
+	mi := &file_placement_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3706,7 +3756,7 @@ func (x *ReleaseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseRequest.ProtoReflect.Descriptor instead.
 func (*ReleaseRequest) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{35}
+	return file_placement_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *ReleaseRequest) GetHeader() *Header {
@@ -3733,7 +3783,7 @@ type ReleaseResponse struct {
 
 func (x *ReleaseResponse) Reset() {
 	*x = ReleaseResponse{}
-	mi := &file_placement_proto_msgTypes[36]
+	mi := &file_placement_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3745,7 +3795,7 @@ func (x *ReleaseResponse) String() string {
 func (*ReleaseResponse) ProtoMessage() {}
 
 func (x *ReleaseResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[36]
+	mi := &file_placement_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3758,7 +3808,7 @@ func (x *ReleaseResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseResponse.ProtoReflect.Descriptor instead.
 func (*ReleaseResponse) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{36}
+	return file_placement_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *ReleaseResponse) GetAnswer() LeaseAnswer {
@@ -3791,7 +3841,7 @@ type BatchItem struct {
 
 func (x *BatchItem) Reset() {
 	*x = BatchItem{}
-	mi := &file_placement_proto_msgTypes[37]
+	mi := &file_placement_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3803,7 +3853,7 @@ func (x *BatchItem) String() string {
 func (*BatchItem) ProtoMessage() {}
 
 func (x *BatchItem) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[37]
+	mi := &file_placement_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3816,7 +3866,7 @@ func (x *BatchItem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BatchItem.ProtoReflect.Descriptor instead.
 func (*BatchItem) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{37}
+	return file_placement_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *BatchItem) GetOf() isBatchItem_Of {
@@ -3916,7 +3966,7 @@ type BatchRequest struct {
 
 func (x *BatchRequest) Reset() {
 	*x = BatchRequest{}
-	mi := &file_placement_proto_msgTypes[38]
+	mi := &file_placement_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3928,7 +3978,7 @@ func (x *BatchRequest) String() string {
 func (*BatchRequest) ProtoMessage() {}
 
 func (x *BatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[38]
+	mi := &file_placement_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3941,7 +3991,7 @@ func (x *BatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BatchRequest.ProtoReflect.Descriptor instead.
 func (*BatchRequest) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{38}
+	return file_placement_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *BatchRequest) GetHeader() *Header {
@@ -3982,7 +4032,7 @@ type BatchResult struct {
 
 func (x *BatchResult) Reset() {
 	*x = BatchResult{}
-	mi := &file_placement_proto_msgTypes[39]
+	mi := &file_placement_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3994,7 +4044,7 @@ func (x *BatchResult) String() string {
 func (*BatchResult) ProtoMessage() {}
 
 func (x *BatchResult) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[39]
+	mi := &file_placement_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4007,7 +4057,7 @@ func (x *BatchResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BatchResult.ProtoReflect.Descriptor instead.
 func (*BatchResult) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{39}
+	return file_placement_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *BatchResult) GetOf() isBatchResult_Of {
@@ -4120,7 +4170,7 @@ type BatchResponse struct {
 
 func (x *BatchResponse) Reset() {
 	*x = BatchResponse{}
-	mi := &file_placement_proto_msgTypes[40]
+	mi := &file_placement_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4132,7 +4182,7 @@ func (x *BatchResponse) String() string {
 func (*BatchResponse) ProtoMessage() {}
 
 func (x *BatchResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[40]
+	mi := &file_placement_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4145,7 +4195,7 @@ func (x *BatchResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BatchResponse.ProtoReflect.Descriptor instead.
 func (*BatchResponse) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{40}
+	return file_placement_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *BatchResponse) GetResults() []*BatchResult {
@@ -4166,7 +4216,7 @@ type EvaluateRequest struct {
 
 func (x *EvaluateRequest) Reset() {
 	*x = EvaluateRequest{}
-	mi := &file_placement_proto_msgTypes[41]
+	mi := &file_placement_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4178,7 +4228,7 @@ func (x *EvaluateRequest) String() string {
 func (*EvaluateRequest) ProtoMessage() {}
 
 func (x *EvaluateRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[41]
+	mi := &file_placement_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4191,7 +4241,7 @@ func (x *EvaluateRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EvaluateRequest.ProtoReflect.Descriptor instead.
 func (*EvaluateRequest) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{41}
+	return file_placement_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *EvaluateRequest) GetHeader() *Header {
@@ -4228,7 +4278,7 @@ type NodeVerdict struct {
 
 func (x *NodeVerdict) Reset() {
 	*x = NodeVerdict{}
-	mi := &file_placement_proto_msgTypes[42]
+	mi := &file_placement_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4240,7 +4290,7 @@ func (x *NodeVerdict) String() string {
 func (*NodeVerdict) ProtoMessage() {}
 
 func (x *NodeVerdict) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[42]
+	mi := &file_placement_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4253,7 +4303,7 @@ func (x *NodeVerdict) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeVerdict.ProtoReflect.Descriptor instead.
 func (*NodeVerdict) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{42}
+	return file_placement_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *NodeVerdict) GetNode() string {
@@ -4301,7 +4351,7 @@ type EvaluateResponse struct {
 
 func (x *EvaluateResponse) Reset() {
 	*x = EvaluateResponse{}
-	mi := &file_placement_proto_msgTypes[43]
+	mi := &file_placement_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4313,7 +4363,7 @@ func (x *EvaluateResponse) String() string {
 func (*EvaluateResponse) ProtoMessage() {}
 
 func (x *EvaluateResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[43]
+	mi := &file_placement_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4326,7 +4376,7 @@ func (x *EvaluateResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EvaluateResponse.ProtoReflect.Descriptor instead.
 func (*EvaluateResponse) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{43}
+	return file_placement_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *EvaluateResponse) GetKind() OutcomeKind {
@@ -4358,7 +4408,7 @@ type Victim struct {
 
 func (x *Victim) Reset() {
 	*x = Victim{}
-	mi := &file_placement_proto_msgTypes[44]
+	mi := &file_placement_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4370,7 +4420,7 @@ func (x *Victim) String() string {
 func (*Victim) ProtoMessage() {}
 
 func (x *Victim) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[44]
+	mi := &file_placement_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4383,7 +4433,7 @@ func (x *Victim) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Victim.ProtoReflect.Descriptor instead.
 func (*Victim) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{44}
+	return file_placement_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *Victim) GetPod() *PodKey {
@@ -4455,7 +4505,7 @@ type EvictRequest struct {
 
 func (x *EvictRequest) Reset() {
 	*x = EvictRequest{}
-	mi := &file_placement_proto_msgTypes[45]
+	mi := &file_placement_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4467,7 +4517,7 @@ func (x *EvictRequest) String() string {
 func (*EvictRequest) ProtoMessage() {}
 
 func (x *EvictRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[45]
+	mi := &file_placement_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4480,7 +4530,7 @@ func (x *EvictRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EvictRequest.ProtoReflect.Descriptor instead.
 func (*EvictRequest) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{45}
+	return file_placement_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *EvictRequest) GetHeader() *Header {
@@ -4587,7 +4637,7 @@ type EvictResponse struct {
 
 func (x *EvictResponse) Reset() {
 	*x = EvictResponse{}
-	mi := &file_placement_proto_msgTypes[46]
+	mi := &file_placement_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4599,7 +4649,7 @@ func (x *EvictResponse) String() string {
 func (*EvictResponse) ProtoMessage() {}
 
 func (x *EvictResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[46]
+	mi := &file_placement_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4612,7 +4662,7 @@ func (x *EvictResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EvictResponse.ProtoReflect.Descriptor instead.
 func (*EvictResponse) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{46}
+	return file_placement_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *EvictResponse) GetFound() bool {
@@ -4668,7 +4718,7 @@ type ExplainRequest struct {
 
 func (x *ExplainRequest) Reset() {
 	*x = ExplainRequest{}
-	mi := &file_placement_proto_msgTypes[47]
+	mi := &file_placement_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4680,7 +4730,7 @@ func (x *ExplainRequest) String() string {
 func (*ExplainRequest) ProtoMessage() {}
 
 func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[47]
+	mi := &file_placement_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4693,7 +4743,7 @@ func (x *ExplainRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainRequest.ProtoReflect.Descriptor instead.
 func (*ExplainRequest) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{47}
+	return file_placement_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *ExplainRequest) GetHeader() *Header {
@@ -4732,7 +4782,7 @@ type ExplainResponse struct {
 
 func (x *ExplainResponse) Reset() {
 	*x = ExplainResponse{}
-	mi := &file_placement_proto_msgTypes[48]
+	mi := &file_placement_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4744,7 +4794,7 @@ func (x *ExplainResponse) String() string {
 func (*ExplainResponse) ProtoMessage() {}
 
 func (x *ExplainResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[48]
+	mi := &file_placement_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4757,7 +4807,7 @@ func (x *ExplainResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExplainResponse.ProtoReflect.Descriptor instead.
 func (*ExplainResponse) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{48}
+	return file_placement_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *ExplainResponse) GetKind() OutcomeKind {
@@ -4818,7 +4868,7 @@ type SnapshotRequest struct {
 
 func (x *SnapshotRequest) Reset() {
 	*x = SnapshotRequest{}
-	mi := &file_placement_proto_msgTypes[49]
+	mi := &file_placement_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4830,7 +4880,7 @@ func (x *SnapshotRequest) String() string {
 func (*SnapshotRequest) ProtoMessage() {}
 
 func (x *SnapshotRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[49]
+	mi := &file_placement_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4843,7 +4893,7 @@ func (x *SnapshotRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotRequest.ProtoReflect.Descriptor instead.
 func (*SnapshotRequest) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{49}
+	return file_placement_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *SnapshotRequest) GetHeader() *Header {
@@ -4864,7 +4914,7 @@ type SnapshotChunk struct {
 
 func (x *SnapshotChunk) Reset() {
 	*x = SnapshotChunk{}
-	mi := &file_placement_proto_msgTypes[50]
+	mi := &file_placement_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4876,7 +4926,7 @@ func (x *SnapshotChunk) String() string {
 func (*SnapshotChunk) ProtoMessage() {}
 
 func (x *SnapshotChunk) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[50]
+	mi := &file_placement_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4889,7 +4939,7 @@ func (x *SnapshotChunk) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotChunk.ProtoReflect.Descriptor instead.
 func (*SnapshotChunk) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{50}
+	return file_placement_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *SnapshotChunk) GetData() []byte {
@@ -4923,7 +4973,7 @@ type WatchRequest struct {
 
 func (x *WatchRequest) Reset() {
 	*x = WatchRequest{}
-	mi := &file_placement_proto_msgTypes[51]
+	mi := &file_placement_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4935,7 +4985,7 @@ func (x *WatchRequest) String() string {
 func (*WatchRequest) ProtoMessage() {}
 
 func (x *WatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[51]
+	mi := &file_placement_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4948,7 +4998,7 @@ func (x *WatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRequest.ProtoReflect.Descriptor instead.
 func (*WatchRequest) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{51}
+	return file_placement_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *WatchRequest) GetHeader() *Header {
@@ -4984,7 +5034,6 @@ type WatchEvent struct {
 	//	*WatchEvent_ExpiredUid
 	//	*WatchEvent_Mismatch
 	//	*WatchEvent_PolicyChanged
-	//	*WatchEvent_Freed
 	Of            isWatchEvent_Of `protobuf_oneof:"of"`
 	About         *PodKey         `protobuf:"bytes,16,opt,name=about,proto3" json:"about,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -4993,7 +5042,7 @@ type WatchEvent struct {
 
 func (x *WatchEvent) Reset() {
 	*x = WatchEvent{}
-	mi := &file_placement_proto_msgTypes[52]
+	mi := &file_placement_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5005,7 +5054,7 @@ func (x *WatchEvent) String() string {
 func (*WatchEvent) ProtoMessage() {}
 
 func (x *WatchEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[52]
+	mi := &file_placement_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5018,7 +5067,7 @@ func (x *WatchEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchEvent.ProtoReflect.Descriptor instead.
 func (*WatchEvent) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{52}
+	return file_placement_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *WatchEvent) GetNumber() uint64 {
@@ -5151,15 +5200,6 @@ func (x *WatchEvent) GetPolicyChanged() string {
 	return ""
 }
 
-func (x *WatchEvent) GetFreed() *Freed {
-	if x != nil {
-		if x, ok := x.Of.(*WatchEvent_Freed); ok {
-			return x.Freed
-		}
-	}
-	return nil
-}
-
 func (x *WatchEvent) GetAbout() *PodKey {
 	if x != nil {
 		return x.About
@@ -5207,10 +5247,6 @@ type WatchEvent_PolicyChanged struct {
 	PolicyChanged string `protobuf:"bytes,15,opt,name=policy_changed,json=policyChanged,proto3,oneof"`
 }
 
-type WatchEvent_Freed struct {
-	Freed *Freed `protobuf:"bytes,17,opt,name=freed,proto3,oneof"`
-}
-
 func (*WatchEvent_Pod) isWatchEvent_Of() {}
 
 func (*WatchEvent_Gang) isWatchEvent_Of() {}
@@ -5229,61 +5265,6 @@ func (*WatchEvent_Mismatch) isWatchEvent_Of() {}
 
 func (*WatchEvent_PolicyChanged) isWatchEvent_Of() {}
 
-func (*WatchEvent_Freed) isWatchEvent_Of() {}
-
-// Room that was not there before: whoever waits may ask again.
-type Freed struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Node          string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`                            // empty: a queue's limits have changed
-	CardUuids     []string               `protobuf:"bytes,2,rep,name=card_uuids,json=cardUuids,proto3" json:"card_uuids,omitempty"` // of a pod that has ended
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *Freed) Reset() {
-	*x = Freed{}
-	mi := &file_placement_proto_msgTypes[53]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *Freed) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*Freed) ProtoMessage() {}
-
-func (x *Freed) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[53]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use Freed.ProtoReflect.Descriptor instead.
-func (*Freed) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{53}
-}
-
-func (x *Freed) GetNode() string {
-	if x != nil {
-		return x.Node
-	}
-	return ""
-}
-
-func (x *Freed) GetCardUuids() []string {
-	if x != nil {
-		return x.CardUuids
-	}
-	return nil
-}
-
 // What the node really granted is not what was chosen.
 type Mismatch struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -5297,7 +5278,7 @@ type Mismatch struct {
 
 func (x *Mismatch) Reset() {
 	*x = Mismatch{}
-	mi := &file_placement_proto_msgTypes[54]
+	mi := &file_placement_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5309,7 +5290,7 @@ func (x *Mismatch) String() string {
 func (*Mismatch) ProtoMessage() {}
 
 func (x *Mismatch) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[54]
+	mi := &file_placement_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5322,7 +5303,7 @@ func (x *Mismatch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Mismatch.ProtoReflect.Descriptor instead.
 func (*Mismatch) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{54}
+	return file_placement_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *Mismatch) GetPod() *PodKey {
@@ -5354,20 +5335,16 @@ func (x *Mismatch) GetGranted() []string {
 }
 
 type ReportUsageRequest struct {
-	state   protoimpl.MessageState       `protogen:"open.v1"`
-	Header  *Header                      `protobuf:"bytes,1,opt,name=header,proto3" json:"header,omitempty"`
-	Samples []*ReportUsageRequest_Sample `protobuf:"bytes,2,rep,name=samples,proto3" json:"samples,omitempty"`
-	// And what an exporter answered, as Prometheus text: the server knows the names (HelloResponse)
-	// and what they measure. Other lines may be left out.
-	Exposition    string `protobuf:"bytes,3,opt,name=exposition,proto3" json:"exposition,omitempty"`
-	Node          string `protobuf:"bytes,4,opt,name=node,proto3" json:"node,omitempty"` // of its lines that name no node
+	state         protoimpl.MessageState       `protogen:"open.v1"`
+	Header        *Header                      `protobuf:"bytes,1,opt,name=header,proto3" json:"header,omitempty"`
+	Samples       []*ReportUsageRequest_Sample `protobuf:"bytes,2,rep,name=samples,proto3" json:"samples,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ReportUsageRequest) Reset() {
 	*x = ReportUsageRequest{}
-	mi := &file_placement_proto_msgTypes[55]
+	mi := &file_placement_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5379,7 +5356,7 @@ func (x *ReportUsageRequest) String() string {
 func (*ReportUsageRequest) ProtoMessage() {}
 
 func (x *ReportUsageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[55]
+	mi := &file_placement_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5392,7 +5369,7 @@ func (x *ReportUsageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportUsageRequest.ProtoReflect.Descriptor instead.
 func (*ReportUsageRequest) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{55}
+	return file_placement_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *ReportUsageRequest) GetHeader() *Header {
@@ -5409,20 +5386,6 @@ func (x *ReportUsageRequest) GetSamples() []*ReportUsageRequest_Sample {
 	return nil
 }
 
-func (x *ReportUsageRequest) GetExposition() string {
-	if x != nil {
-		return x.Exposition
-	}
-	return ""
-}
-
-func (x *ReportUsageRequest) GetNode() string {
-	if x != nil {
-		return x.Node
-	}
-	return ""
-}
-
 type ReportUsageResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Taken         int64                  `protobuf:"varint,1,opt,name=taken,proto3" json:"taken,omitempty"`
@@ -5434,7 +5397,7 @@ type ReportUsageResponse struct {
 
 func (x *ReportUsageResponse) Reset() {
 	*x = ReportUsageResponse{}
-	mi := &file_placement_proto_msgTypes[56]
+	mi := &file_placement_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5446,7 +5409,7 @@ func (x *ReportUsageResponse) String() string {
 func (*ReportUsageResponse) ProtoMessage() {}
 
 func (x *ReportUsageResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[56]
+	mi := &file_placement_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5459,7 +5422,7 @@ func (x *ReportUsageResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportUsageResponse.ProtoReflect.Descriptor instead.
 func (*ReportUsageResponse) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{56}
+	return file_placement_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *ReportUsageResponse) GetTaken() int64 {
@@ -5483,58 +5446,6 @@ func (x *ReportUsageResponse) GetStale() int64 {
 	return 0
 }
 
-type CardMove struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Uuid          string                 `protobuf:"bytes,1,opt,name=uuid,proto3" json:"uuid,omitempty"`
-	Mode          CardMode               `protobuf:"varint,2,opt,name=mode,proto3,enum=basalt.placement.v1.CardMode" json:"mode,omitempty"` // what the pool's cards are
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *CardMove) Reset() {
-	*x = CardMove{}
-	mi := &file_placement_proto_msgTypes[57]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *CardMove) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*CardMove) ProtoMessage() {}
-
-func (x *CardMove) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[57]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use CardMove.ProtoReflect.Descriptor instead.
-func (*CardMove) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{57}
-}
-
-func (x *CardMove) GetUuid() string {
-	if x != nil {
-		return x.Uuid
-	}
-	return ""
-}
-
-func (x *CardMove) GetMode() CardMode {
-	if x != nil {
-		return x.Mode
-	}
-	return CardMode_CARD_MODE_SHARED
-}
-
 type Action struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`                                       // the same when sent again
@@ -5549,8 +5460,6 @@ type Action struct {
 	InFavourOf    string                 `protobuf:"bytes,10,opt,name=in_favour_of,json=inFavourOf,proto3" json:"in_favour_of,omitempty"` // EVICT: uid of the pod or gang
 	Reason        string                 `protobuf:"bytes,11,opt,name=reason,proto3" json:"reason,omitempty"`
 	DeadlineUs    int64                  `protobuf:"varint,12,opt,name=deadline_us,json=deadlineUs,proto3" json:"deadline_us,omitempty"`
-	Card          *CardMove              `protobuf:"bytes,13,opt,name=card,proto3" json:"card,omitempty"`      // MOVE_CARD, of `node`
-	Commit        bool                   `protobuf:"varint,14,opt,name=commit,proto3" json:"commit,omitempty"` // MIGRATE
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -5667,20 +5576,6 @@ func (x *Action) GetDeadlineUs() int64 {
 		return x.DeadlineUs
 	}
 	return 0
-}
-
-func (x *Action) GetCard() *CardMove {
-	if x != nil {
-		return x.Card
-	}
-	return nil
-}
-
-func (x *Action) GetCommit() bool {
-	if x != nil {
-		return x.Commit
-	}
-	return false
 }
 
 type WatchActionsRequest struct {
@@ -6781,9 +6676,11 @@ type NodeResources struct {
 	Taints        []string               `protobuf:"bytes,6,rep,name=taints,proto3" json:"taints,omitempty"` // keys of NoSchedule and NoExecute
 	Unschedulable bool                   `protobuf:"varint,7,opt,name=unschedulable,proto3" json:"unschedulable,omitempty"`
 	NotReady      bool                   `protobuf:"varint,8,opt,name=not_ready,json=notReady,proto3" json:"not_ready,omitempty"`
-	Numa          *NumaReport            `protobuf:"bytes,16,opt,name=numa,proto3" json:"numa,omitempty"` // NodeResourceTopology; absent: none
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	// Specs (JSON, resource.k8s.io/v1) of the node's ResourceSlices of the drivers in
+	// HelloResponse.card_drivers, of complete pools in their newest generation only.
+	ResourceSlices []string `protobuf:"bytes,9,rep,name=resource_slices,json=resourceSlices,proto3" json:"resource_slices,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *NodeResources) Reset() {
@@ -6872,72 +6769,11 @@ func (x *NodeResources) GetNotReady() bool {
 	return false
 }
 
-func (x *NodeResources) GetNuma() *NumaReport {
+func (x *NodeResources) GetResourceSlices() []string {
 	if x != nil {
-		return x.Numa
+		return x.ResourceSlices
 	}
 	return nil
-}
-
-// The node's NodeResourceTopology (topology.node.k8s.io/v1alpha2) in its own words.
-type NumaReport struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Zones         []*NumaReport_Zone     `protobuf:"bytes,1,rep,name=zones,proto3" json:"zones,omitempty"`
-	Policy        string                 `protobuf:"bytes,2,opt,name=policy,proto3" json:"policy,omitempty"` // attributes topologyManagerPolicy and -Scope; empty: none
-	Scope         string                 `protobuf:"bytes,3,opt,name=scope,proto3" json:"scope,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *NumaReport) Reset() {
-	*x = NumaReport{}
-	mi := &file_placement_proto_msgTypes[72]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *NumaReport) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*NumaReport) ProtoMessage() {}
-
-func (x *NumaReport) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[72]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use NumaReport.ProtoReflect.Descriptor instead.
-func (*NumaReport) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{72}
-}
-
-func (x *NumaReport) GetZones() []*NumaReport_Zone {
-	if x != nil {
-		return x.Zones
-	}
-	return nil
-}
-
-func (x *NumaReport) GetPolicy() string {
-	if x != nil {
-		return x.Policy
-	}
-	return ""
-}
-
-func (x *NumaReport) GetScope() string {
-	if x != nil {
-		return x.Scope
-	}
-	return ""
 }
 
 type NodeState struct {
@@ -6951,7 +6787,7 @@ type NodeState struct {
 
 func (x *NodeState) Reset() {
 	*x = NodeState{}
-	mi := &file_placement_proto_msgTypes[73]
+	mi := &file_placement_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6963,7 +6799,7 @@ func (x *NodeState) String() string {
 func (*NodeState) ProtoMessage() {}
 
 func (x *NodeState) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[73]
+	mi := &file_placement_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6976,7 +6812,7 @@ func (x *NodeState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeState.ProtoReflect.Descriptor instead.
 func (*NodeState) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{73}
+	return file_placement_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *NodeState) GetSpec() *NodeSpec {
@@ -7011,7 +6847,7 @@ type DomainStep struct {
 
 func (x *DomainStep) Reset() {
 	*x = DomainStep{}
-	mi := &file_placement_proto_msgTypes[74]
+	mi := &file_placement_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7023,7 +6859,7 @@ func (x *DomainStep) String() string {
 func (*DomainStep) ProtoMessage() {}
 
 func (x *DomainStep) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[74]
+	mi := &file_placement_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7036,7 +6872,7 @@ func (x *DomainStep) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DomainStep.ProtoReflect.Descriptor instead.
 func (*DomainStep) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{74}
+	return file_placement_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *DomainStep) GetTier() int32 {
@@ -7070,7 +6906,7 @@ type NodePath struct {
 
 func (x *NodePath) Reset() {
 	*x = NodePath{}
-	mi := &file_placement_proto_msgTypes[75]
+	mi := &file_placement_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7082,7 +6918,7 @@ func (x *NodePath) String() string {
 func (*NodePath) ProtoMessage() {}
 
 func (x *NodePath) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[75]
+	mi := &file_placement_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7095,7 +6931,7 @@ func (x *NodePath) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodePath.ProtoReflect.Descriptor instead.
 func (*NodePath) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{75}
+	return file_placement_proto_rawDescGZIP(), []int{74}
 }
 
 func (x *NodePath) GetNode() string {
@@ -7128,14 +6964,17 @@ type PodState struct {
 	Phase string `protobuf:"bytes,9,opt,name=phase,proto3" json:"phase,omitempty"`
 	// Only the keys of HelloResponse: its cards as device protocols tell them. They win over
 	// granted_uuids where they and `ask` can be read; slices win over both.
-	Annotations   map[string]string `protobuf:"bytes,10,rep,name=annotations,proto3" json:"annotations,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Annotations map[string]string `protobuf:"bytes,10,rep,name=annotations,proto3" json:"annotations,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// What the claims that it holds have been allocated, of the drivers in HelloResponse.card_drivers.
+	// Wins over all of the above. Of several pods that share a claim one holds its devices.
+	Devices       []*Device `protobuf:"bytes,11,rep,name=devices,proto3" json:"devices,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *PodState) Reset() {
 	*x = PodState{}
-	mi := &file_placement_proto_msgTypes[76]
+	mi := &file_placement_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7147,7 +6986,7 @@ func (x *PodState) String() string {
 func (*PodState) ProtoMessage() {}
 
 func (x *PodState) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[76]
+	mi := &file_placement_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7160,7 +6999,7 @@ func (x *PodState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PodState.ProtoReflect.Descriptor instead.
 func (*PodState) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{76}
+	return file_placement_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *PodState) GetPod() *PodKey {
@@ -7233,6 +7072,13 @@ func (x *PodState) GetAnnotations() map[string]string {
 	return nil
 }
 
+func (x *PodState) GetDevices() []*Device {
+	if x != nil {
+		return x.Devices
+	}
+	return nil
+}
+
 type PodGone struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Uid           string                 `protobuf:"bytes,1,opt,name=uid,proto3" json:"uid,omitempty"`
@@ -7243,7 +7089,7 @@ type PodGone struct {
 
 func (x *PodGone) Reset() {
 	*x = PodGone{}
-	mi := &file_placement_proto_msgTypes[77]
+	mi := &file_placement_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7255,7 +7101,7 @@ func (x *PodGone) String() string {
 func (*PodGone) ProtoMessage() {}
 
 func (x *PodGone) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[77]
+	mi := &file_placement_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7268,7 +7114,7 @@ func (x *PodGone) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PodGone.ProtoReflect.Descriptor instead.
 func (*PodGone) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{77}
+	return file_placement_proto_rawDescGZIP(), []int{76}
 }
 
 func (x *PodGone) GetUid() string {
@@ -7294,7 +7140,7 @@ type Checkpointed struct {
 
 func (x *Checkpointed) Reset() {
 	*x = Checkpointed{}
-	mi := &file_placement_proto_msgTypes[78]
+	mi := &file_placement_proto_msgTypes[77]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7306,7 +7152,7 @@ func (x *Checkpointed) String() string {
 func (*Checkpointed) ProtoMessage() {}
 
 func (x *Checkpointed) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[78]
+	mi := &file_placement_proto_msgTypes[77]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7319,7 +7165,7 @@ func (x *Checkpointed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Checkpointed.ProtoReflect.Descriptor instead.
 func (*Checkpointed) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{78}
+	return file_placement_proto_rawDescGZIP(), []int{77}
 }
 
 func (x *Checkpointed) GetUid() string {
@@ -7348,7 +7194,7 @@ type QueueState struct {
 
 func (x *QueueState) Reset() {
 	*x = QueueState{}
-	mi := &file_placement_proto_msgTypes[79]
+	mi := &file_placement_proto_msgTypes[78]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7360,7 +7206,7 @@ func (x *QueueState) String() string {
 func (*QueueState) ProtoMessage() {}
 
 func (x *QueueState) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[79]
+	mi := &file_placement_proto_msgTypes[78]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7373,7 +7219,7 @@ func (x *QueueState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QueueState.ProtoReflect.Descriptor instead.
 func (*QueueState) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{79}
+	return file_placement_proto_rawDescGZIP(), []int{78}
 }
 
 func (x *QueueState) GetName() string {
@@ -7464,7 +7310,7 @@ type SlotQuota struct {
 
 func (x *SlotQuota) Reset() {
 	*x = SlotQuota{}
-	mi := &file_placement_proto_msgTypes[80]
+	mi := &file_placement_proto_msgTypes[79]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7476,7 +7322,7 @@ func (x *SlotQuota) String() string {
 func (*SlotQuota) ProtoMessage() {}
 
 func (x *SlotQuota) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[80]
+	mi := &file_placement_proto_msgTypes[79]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7489,7 +7335,7 @@ func (x *SlotQuota) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SlotQuota.ProtoReflect.Descriptor instead.
 func (*SlotQuota) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{80}
+	return file_placement_proto_rawDescGZIP(), []int{79}
 }
 
 func (x *SlotQuota) GetCards() int32 {
@@ -7525,7 +7371,7 @@ type Budget struct {
 
 func (x *Budget) Reset() {
 	*x = Budget{}
-	mi := &file_placement_proto_msgTypes[81]
+	mi := &file_placement_proto_msgTypes[80]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7537,7 +7383,7 @@ func (x *Budget) String() string {
 func (*Budget) ProtoMessage() {}
 
 func (x *Budget) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[81]
+	mi := &file_placement_proto_msgTypes[80]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7550,7 +7396,7 @@ func (x *Budget) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Budget.ProtoReflect.Descriptor instead.
 func (*Budget) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{81}
+	return file_placement_proto_rawDescGZIP(), []int{80}
 }
 
 func (x *Budget) GetName() string {
@@ -7598,7 +7444,7 @@ type CardState struct {
 
 func (x *CardState) Reset() {
 	*x = CardState{}
-	mi := &file_placement_proto_msgTypes[82]
+	mi := &file_placement_proto_msgTypes[81]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7610,7 +7456,7 @@ func (x *CardState) String() string {
 func (*CardState) ProtoMessage() {}
 
 func (x *CardState) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[82]
+	mi := &file_placement_proto_msgTypes[81]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7623,7 +7469,7 @@ func (x *CardState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CardState.ProtoReflect.Descriptor instead.
 func (*CardState) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{82}
+	return file_placement_proto_rawDescGZIP(), []int{81}
 }
 
 func (x *CardState) GetNode() string {
@@ -7715,7 +7561,7 @@ type ClusterStatus struct {
 
 func (x *ClusterStatus) Reset() {
 	*x = ClusterStatus{}
-	mi := &file_placement_proto_msgTypes[83]
+	mi := &file_placement_proto_msgTypes[82]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7727,7 +7573,7 @@ func (x *ClusterStatus) String() string {
 func (*ClusterStatus) ProtoMessage() {}
 
 func (x *ClusterStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[83]
+	mi := &file_placement_proto_msgTypes[82]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7740,7 +7586,7 @@ func (x *ClusterStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClusterStatus.ProtoReflect.Descriptor instead.
 func (*ClusterStatus) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{83}
+	return file_placement_proto_rawDescGZIP(), []int{82}
 }
 
 func (x *ClusterStatus) GetCluster() string {
@@ -7838,7 +7684,7 @@ type StatusRequest struct {
 
 func (x *StatusRequest) Reset() {
 	*x = StatusRequest{}
-	mi := &file_placement_proto_msgTypes[84]
+	mi := &file_placement_proto_msgTypes[83]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7850,7 +7696,7 @@ func (x *StatusRequest) String() string {
 func (*StatusRequest) ProtoMessage() {}
 
 func (x *StatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[84]
+	mi := &file_placement_proto_msgTypes[83]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7863,7 +7709,7 @@ func (x *StatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusRequest.ProtoReflect.Descriptor instead.
 func (*StatusRequest) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{84}
+	return file_placement_proto_rawDescGZIP(), []int{83}
 }
 
 func (x *StatusRequest) GetHeader() *Header {
@@ -7901,7 +7747,7 @@ type StatusResponse struct {
 
 func (x *StatusResponse) Reset() {
 	*x = StatusResponse{}
-	mi := &file_placement_proto_msgTypes[85]
+	mi := &file_placement_proto_msgTypes[84]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7913,7 +7759,7 @@ func (x *StatusResponse) String() string {
 func (*StatusResponse) ProtoMessage() {}
 
 func (x *StatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[85]
+	mi := &file_placement_proto_msgTypes[84]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7926,7 +7772,7 @@ func (x *StatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusResponse.ProtoReflect.Descriptor instead.
 func (*StatusResponse) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{85}
+	return file_placement_proto_rawDescGZIP(), []int{84}
 }
 
 func (x *StatusResponse) GetServerEpoch() uint64 {
@@ -7982,7 +7828,7 @@ type ReloadRequest struct {
 
 func (x *ReloadRequest) Reset() {
 	*x = ReloadRequest{}
-	mi := &file_placement_proto_msgTypes[86]
+	mi := &file_placement_proto_msgTypes[85]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7994,7 +7840,7 @@ func (x *ReloadRequest) String() string {
 func (*ReloadRequest) ProtoMessage() {}
 
 func (x *ReloadRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[86]
+	mi := &file_placement_proto_msgTypes[85]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -8007,7 +7853,7 @@ func (x *ReloadRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReloadRequest.ProtoReflect.Descriptor instead.
 func (*ReloadRequest) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{86}
+	return file_placement_proto_rawDescGZIP(), []int{85}
 }
 
 func (x *ReloadRequest) GetHeader() *Header {
@@ -8041,7 +7887,7 @@ type ReloadResponse struct {
 
 func (x *ReloadResponse) Reset() {
 	*x = ReloadResponse{}
-	mi := &file_placement_proto_msgTypes[87]
+	mi := &file_placement_proto_msgTypes[86]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -8053,7 +7899,7 @@ func (x *ReloadResponse) String() string {
 func (*ReloadResponse) ProtoMessage() {}
 
 func (x *ReloadResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[87]
+	mi := &file_placement_proto_msgTypes[86]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -8066,7 +7912,7 @@ func (x *ReloadResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReloadResponse.ProtoReflect.Descriptor instead.
 func (*ReloadResponse) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{87}
+	return file_placement_proto_rawDescGZIP(), []int{86}
 }
 
 func (x *ReloadResponse) GetApplied() bool {
@@ -8092,7 +7938,7 @@ type DrainRequest struct {
 
 func (x *DrainRequest) Reset() {
 	*x = DrainRequest{}
-	mi := &file_placement_proto_msgTypes[88]
+	mi := &file_placement_proto_msgTypes[87]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -8104,7 +7950,7 @@ func (x *DrainRequest) String() string {
 func (*DrainRequest) ProtoMessage() {}
 
 func (x *DrainRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[88]
+	mi := &file_placement_proto_msgTypes[87]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -8117,7 +7963,7 @@ func (x *DrainRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainRequest.ProtoReflect.Descriptor instead.
 func (*DrainRequest) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{88}
+	return file_placement_proto_rawDescGZIP(), []int{87}
 }
 
 func (x *DrainRequest) GetWaitUs() int64 {
@@ -8136,7 +7982,7 @@ type DrainResponse struct {
 
 func (x *DrainResponse) Reset() {
 	*x = DrainResponse{}
-	mi := &file_placement_proto_msgTypes[89]
+	mi := &file_placement_proto_msgTypes[88]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -8148,7 +7994,7 @@ func (x *DrainResponse) String() string {
 func (*DrainResponse) ProtoMessage() {}
 
 func (x *DrainResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[89]
+	mi := &file_placement_proto_msgTypes[88]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -8161,7 +8007,7 @@ func (x *DrainResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainResponse.ProtoReflect.Descriptor instead.
 func (*DrainResponse) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{89}
+	return file_placement_proto_rawDescGZIP(), []int{88}
 }
 
 func (x *DrainResponse) GetOpenLeases() int64 {
@@ -8180,7 +8026,7 @@ type WriteSnapshotRequest struct {
 
 func (x *WriteSnapshotRequest) Reset() {
 	*x = WriteSnapshotRequest{}
-	mi := &file_placement_proto_msgTypes[90]
+	mi := &file_placement_proto_msgTypes[89]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -8192,7 +8038,7 @@ func (x *WriteSnapshotRequest) String() string {
 func (*WriteSnapshotRequest) ProtoMessage() {}
 
 func (x *WriteSnapshotRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[90]
+	mi := &file_placement_proto_msgTypes[89]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -8205,7 +8051,7 @@ func (x *WriteSnapshotRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WriteSnapshotRequest.ProtoReflect.Descriptor instead.
 func (*WriteSnapshotRequest) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{90}
+	return file_placement_proto_rawDescGZIP(), []int{89}
 }
 
 func (x *WriteSnapshotRequest) GetHeader() *Header {
@@ -8225,7 +8071,7 @@ type WriteSnapshotResponse struct {
 
 func (x *WriteSnapshotResponse) Reset() {
 	*x = WriteSnapshotResponse{}
-	mi := &file_placement_proto_msgTypes[91]
+	mi := &file_placement_proto_msgTypes[90]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -8237,7 +8083,7 @@ func (x *WriteSnapshotResponse) String() string {
 func (*WriteSnapshotResponse) ProtoMessage() {}
 
 func (x *WriteSnapshotResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[91]
+	mi := &file_placement_proto_msgTypes[90]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -8250,7 +8096,7 @@ func (x *WriteSnapshotResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WriteSnapshotResponse.ProtoReflect.Descriptor instead.
 func (*WriteSnapshotResponse) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{91}
+	return file_placement_proto_rawDescGZIP(), []int{90}
 }
 
 func (x *WriteSnapshotResponse) GetPath() string {
@@ -8267,336 +8113,6 @@ func (x *WriteSnapshotResponse) GetStateDigest() string {
 	return ""
 }
 
-type CommandRequest struct {
-	state  protoimpl.MessageState `protogen:"open.v1"`
-	Header *Header                `protobuf:"bytes,1,opt,name=header,proto3" json:"header,omitempty"`
-	// Chosen by the caller, 1 to 100 of letters, digits, '.', '_', '-'. Said again it is the same
-	// command; said of another one it is refused.
-	Id            string     `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`
-	Kind          ActionKind `protobuf:"varint,3,opt,name=kind,proto3,enum=basalt.placement.v1.ActionKind" json:"kind,omitempty"` // all but BIND
-	PodUid        string     `protobuf:"bytes,4,opt,name=pod_uid,json=podUid,proto3" json:"pod_uid,omitempty"`                    // all but MOVE_CARD; it must be bound
-	Node          string     `protobuf:"bytes,5,opt,name=node,proto3" json:"node,omitempty"`                                      // MOVE_CARD: the card's. MIGRATE: where to; empty: any other
-	CardUuid      string     `protobuf:"bytes,6,opt,name=card_uuid,json=cardUuid,proto3" json:"card_uuid,omitempty"`              // MOVE_CARD
-	Mode          CardMode   `protobuf:"varint,7,opt,name=mode,proto3,enum=basalt.placement.v1.CardMode" json:"mode,omitempty"`   // MOVE_CARD
-	Commit        bool       `protobuf:"varint,8,opt,name=commit,proto3" json:"commit,omitempty"`                                 // MIGRATE: save the work first
-	Evict         bool       `protobuf:"varint,9,opt,name=evict,proto3" json:"evict,omitempty"`                                   // MOVE_CARD: what is on the card is evicted; else waited for
-	Reason        string     `protobuf:"bytes,10,opt,name=reason,proto3" json:"reason,omitempty"`                                 // for people
-	TtlUs         int64      `protobuf:"varint,11,opt,name=ttl_us,json=ttlUs,proto3" json:"ttl_us,omitempty"`                     // given up after so long; 0: ten minutes
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *CommandRequest) Reset() {
-	*x = CommandRequest{}
-	mi := &file_placement_proto_msgTypes[92]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *CommandRequest) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*CommandRequest) ProtoMessage() {}
-
-func (x *CommandRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[92]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use CommandRequest.ProtoReflect.Descriptor instead.
-func (*CommandRequest) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{92}
-}
-
-func (x *CommandRequest) GetHeader() *Header {
-	if x != nil {
-		return x.Header
-	}
-	return nil
-}
-
-func (x *CommandRequest) GetId() string {
-	if x != nil {
-		return x.Id
-	}
-	return ""
-}
-
-func (x *CommandRequest) GetKind() ActionKind {
-	if x != nil {
-		return x.Kind
-	}
-	return ActionKind_ACTION_KIND_UNSPECIFIED
-}
-
-func (x *CommandRequest) GetPodUid() string {
-	if x != nil {
-		return x.PodUid
-	}
-	return ""
-}
-
-func (x *CommandRequest) GetNode() string {
-	if x != nil {
-		return x.Node
-	}
-	return ""
-}
-
-func (x *CommandRequest) GetCardUuid() string {
-	if x != nil {
-		return x.CardUuid
-	}
-	return ""
-}
-
-func (x *CommandRequest) GetMode() CardMode {
-	if x != nil {
-		return x.Mode
-	}
-	return CardMode_CARD_MODE_SHARED
-}
-
-func (x *CommandRequest) GetCommit() bool {
-	if x != nil {
-		return x.Commit
-	}
-	return false
-}
-
-func (x *CommandRequest) GetEvict() bool {
-	if x != nil {
-		return x.Evict
-	}
-	return false
-}
-
-func (x *CommandRequest) GetReason() string {
-	if x != nil {
-		return x.Reason
-	}
-	return ""
-}
-
-func (x *CommandRequest) GetTtlUs() int64 {
-	if x != nil {
-		return x.TtlUs
-	}
-	return 0
-}
-
-type CommandState struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Command       *CommandRequest        `protobuf:"bytes,1,opt,name=command,proto3" json:"command,omitempty"` // without its header
-	Phase         CommandPhase           `protobuf:"varint,2,opt,name=phase,proto3,enum=basalt.placement.v1.CommandPhase" json:"phase,omitempty"`
-	Reason        string                 `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"` // of FAILED, or what it waits for
-	DeadlineUs    int64                  `protobuf:"varint,4,opt,name=deadline_us,json=deadlineUs,proto3" json:"deadline_us,omitempty"`
-	Pod           *PodKey                `protobuf:"bytes,5,opt,name=pod,proto3" json:"pod,omitempty"`
-	Node          string                 `protobuf:"bytes,6,opt,name=node,proto3" json:"node,omitempty"`                      // where the pod or card is
-	To            *Place                 `protobuf:"bytes,7,opt,name=to,proto3" json:"to,omitempty"`                          // MIGRATE
-	HeldUid       string                 `protobuf:"bytes,8,opt,name=held_uid,json=heldUid,proto3" json:"held_uid,omitempty"` // MIGRATE: under which its place is held
-	Cordoned      bool                   `protobuf:"varint,9,opt,name=cordoned,proto3" json:"cordoned,omitempty"`             // MOVE_CARD: whether the card is, apart from the command
-	Number        uint64                 `protobuf:"varint,10,opt,name=number,proto3" json:"number,omitempty"`                // order of acceptance
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *CommandState) Reset() {
-	*x = CommandState{}
-	mi := &file_placement_proto_msgTypes[93]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *CommandState) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*CommandState) ProtoMessage() {}
-
-func (x *CommandState) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[93]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use CommandState.ProtoReflect.Descriptor instead.
-func (*CommandState) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{93}
-}
-
-func (x *CommandState) GetCommand() *CommandRequest {
-	if x != nil {
-		return x.Command
-	}
-	return nil
-}
-
-func (x *CommandState) GetPhase() CommandPhase {
-	if x != nil {
-		return x.Phase
-	}
-	return CommandPhase_COMMAND_PHASE_UNSPECIFIED
-}
-
-func (x *CommandState) GetReason() string {
-	if x != nil {
-		return x.Reason
-	}
-	return ""
-}
-
-func (x *CommandState) GetDeadlineUs() int64 {
-	if x != nil {
-		return x.DeadlineUs
-	}
-	return 0
-}
-
-func (x *CommandState) GetPod() *PodKey {
-	if x != nil {
-		return x.Pod
-	}
-	return nil
-}
-
-func (x *CommandState) GetNode() string {
-	if x != nil {
-		return x.Node
-	}
-	return ""
-}
-
-func (x *CommandState) GetTo() *Place {
-	if x != nil {
-		return x.To
-	}
-	return nil
-}
-
-func (x *CommandState) GetHeldUid() string {
-	if x != nil {
-		return x.HeldUid
-	}
-	return ""
-}
-
-func (x *CommandState) GetCordoned() bool {
-	if x != nil {
-		return x.Cordoned
-	}
-	return false
-}
-
-func (x *CommandState) GetNumber() uint64 {
-	if x != nil {
-		return x.Number
-	}
-	return 0
-}
-
-type ListCommandsRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Header        *Header                `protobuf:"bytes,1,opt,name=header,proto3" json:"header,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *ListCommandsRequest) Reset() {
-	*x = ListCommandsRequest{}
-	mi := &file_placement_proto_msgTypes[94]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *ListCommandsRequest) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*ListCommandsRequest) ProtoMessage() {}
-
-func (x *ListCommandsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[94]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use ListCommandsRequest.ProtoReflect.Descriptor instead.
-func (*ListCommandsRequest) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{94}
-}
-
-func (x *ListCommandsRequest) GetHeader() *Header {
-	if x != nil {
-		return x.Header
-	}
-	return nil
-}
-
-type ListCommandsResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Commands      []*CommandState        `protobuf:"bytes,1,rep,name=commands,proto3" json:"commands,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *ListCommandsResponse) Reset() {
-	*x = ListCommandsResponse{}
-	mi := &file_placement_proto_msgTypes[95]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *ListCommandsResponse) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*ListCommandsResponse) ProtoMessage() {}
-
-func (x *ListCommandsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[95]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use ListCommandsResponse.ProtoReflect.Descriptor instead.
-func (*ListCommandsResponse) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{95}
-}
-
-func (x *ListCommandsResponse) GetCommands() []*CommandState {
-	if x != nil {
-		return x.Commands
-	}
-	return nil
-}
-
 type PodResources_Container struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
@@ -8610,7 +8126,7 @@ type PodResources_Container struct {
 
 func (x *PodResources_Container) Reset() {
 	*x = PodResources_Container{}
-	mi := &file_placement_proto_msgTypes[96]
+	mi := &file_placement_proto_msgTypes[91]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -8622,7 +8138,7 @@ func (x *PodResources_Container) String() string {
 func (*PodResources_Container) ProtoMessage() {}
 
 func (x *PodResources_Container) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[96]
+	mi := &file_placement_proto_msgTypes[91]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -8684,7 +8200,7 @@ type GangDecision_Member struct {
 
 func (x *GangDecision_Member) Reset() {
 	*x = GangDecision_Member{}
-	mi := &file_placement_proto_msgTypes[102]
+	mi := &file_placement_proto_msgTypes[97]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -8696,7 +8212,7 @@ func (x *GangDecision_Member) String() string {
 func (*GangDecision_Member) ProtoMessage() {}
 
 func (x *GangDecision_Member) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[102]
+	mi := &file_placement_proto_msgTypes[97]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -8709,7 +8225,7 @@ func (x *GangDecision_Member) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GangDecision_Member.ProtoReflect.Descriptor instead.
 func (*GangDecision_Member) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{21, 0}
+	return file_placement_proto_rawDescGZIP(), []int{23, 0}
 }
 
 func (x *GangDecision_Member) GetMember() int32 {
@@ -8748,7 +8264,7 @@ type ReportUsageRequest_Sample struct {
 
 func (x *ReportUsageRequest_Sample) Reset() {
 	*x = ReportUsageRequest_Sample{}
-	mi := &file_placement_proto_msgTypes[103]
+	mi := &file_placement_proto_msgTypes[98]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -8760,7 +8276,7 @@ func (x *ReportUsageRequest_Sample) String() string {
 func (*ReportUsageRequest_Sample) ProtoMessage() {}
 
 func (x *ReportUsageRequest_Sample) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[103]
+	mi := &file_placement_proto_msgTypes[98]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -8773,7 +8289,7 @@ func (x *ReportUsageRequest_Sample) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportUsageRequest_Sample.ProtoReflect.Descriptor instead.
 func (*ReportUsageRequest_Sample) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{55, 0}
+	return file_placement_proto_rawDescGZIP(), []int{56, 0}
 }
 
 func (x *ReportUsageRequest_Sample) GetNode() string {
@@ -8823,58 +8339,6 @@ func (x *ReportUsageRequest_Sample) GetMemoryMib() int64 {
 		return x.MemoryMib
 	}
 	return 0
-}
-
-type NumaReport_Zone struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"` // "node-0"
-	Allocatable   map[string]string      `protobuf:"bytes,2,rep,name=allocatable,proto3" json:"allocatable,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *NumaReport_Zone) Reset() {
-	*x = NumaReport_Zone{}
-	mi := &file_placement_proto_msgTypes[108]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *NumaReport_Zone) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*NumaReport_Zone) ProtoMessage() {}
-
-func (x *NumaReport_Zone) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[108]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use NumaReport_Zone.ProtoReflect.Descriptor instead.
-func (*NumaReport_Zone) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{72, 0}
-}
-
-func (x *NumaReport_Zone) GetName() string {
-	if x != nil {
-		return x.Name
-	}
-	return ""
-}
-
-func (x *NumaReport_Zone) GetAllocatable() map[string]string {
-	if x != nil {
-		return x.Allocatable
-	}
-	return nil
 }
 
 var File_placement_proto protoreflect.FileDescriptor
@@ -8933,7 +8397,7 @@ const file_placement_proto_rawDesc = "" +
 	"\x03qos\x18\x16 \x01(\tR\x03qos\x12\x1f\n" +
 	"\vmig_profile\x18\x17 \x01(\tR\n" +
 	"migProfile\x12 \n" +
-	"\vpassthrough\x18\x18 \x01(\bR\vpassthrough\"\xd8\x05\n" +
+	"\vpassthrough\x18\x18 \x01(\bR\vpassthrough\"\x95\x06\n" +
 	"\fPodResources\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12K\n" +
 	"\n" +
@@ -8941,7 +8405,8 @@ const file_placement_proto_rawDesc = "" +
 	"containers\x12T\n" +
 	"\vannotations\x18\x03 \x03(\v22.basalt.placement.v1.PodResources.AnnotationsEntryR\vannotations\x12?\n" +
 	"\rnode_selector\x18\x04 \x03(\v2\x1a.basalt.placement.v1.LabelR\fnodeSelector\x12 \n" +
-	"\vtolerations\x18\x05 \x03(\tR\vtolerations\x1a\xed\x02\n" +
+	"\vtolerations\x18\x05 \x03(\tR\vtolerations\x12;\n" +
+	"\aclaimed\x18\x06 \x01(\v2!.basalt.placement.v1.ClaimedCardsR\aclaimed\x1a\xed\x02\n" +
 	"\tContainer\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04init\x18\x02 \x01(\bR\x04init\x12\x18\n" +
@@ -8956,7 +8421,18 @@ const file_placement_proto_rawDesc = "" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a>\n" +
 	"\x10AnnotationsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xa4\x01\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x8f\x01\n" +
+	"\fClaimedCards\x12\x16\n" +
+	"\x06driver\x18\x01 \x01(\tR\x06driver\x12\x14\n" +
+	"\x05count\x18\x02 \x01(\x05R\x05count\x12\x1f\n" +
+	"\vmig_profile\x18\x03 \x01(\tR\n" +
+	"migProfile\x12\x1a\n" +
+	"\bproducts\x18\x04 \x03(\tR\bproducts\x12\x14\n" +
+	"\x05uuids\x18\x05 \x03(\tR\x05uuids\"L\n" +
+	"\x06Device\x12\x16\n" +
+	"\x06driver\x18\x01 \x01(\tR\x06driver\x12\x12\n" +
+	"\x04pool\x18\x02 \x01(\tR\x04pool\x12\x16\n" +
+	"\x06device\x18\x03 \x01(\tR\x06device\"\xa4\x01\n" +
 	"\x03Ask\x126\n" +
 	"\x04spec\x18\x01 \x01(\v2 .basalt.placement.v1.RequestSpecH\x00R\x04spec\x125\n" +
 	"\x03pod\x18\x02 \x01(\v2!.basalt.placement.v1.PodResourcesH\x00R\x03pod\x12\x16\n" +
@@ -9030,7 +8506,7 @@ const file_placement_proto_rawDesc = "" +
 	"\n" +
 	"numa_nodes\x18\x01 \x01(\rR\tnumaNodes\x12\x12\n" +
 	"\x04nics\x18\x02 \x01(\rR\x04nics\x129\n" +
-	"\aby_node\x18\x03 \x03(\v2 .basalt.placement.v1.NumaAmountsR\x06byNode\"\xb9\x02\n" +
+	"\aby_node\x18\x03 \x03(\v2 .basalt.placement.v1.NumaAmountsR\x06byNode\"\xf0\x02\n" +
 	"\x05Place\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x14\n" +
 	"\x05cards\x18\x02 \x01(\x04R\x05cards\x12\x1d\n" +
@@ -9042,7 +8518,8 @@ const file_placement_proto_rawDesc = "" +
 	"\x06pinned\x18\a \x01(\v2\x1b.basalt.placement.v1.PinnedR\x06pinned\x12?\n" +
 	"\n" +
 	"assignment\x18\b \x01(\v2\x1f.basalt.placement.v1.AssignmentR\n" +
-	"assignment\"\xda\x02\n" +
+	"assignment\x125\n" +
+	"\adevices\x18\t \x03(\v2\x1b.basalt.placement.v1.DeviceR\adevices\"\xda\x02\n" +
 	"\n" +
 	"Assignment\x12\x1c\n" +
 	"\tinterface\x18\x01 \x01(\tR\tinterface\x12R\n" +
@@ -9060,7 +8537,7 @@ const file_placement_proto_rawDesc = "" +
 	"\x05nodes\x18\x02 \x01(\x03R\x05nodes\x12\x1f\n" +
 	"\vleast_short\x18\x03 \x01(\x03R\n" +
 	"leastShort\x12\x12\n" +
-	"\x04text\x18\x04 \x01(\tR\x04text\"\xd1\x03\n" +
+	"\x04text\x18\x04 \x01(\tR\x04text\"\xb7\x03\n" +
 	"\bDecision\x124\n" +
 	"\x04kind\x18\x01 \x01(\x0e2 .basalt.placement.v1.OutcomeKindR\x04kind\x128\n" +
 	"\tplacement\x18\x02 \x01(\v2\x1a.basalt.placement.v1.PlaceR\tplacement\x12!\n" +
@@ -9072,8 +8549,7 @@ const file_placement_proto_rawDesc = "" +
 	"\falternatives\x18\b \x03(\v2\x1a.basalt.placement.v1.PlaceR\falternatives\x12\x14\n" +
 	"\x05shape\x18\t \x01(\x04R\x05shape\x12#\n" +
 	"\rstate_version\x18\n" +
-	" \x01(\x04R\fstateVersion\x12\x18\n" +
-	"\acluster\x18\v \x01(\tR\acluster\"\x90\x04\n" +
+	" \x01(\x04R\fstateVersion\"\xf6\x03\n" +
 	"\fGangDecision\x124\n" +
 	"\x04kind\x18\x01 \x01(\x0e2 .basalt.placement.v1.OutcomeKindR\x04kind\x12B\n" +
 	"\amembers\x18\x02 \x03(\v2(.basalt.placement.v1.GangDecision.MemberR\amembers\x12\x12\n" +
@@ -9085,8 +8561,7 @@ const file_placement_proto_rawDesc = "" +
 	"\bby_quota\x18\b \x01(\bR\abyQuota\x12\x16\n" +
 	"\x06reason\x18\t \x01(\tR\x06reason\x12#\n" +
 	"\rstate_version\x18\n" +
-	" \x01(\x04R\fstateVersion\x12\x18\n" +
-	"\acluster\x18\v \x01(\tR\acluster\x1a\x89\x01\n" +
+	" \x01(\x04R\fstateVersion\x1a\x89\x01\n" +
 	"\x06Member\x12\x16\n" +
 	"\x06member\x18\x01 \x01(\x05R\x06member\x12-\n" +
 	"\x03pod\x18\x02 \x01(\v2\x1b.basalt.placement.v1.PodKeyR\x03pod\x128\n" +
@@ -9108,7 +8583,7 @@ const file_placement_proto_rawDesc = "" +
 	"\x0emin_generation\x18\x04 \x01(\x04R\rminGeneration\"j\n" +
 	"\fHelloRequest\x123\n" +
 	"\x06header\x18\x01 \x01(\v2\x1b.basalt.placement.v1.HeaderR\x06header\x12%\n" +
-	"\x0eclient_version\x18\x02 \x01(\tR\rclientVersion\"\x92\x03\n" +
+	"\x0eclient_version\x18\x02 \x01(\tR\rclientVersion\"\x87\x03\n" +
 	"\rHelloResponse\x12%\n" +
 	"\x0eserver_version\x18\x01 \x01(\tR\rserverVersion\x12!\n" +
 	"\fserver_epoch\x18\x02 \x01(\x04R\vserverEpoch\x12>\n" +
@@ -9116,8 +8591,8 @@ const file_placement_proto_rawDesc = "" +
 	"\x06limits\x18\x04 \x01(\v2\x1b.basalt.placement.v1.LimitsR\x06limits\x12.\n" +
 	"\x13pod_annotation_keys\x18\x05 \x03(\tR\x11podAnnotationKeys\x120\n" +
 	"\x14node_annotation_keys\x18\x06 \x03(\tR\x12nodeAnnotationKeys\x122\n" +
-	"\x15grant_annotation_keys\x18\a \x03(\tR\x13grantAnnotationKeys\x12,\n" +
-	"\x12usage_metric_names\x18\b \x03(\tR\x10usageMetricNames\"\x9f\x02\n" +
+	"\x15grant_annotation_keys\x18\a \x03(\tR\x13grantAnnotationKeys\x12!\n" +
+	"\fcard_drivers\x18\b \x03(\tR\vcardDrivers\"\x9f\x02\n" +
 	"\x06Limits\x12*\n" +
 	"\x11max_message_bytes\x18\x01 \x01(\x03R\x0fmaxMessageBytes\x12\x1b\n" +
 	"\tmax_batch\x18\x02 \x01(\x05R\bmaxBatch\x12(\n" +
@@ -9126,19 +8601,18 @@ const file_placement_proto_rawDesc = "" +
 	"\x10max_alternatives\x18\x05 \x01(\x05R\x0fmaxAlternatives\x12 \n" +
 	"\flease_ttl_us\x18\x06 \x01(\x03R\n" +
 	"leaseTtlUs\x12'\n" +
-	"\x10max_lease_ttl_us\x18\a \x01(\x03R\rmaxLeaseTtlUs\"\xa0\x02\n" +
+	"\x10max_lease_ttl_us\x18\a \x01(\x03R\rmaxLeaseTtlUs\"\x84\x02\n" +
 	"\x0eProposeRequest\x123\n" +
 	"\x06header\x18\x01 \x01(\v2\x1b.basalt.placement.v1.HeaderR\x06header\x123\n" +
 	"\x03pod\x18\x02 \x01(\v2\x1f.basalt.placement.v1.PodRequestH\x00R\x03pod\x126\n" +
 	"\x04gang\x18\x03 \x01(\v2 .basalt.placement.v1.GangRequestH\x00R\x04gang\x12!\n" +
 	"\fwant_reasons\x18\x04 \x01(\bR\vwantReasons\x12'\n" +
-	"\x0fwant_assignment\x18\x05 \x01(\bR\x0ewantAssignment\x12\x1a\n" +
-	"\bclusters\x18\x06 \x03(\tR\bclustersB\x04\n" +
+	"\x0fwant_assignment\x18\x05 \x01(\bR\x0ewantAssignmentB\x04\n" +
 	"\x02of\"\x83\x01\n" +
 	"\x0fProposeResponse\x121\n" +
 	"\x03pod\x18\x01 \x01(\v2\x1d.basalt.placement.v1.DecisionH\x00R\x03pod\x127\n" +
 	"\x04gang\x18\x02 \x01(\v2!.basalt.placement.v1.GangDecisionH\x00R\x04gangB\x04\n" +
-	"\x02of\"\xcf\x03\n" +
+	"\x02of\"\xb3\x03\n" +
 	"\x0eReserveRequest\x123\n" +
 	"\x06header\x18\x01 \x01(\v2\x1b.basalt.placement.v1.HeaderR\x06header\x123\n" +
 	"\x03pod\x18\x02 \x01(\v2\x1f.basalt.placement.v1.PodRequestH\x00R\x03pod\x126\n" +
@@ -9148,9 +8622,7 @@ const file_placement_proto_rawDesc = "" +
 	"\x06ttl_us\x18\x06 \x01(\x03R\x05ttlUs\x12!\n" +
 	"\fwant_reasons\x18\a \x01(\bR\vwantReasons\x12'\n" +
 	"\x0fwant_assignment\x18\b \x01(\bR\x0ewantAssignment\x12\x18\n" +
-	"\aconfirm\x18\t \x01(\bR\aconfirm\x12\x1a\n" +
-	"\bclusters\x18\n" +
-	" \x03(\tR\bclustersB\x04\n" +
+	"\aconfirm\x18\t \x01(\bR\aconfirmB\x04\n" +
 	"\x02of\"\xcf\x01\n" +
 	"\x0fReserveResponse\x121\n" +
 	"\x03pod\x18\x01 \x01(\v2\x1d.basalt.placement.v1.DecisionH\x00R\x03pod\x127\n" +
@@ -9261,7 +8733,7 @@ const file_placement_proto_rawDesc = "" +
 	"\x10journal_position\x18\x03 \x01(\x04R\x0fjournalPosition\"W\n" +
 	"\fWatchRequest\x123\n" +
 	"\x06header\x18\x01 \x01(\v2\x1b.basalt.placement.v1.HeaderR\x06header\x12\x12\n" +
-	"\x04from\x18\x02 \x01(\x04R\x04from\"\xe1\x05\n" +
+	"\x04from\x18\x02 \x01(\x04R\x04from\"\xad\x05\n" +
 	"\n" +
 	"WatchEvent\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\x04R\x06number\x12\x17\n" +
@@ -9281,26 +8753,17 @@ const file_placement_proto_rawDesc = "" +
 	"\vexpired_uid\x18\r \x01(\tH\x00R\n" +
 	"expiredUid\x12;\n" +
 	"\bmismatch\x18\x0e \x01(\v2\x1d.basalt.placement.v1.MismatchH\x00R\bmismatch\x12'\n" +
-	"\x0epolicy_changed\x18\x0f \x01(\tH\x00R\rpolicyChanged\x122\n" +
-	"\x05freed\x18\x11 \x01(\v2\x1a.basalt.placement.v1.FreedH\x00R\x05freed\x121\n" +
+	"\x0epolicy_changed\x18\x0f \x01(\tH\x00R\rpolicyChanged\x121\n" +
 	"\x05about\x18\x10 \x01(\v2\x1b.basalt.placement.v1.PodKeyR\x05aboutB\x04\n" +
-	"\x02of\":\n" +
-	"\x05Freed\x12\x12\n" +
-	"\x04node\x18\x01 \x01(\tR\x04node\x12\x1d\n" +
-	"\n" +
-	"card_uuids\x18\x02 \x03(\tR\tcardUuids\"\x7f\n" +
+	"\x02of\"\x7f\n" +
 	"\bMismatch\x12-\n" +
 	"\x03pod\x18\x01 \x01(\v2\x1b.basalt.placement.v1.PodKeyR\x03pod\x12\x12\n" +
 	"\x04node\x18\x02 \x01(\tR\x04node\x12\x16\n" +
 	"\x06chosen\x18\x03 \x03(\tR\x06chosen\x12\x18\n" +
-	"\agranted\x18\x04 \x03(\tR\agranted\"\xad\x03\n" +
+	"\agranted\x18\x04 \x03(\tR\agranted\"\xf9\x02\n" +
 	"\x12ReportUsageRequest\x123\n" +
 	"\x06header\x18\x01 \x01(\v2\x1b.basalt.placement.v1.HeaderR\x06header\x12H\n" +
-	"\asamples\x18\x02 \x03(\v2..basalt.placement.v1.ReportUsageRequest.SampleR\asamples\x12\x1e\n" +
-	"\n" +
-	"exposition\x18\x03 \x01(\tR\n" +
-	"exposition\x12\x12\n" +
-	"\x04node\x18\x04 \x01(\tR\x04node\x1a\xe3\x01\n" +
+	"\asamples\x18\x02 \x03(\v2..basalt.placement.v1.ReportUsageRequest.SampleR\asamples\x1a\xe3\x01\n" +
 	"\x06Sample\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x1b\n" +
 	"\tcard_uuid\x18\x02 \x01(\tR\bcardUuid\x12-\n" +
@@ -9313,10 +8776,7 @@ const file_placement_proto_rawDesc = "" +
 	"\x13ReportUsageResponse\x12\x14\n" +
 	"\x05taken\x18\x01 \x01(\x03R\x05taken\x12\x18\n" +
 	"\aunknown\x18\x02 \x01(\x03R\aunknown\x12\x14\n" +
-	"\x05stale\x18\x03 \x01(\x03R\x05stale\"Q\n" +
-	"\bCardMove\x12\x12\n" +
-	"\x04uuid\x18\x01 \x01(\tR\x04uuid\x121\n" +
-	"\x04mode\x18\x02 \x01(\x0e2\x1d.basalt.placement.v1.CardModeR\x04mode\"\xed\x03\n" +
+	"\x05stale\x18\x03 \x01(\x03R\x05stale\"\xa2\x03\n" +
 	"\x06Action\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12!\n" +
 	"\fserver_epoch\x18\x02 \x01(\x04R\vserverEpoch\x12\x1a\n" +
@@ -9332,9 +8792,7 @@ const file_placement_proto_rawDesc = "" +
 	"inFavourOf\x12\x16\n" +
 	"\x06reason\x18\v \x01(\tR\x06reason\x12\x1f\n" +
 	"\vdeadline_us\x18\f \x01(\x03R\n" +
-	"deadlineUs\x121\n" +
-	"\x04card\x18\r \x01(\v2\x1d.basalt.placement.v1.CardMoveR\x04card\x12\x16\n" +
-	"\x06commit\x18\x0e \x01(\bR\x06commit\"\xa8\x01\n" +
+	"deadlineUs\"\xa8\x01\n" +
 	"\x13WatchActionsRequest\x123\n" +
 	"\x06header\x18\x01 \x01(\v2\x1b.basalt.placement.v1.HeaderR\x06header\x125\n" +
 	"\x05kinds\x18\x02 \x03(\x0e2\x1f.basalt.placement.v1.ActionKindR\x05kinds\x12%\n" +
@@ -9433,7 +8891,7 @@ const file_placement_proto_rawDesc = "" +
 	"\n" +
 	"numa_scope\x18\r \x01(\x0e2\x1e.basalt.placement.v1.NumaScopeR\tnumaScope\x124\n" +
 	"\x04numa\x18\x0e \x03(\v2 .basalt.placement.v1.NumaAmountsR\x04numaB\a\n" +
-	"\x05_rank\"\xef\x05\n" +
+	"\x05_rank\"\xe3\x05\n" +
 	"\rNodeResources\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12F\n" +
 	"\x06labels\x18\x02 \x03(\v2..basalt.placement.v1.NodeResources.LabelsEntryR\x06labels\x12U\n" +
@@ -9442,8 +8900,8 @@ const file_placement_proto_rawDesc = "" +
 	"\vallocatable\x18\x05 \x03(\v23.basalt.placement.v1.NodeResources.AllocatableEntryR\vallocatable\x12\x16\n" +
 	"\x06taints\x18\x06 \x03(\tR\x06taints\x12$\n" +
 	"\runschedulable\x18\a \x01(\bR\runschedulable\x12\x1b\n" +
-	"\tnot_ready\x18\b \x01(\bR\bnotReady\x123\n" +
-	"\x04numa\x18\x10 \x01(\v2\x1f.basalt.placement.v1.NumaReportR\x04numa\x1a9\n" +
+	"\tnot_ready\x18\b \x01(\bR\bnotReady\x12'\n" +
+	"\x0fresource_slices\x18\t \x03(\tR\x0eresourceSlices\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a>\n" +
@@ -9453,17 +8911,6 @@ const file_placement_proto_rawDesc = "" +
 	"\rCapacityEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a>\n" +
-	"\x10AllocatableEntry\x12\x10\n" +
-	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xac\x02\n" +
-	"\n" +
-	"NumaReport\x12:\n" +
-	"\x05zones\x18\x01 \x03(\v2$.basalt.placement.v1.NumaReport.ZoneR\x05zones\x12\x16\n" +
-	"\x06policy\x18\x02 \x01(\tR\x06policy\x12\x14\n" +
-	"\x05scope\x18\x03 \x01(\tR\x05scope\x1a\xb3\x01\n" +
-	"\x04Zone\x12\x12\n" +
-	"\x04name\x18\x01 \x01(\tR\x04name\x12W\n" +
-	"\vallocatable\x18\x02 \x03(\v25.basalt.placement.v1.NumaReport.Zone.AllocatableEntryR\vallocatable\x1a>\n" +
 	"\x10AllocatableEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x9e\x01\n" +
@@ -9480,7 +8927,7 @@ const file_placement_proto_rawDesc = "" +
 	"\ttier_name\x18\x03 \x01(\tR\btierName\"Y\n" +
 	"\bNodePath\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x129\n" +
-	"\anetwork\x18\x02 \x03(\v2\x1f.basalt.placement.v1.DomainStepR\anetwork\"\xfc\x03\n" +
+	"\anetwork\x18\x02 \x03(\v2\x1f.basalt.placement.v1.DomainStepR\anetwork\"\xb3\x04\n" +
 	"\bPodState\x12-\n" +
 	"\x03pod\x18\x01 \x01(\v2\x1b.basalt.placement.v1.PodKeyR\x03pod\x12*\n" +
 	"\x03ask\x18\x02 \x01(\v2\x18.basalt.placement.v1.AskR\x03ask\x12\x10\n" +
@@ -9492,7 +8939,8 @@ const file_placement_proto_rawDesc = "" +
 	"\bstanding\x18\b \x01(\v2\x1d.basalt.placement.v1.StandingR\bstanding\x12\x14\n" +
 	"\x05phase\x18\t \x01(\tR\x05phase\x12P\n" +
 	"\vannotations\x18\n" +
-	" \x03(\v2..basalt.placement.v1.PodState.AnnotationsEntryR\vannotations\x1a>\n" +
+	" \x03(\v2..basalt.placement.v1.PodState.AnnotationsEntryR\vannotations\x125\n" +
+	"\adevices\x18\v \x03(\v2\x1b.basalt.placement.v1.DeviceR\adevices\x1a>\n" +
 	"\x10AnnotationsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"3\n" +
@@ -9585,37 +9033,7 @@ const file_placement_proto_rawDesc = "" +
 	"\x06header\x18\x01 \x01(\v2\x1b.basalt.placement.v1.HeaderR\x06header\"N\n" +
 	"\x15WriteSnapshotResponse\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\tR\x04path\x12!\n" +
-	"\fstate_digest\x18\x02 \x01(\tR\vstateDigest\"\xe4\x02\n" +
-	"\x0eCommandRequest\x123\n" +
-	"\x06header\x18\x01 \x01(\v2\x1b.basalt.placement.v1.HeaderR\x06header\x12\x0e\n" +
-	"\x02id\x18\x02 \x01(\tR\x02id\x123\n" +
-	"\x04kind\x18\x03 \x01(\x0e2\x1f.basalt.placement.v1.ActionKindR\x04kind\x12\x17\n" +
-	"\apod_uid\x18\x04 \x01(\tR\x06podUid\x12\x12\n" +
-	"\x04node\x18\x05 \x01(\tR\x04node\x12\x1b\n" +
-	"\tcard_uuid\x18\x06 \x01(\tR\bcardUuid\x121\n" +
-	"\x04mode\x18\a \x01(\x0e2\x1d.basalt.placement.v1.CardModeR\x04mode\x12\x16\n" +
-	"\x06commit\x18\b \x01(\bR\x06commit\x12\x14\n" +
-	"\x05evict\x18\t \x01(\bR\x05evict\x12\x16\n" +
-	"\x06reason\x18\n" +
-	" \x01(\tR\x06reason\x12\x15\n" +
-	"\x06ttl_us\x18\v \x01(\x03R\x05ttlUs\"\xfd\x02\n" +
-	"\fCommandState\x12=\n" +
-	"\acommand\x18\x01 \x01(\v2#.basalt.placement.v1.CommandRequestR\acommand\x127\n" +
-	"\x05phase\x18\x02 \x01(\x0e2!.basalt.placement.v1.CommandPhaseR\x05phase\x12\x16\n" +
-	"\x06reason\x18\x03 \x01(\tR\x06reason\x12\x1f\n" +
-	"\vdeadline_us\x18\x04 \x01(\x03R\n" +
-	"deadlineUs\x12-\n" +
-	"\x03pod\x18\x05 \x01(\v2\x1b.basalt.placement.v1.PodKeyR\x03pod\x12\x12\n" +
-	"\x04node\x18\x06 \x01(\tR\x04node\x12*\n" +
-	"\x02to\x18\a \x01(\v2\x1a.basalt.placement.v1.PlaceR\x02to\x12\x19\n" +
-	"\bheld_uid\x18\b \x01(\tR\aheldUid\x12\x1a\n" +
-	"\bcordoned\x18\t \x01(\bR\bcordoned\x12\x16\n" +
-	"\x06number\x18\n" +
-	" \x01(\x04R\x06number\"J\n" +
-	"\x13ListCommandsRequest\x123\n" +
-	"\x06header\x18\x01 \x01(\v2\x1b.basalt.placement.v1.HeaderR\x06header\"U\n" +
-	"\x14ListCommandsResponse\x12=\n" +
-	"\bcommands\x18\x01 \x03(\v2!.basalt.placement.v1.CommandStateR\bcommands*}\n" +
+	"\fstate_digest\x18\x02 \x01(\tR\vstateDigest*}\n" +
 	"\n" +
 	"NumaPolicy\x12\x14\n" +
 	"\x10NUMA_POLICY_NONE\x10\x00\x12\x1b\n" +
@@ -9673,32 +9091,19 @@ const file_placement_proto_rawDesc = "" +
 	"\x14LEASE_ANSWER_EXPIRED\x10\x02\x12\x17\n" +
 	"\x13LEASE_ANSWER_FENCED\x10\x03\x12\x1e\n" +
 	"\x1aLEASE_ANSWER_ROOM_NOT_FREE\x10\x04\x12\x1a\n" +
-	"\x16LEASE_ANSWER_NOT_READY\x10\x05*\xda\x01\n" +
+	"\x16LEASE_ANSWER_NOT_READY\x10\x05*V\n" +
 	"\n" +
 	"ActionKind\x12\x1b\n" +
 	"\x17ACTION_KIND_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11ACTION_KIND_EVICT\x10\x01\x12\x14\n" +
-	"\x10ACTION_KIND_BIND\x10\x02\x12\x15\n" +
-	"\x11ACTION_KIND_BLOCK\x10\x03\x12\x16\n" +
-	"\x12ACTION_KIND_RESUME\x10\x04\x12\x1f\n" +
-	"\x1bACTION_KIND_COMMIT_AND_EXIT\x10\x05\x12\x17\n" +
-	"\x13ACTION_KIND_MIGRATE\x10\x06\x12\x19\n" +
-	"\x15ACTION_KIND_MOVE_CARD\x10\a*\x93\x01\n" +
+	"\x10ACTION_KIND_BIND\x10\x02*\x93\x01\n" +
 	"\bSyncKind\x12\x19\n" +
 	"\x15SYNC_KIND_UNSPECIFIED\x10\x00\x12\x13\n" +
 	"\x0fSYNC_KIND_NODES\x10\x01\x12\x12\n" +
 	"\x0eSYNC_KIND_PODS\x10\x02\x12\x14\n" +
 	"\x10SYNC_KIND_QUEUES\x10\x03\x12\x16\n" +
 	"\x12SYNC_KIND_TOPOLOGY\x10\x04\x12\x15\n" +
-	"\x11SYNC_KIND_BUDGETS\x10\x05*\xca\x01\n" +
-	"\fCommandPhase\x12\x1d\n" +
-	"\x19COMMAND_PHASE_UNSPECIFIED\x10\x00\x12\x19\n" +
-	"\x15COMMAND_PHASE_WAITING\x10\x01\x12\x19\n" +
-	"\x15COMMAND_PHASE_ORDERED\x10\x02\x12\x18\n" +
-	"\x14COMMAND_PHASE_ENDING\x10\x03\x12\x19\n" +
-	"\x15COMMAND_PHASE_PLACING\x10\x04\x12\x16\n" +
-	"\x12COMMAND_PHASE_DONE\x10\x05\x12\x18\n" +
-	"\x14COMMAND_PHASE_FAILED\x10\x062\xe4\n" +
+	"\x11SYNC_KIND_BUDGETS\x10\x052\xe4\n" +
 	"\n" +
 	"\tPlacement\x12N\n" +
 	"\x05Hello\x12!.basalt.placement.v1.HelloRequest\x1a\".basalt.placement.v1.HelloResponse\x12O\n" +
@@ -9716,14 +9121,12 @@ const file_placement_proto_rawDesc = "" +
 	"\x05Watch\x12!.basalt.placement.v1.WatchRequest\x1a\x1f.basalt.placement.v1.WatchEvent0\x01\x12`\n" +
 	"\vReportUsage\x12'.basalt.placement.v1.ReportUsageRequest\x1a(.basalt.placement.v1.ReportUsageResponse\x12W\n" +
 	"\fWatchActions\x12(.basalt.placement.v1.WatchActionsRequest\x1a\x1b.basalt.placement.v1.Action0\x01\x12Z\n" +
-	"\tAckAction\x12%.basalt.placement.v1.AckActionRequest\x1a&.basalt.placement.v1.AckActionResponse2\x9d\x04\n" +
+	"\tAckAction\x12%.basalt.placement.v1.AckActionRequest\x1a&.basalt.placement.v1.AckActionResponse2\xe5\x02\n" +
 	"\x05Admin\x12Q\n" +
 	"\x06Status\x12\".basalt.placement.v1.StatusRequest\x1a#.basalt.placement.v1.StatusResponse\x12Q\n" +
 	"\x06Reload\x12\".basalt.placement.v1.ReloadRequest\x1a#.basalt.placement.v1.ReloadResponse\x12N\n" +
 	"\x05Drain\x12!.basalt.placement.v1.DrainRequest\x1a\".basalt.placement.v1.DrainResponse\x12f\n" +
-	"\rWriteSnapshot\x12).basalt.placement.v1.WriteSnapshotRequest\x1a*.basalt.placement.v1.WriteSnapshotResponse\x12Q\n" +
-	"\aCommand\x12#.basalt.placement.v1.CommandRequest\x1a!.basalt.placement.v1.CommandState\x12c\n" +
-	"\fListCommands\x12(.basalt.placement.v1.ListCommandsRequest\x1a).basalt.placement.v1.ListCommandsResponseB0Z+basalt.io/adapters/placement/v1;placementv1\xf8\x01\x01b\x06proto3"
+	"\rWriteSnapshot\x12).basalt.placement.v1.WriteSnapshotRequest\x1a*.basalt.placement.v1.WriteSnapshotResponseB0Z+basalt.io/adapters/placement/v1;placementv1\xf8\x01\x01b\x06proto3"
 
 var (
 	file_placement_proto_rawDescOnce sync.Once
@@ -9737,8 +9140,8 @@ func file_placement_proto_rawDescGZIP() []byte {
 	return file_placement_proto_rawDescData
 }
 
-var file_placement_proto_enumTypes = make([]protoimpl.EnumInfo, 11)
-var file_placement_proto_msgTypes = make([]protoimpl.MessageInfo, 111)
+var file_placement_proto_enumTypes = make([]protoimpl.EnumInfo, 10)
+var file_placement_proto_msgTypes = make([]protoimpl.MessageInfo, 104)
 var file_placement_proto_goTypes = []any{
 	(NumaPolicy)(0),                   // 0: basalt.placement.v1.NumaPolicy
 	(NumaScope)(0),                    // 1: basalt.placement.v1.NumaScope
@@ -9750,348 +9153,324 @@ var file_placement_proto_goTypes = []any{
 	(LeaseAnswer)(0),                  // 7: basalt.placement.v1.LeaseAnswer
 	(ActionKind)(0),                   // 8: basalt.placement.v1.ActionKind
 	(SyncKind)(0),                     // 9: basalt.placement.v1.SyncKind
-	(CommandPhase)(0),                 // 10: basalt.placement.v1.CommandPhase
-	(*PodKey)(nil),                    // 11: basalt.placement.v1.PodKey
-	(*Label)(nil),                     // 12: basalt.placement.v1.Label
-	(*Amount)(nil),                    // 13: basalt.placement.v1.Amount
-	(*ContainerSpec)(nil),             // 14: basalt.placement.v1.ContainerSpec
-	(*RequestSpec)(nil),               // 15: basalt.placement.v1.RequestSpec
-	(*PodResources)(nil),              // 16: basalt.placement.v1.PodResources
-	(*Ask)(nil),                       // 17: basalt.placement.v1.Ask
-	(*Standing)(nil),                  // 18: basalt.placement.v1.Standing
-	(*Constraints)(nil),               // 19: basalt.placement.v1.Constraints
-	(*PodRequest)(nil),                // 20: basalt.placement.v1.PodRequest
-	(*LevelWish)(nil),                 // 21: basalt.placement.v1.LevelWish
-	(*GangGroup)(nil),                 // 22: basalt.placement.v1.GangGroup
-	(*GangTask)(nil),                  // 23: basalt.placement.v1.GangTask
-	(*GangRequest)(nil),               // 24: basalt.placement.v1.GangRequest
-	(*Slice)(nil),                     // 25: basalt.placement.v1.Slice
-	(*NumaAmounts)(nil),               // 26: basalt.placement.v1.NumaAmounts
-	(*Pinned)(nil),                    // 27: basalt.placement.v1.Pinned
-	(*Place)(nil),                     // 28: basalt.placement.v1.Place
-	(*Assignment)(nil),                // 29: basalt.placement.v1.Assignment
-	(*ReasonCount)(nil),               // 30: basalt.placement.v1.ReasonCount
-	(*Decision)(nil),                  // 31: basalt.placement.v1.Decision
-	(*GangDecision)(nil),              // 32: basalt.placement.v1.GangDecision
-	(*Lease)(nil),                     // 33: basalt.placement.v1.Lease
-	(*Header)(nil),                    // 34: basalt.placement.v1.Header
-	(*HelloRequest)(nil),              // 35: basalt.placement.v1.HelloRequest
-	(*HelloResponse)(nil),             // 36: basalt.placement.v1.HelloResponse
-	(*Limits)(nil),                    // 37: basalt.placement.v1.Limits
-	(*ProposeRequest)(nil),            // 38: basalt.placement.v1.ProposeRequest
-	(*ProposeResponse)(nil),           // 39: basalt.placement.v1.ProposeResponse
-	(*ReserveRequest)(nil),            // 40: basalt.placement.v1.ReserveRequest
-	(*ReserveResponse)(nil),           // 41: basalt.placement.v1.ReserveResponse
-	(*ConfirmRequest)(nil),            // 42: basalt.placement.v1.ConfirmRequest
-	(*ConfirmResponse)(nil),           // 43: basalt.placement.v1.ConfirmResponse
-	(*RenewRequest)(nil),              // 44: basalt.placement.v1.RenewRequest
-	(*RenewResponse)(nil),             // 45: basalt.placement.v1.RenewResponse
-	(*ReleaseRequest)(nil),            // 46: basalt.placement.v1.ReleaseRequest
-	(*ReleaseResponse)(nil),           // 47: basalt.placement.v1.ReleaseResponse
-	(*BatchItem)(nil),                 // 48: basalt.placement.v1.BatchItem
-	(*BatchRequest)(nil),              // 49: basalt.placement.v1.BatchRequest
-	(*BatchResult)(nil),               // 50: basalt.placement.v1.BatchResult
-	(*BatchResponse)(nil),             // 51: basalt.placement.v1.BatchResponse
-	(*EvaluateRequest)(nil),           // 52: basalt.placement.v1.EvaluateRequest
-	(*NodeVerdict)(nil),               // 53: basalt.placement.v1.NodeVerdict
-	(*EvaluateResponse)(nil),          // 54: basalt.placement.v1.EvaluateResponse
-	(*Victim)(nil),                    // 55: basalt.placement.v1.Victim
-	(*EvictRequest)(nil),              // 56: basalt.placement.v1.EvictRequest
-	(*EvictResponse)(nil),             // 57: basalt.placement.v1.EvictResponse
-	(*ExplainRequest)(nil),            // 58: basalt.placement.v1.ExplainRequest
-	(*ExplainResponse)(nil),           // 59: basalt.placement.v1.ExplainResponse
-	(*SnapshotRequest)(nil),           // 60: basalt.placement.v1.SnapshotRequest
-	(*SnapshotChunk)(nil),             // 61: basalt.placement.v1.SnapshotChunk
-	(*WatchRequest)(nil),              // 62: basalt.placement.v1.WatchRequest
-	(*WatchEvent)(nil),                // 63: basalt.placement.v1.WatchEvent
-	(*Freed)(nil),                     // 64: basalt.placement.v1.Freed
+	(*PodKey)(nil),                    // 10: basalt.placement.v1.PodKey
+	(*Label)(nil),                     // 11: basalt.placement.v1.Label
+	(*Amount)(nil),                    // 12: basalt.placement.v1.Amount
+	(*ContainerSpec)(nil),             // 13: basalt.placement.v1.ContainerSpec
+	(*RequestSpec)(nil),               // 14: basalt.placement.v1.RequestSpec
+	(*PodResources)(nil),              // 15: basalt.placement.v1.PodResources
+	(*ClaimedCards)(nil),              // 16: basalt.placement.v1.ClaimedCards
+	(*Device)(nil),                    // 17: basalt.placement.v1.Device
+	(*Ask)(nil),                       // 18: basalt.placement.v1.Ask
+	(*Standing)(nil),                  // 19: basalt.placement.v1.Standing
+	(*Constraints)(nil),               // 20: basalt.placement.v1.Constraints
+	(*PodRequest)(nil),                // 21: basalt.placement.v1.PodRequest
+	(*LevelWish)(nil),                 // 22: basalt.placement.v1.LevelWish
+	(*GangGroup)(nil),                 // 23: basalt.placement.v1.GangGroup
+	(*GangTask)(nil),                  // 24: basalt.placement.v1.GangTask
+	(*GangRequest)(nil),               // 25: basalt.placement.v1.GangRequest
+	(*Slice)(nil),                     // 26: basalt.placement.v1.Slice
+	(*NumaAmounts)(nil),               // 27: basalt.placement.v1.NumaAmounts
+	(*Pinned)(nil),                    // 28: basalt.placement.v1.Pinned
+	(*Place)(nil),                     // 29: basalt.placement.v1.Place
+	(*Assignment)(nil),                // 30: basalt.placement.v1.Assignment
+	(*ReasonCount)(nil),               // 31: basalt.placement.v1.ReasonCount
+	(*Decision)(nil),                  // 32: basalt.placement.v1.Decision
+	(*GangDecision)(nil),              // 33: basalt.placement.v1.GangDecision
+	(*Lease)(nil),                     // 34: basalt.placement.v1.Lease
+	(*Header)(nil),                    // 35: basalt.placement.v1.Header
+	(*HelloRequest)(nil),              // 36: basalt.placement.v1.HelloRequest
+	(*HelloResponse)(nil),             // 37: basalt.placement.v1.HelloResponse
+	(*Limits)(nil),                    // 38: basalt.placement.v1.Limits
+	(*ProposeRequest)(nil),            // 39: basalt.placement.v1.ProposeRequest
+	(*ProposeResponse)(nil),           // 40: basalt.placement.v1.ProposeResponse
+	(*ReserveRequest)(nil),            // 41: basalt.placement.v1.ReserveRequest
+	(*ReserveResponse)(nil),           // 42: basalt.placement.v1.ReserveResponse
+	(*ConfirmRequest)(nil),            // 43: basalt.placement.v1.ConfirmRequest
+	(*ConfirmResponse)(nil),           // 44: basalt.placement.v1.ConfirmResponse
+	(*RenewRequest)(nil),              // 45: basalt.placement.v1.RenewRequest
+	(*RenewResponse)(nil),             // 46: basalt.placement.v1.RenewResponse
+	(*ReleaseRequest)(nil),            // 47: basalt.placement.v1.ReleaseRequest
+	(*ReleaseResponse)(nil),           // 48: basalt.placement.v1.ReleaseResponse
+	(*BatchItem)(nil),                 // 49: basalt.placement.v1.BatchItem
+	(*BatchRequest)(nil),              // 50: basalt.placement.v1.BatchRequest
+	(*BatchResult)(nil),               // 51: basalt.placement.v1.BatchResult
+	(*BatchResponse)(nil),             // 52: basalt.placement.v1.BatchResponse
+	(*EvaluateRequest)(nil),           // 53: basalt.placement.v1.EvaluateRequest
+	(*NodeVerdict)(nil),               // 54: basalt.placement.v1.NodeVerdict
+	(*EvaluateResponse)(nil),          // 55: basalt.placement.v1.EvaluateResponse
+	(*Victim)(nil),                    // 56: basalt.placement.v1.Victim
+	(*EvictRequest)(nil),              // 57: basalt.placement.v1.EvictRequest
+	(*EvictResponse)(nil),             // 58: basalt.placement.v1.EvictResponse
+	(*ExplainRequest)(nil),            // 59: basalt.placement.v1.ExplainRequest
+	(*ExplainResponse)(nil),           // 60: basalt.placement.v1.ExplainResponse
+	(*SnapshotRequest)(nil),           // 61: basalt.placement.v1.SnapshotRequest
+	(*SnapshotChunk)(nil),             // 62: basalt.placement.v1.SnapshotChunk
+	(*WatchRequest)(nil),              // 63: basalt.placement.v1.WatchRequest
+	(*WatchEvent)(nil),                // 64: basalt.placement.v1.WatchEvent
 	(*Mismatch)(nil),                  // 65: basalt.placement.v1.Mismatch
 	(*ReportUsageRequest)(nil),        // 66: basalt.placement.v1.ReportUsageRequest
 	(*ReportUsageResponse)(nil),       // 67: basalt.placement.v1.ReportUsageResponse
-	(*CardMove)(nil),                  // 68: basalt.placement.v1.CardMove
-	(*Action)(nil),                    // 69: basalt.placement.v1.Action
-	(*WatchActionsRequest)(nil),       // 70: basalt.placement.v1.WatchActionsRequest
-	(*AckActionRequest)(nil),          // 71: basalt.placement.v1.AckActionRequest
-	(*AckActionResponse)(nil),         // 72: basalt.placement.v1.AckActionResponse
-	(*SyncRequest)(nil),               // 73: basalt.placement.v1.SyncRequest
-	(*SyncOpen)(nil),                  // 74: basalt.placement.v1.SyncOpen
-	(*SyncDeltas)(nil),                // 75: basalt.placement.v1.SyncDeltas
-	(*SyncComplete)(nil),              // 76: basalt.placement.v1.SyncComplete
-	(*SyncResponse)(nil),              // 77: basalt.placement.v1.SyncResponse
-	(*Rejected)(nil),                  // 78: basalt.placement.v1.Rejected
-	(*Delta)(nil),                     // 79: basalt.placement.v1.Delta
-	(*CardSpec)(nil),                  // 80: basalt.placement.v1.CardSpec
-	(*NodeSpec)(nil),                  // 81: basalt.placement.v1.NodeSpec
-	(*NodeResources)(nil),             // 82: basalt.placement.v1.NodeResources
-	(*NumaReport)(nil),                // 83: basalt.placement.v1.NumaReport
-	(*NodeState)(nil),                 // 84: basalt.placement.v1.NodeState
-	(*DomainStep)(nil),                // 85: basalt.placement.v1.DomainStep
-	(*NodePath)(nil),                  // 86: basalt.placement.v1.NodePath
-	(*PodState)(nil),                  // 87: basalt.placement.v1.PodState
-	(*PodGone)(nil),                   // 88: basalt.placement.v1.PodGone
-	(*Checkpointed)(nil),              // 89: basalt.placement.v1.Checkpointed
-	(*QueueState)(nil),                // 90: basalt.placement.v1.QueueState
-	(*SlotQuota)(nil),                 // 91: basalt.placement.v1.SlotQuota
-	(*Budget)(nil),                    // 92: basalt.placement.v1.Budget
-	(*CardState)(nil),                 // 93: basalt.placement.v1.CardState
-	(*ClusterStatus)(nil),             // 94: basalt.placement.v1.ClusterStatus
-	(*StatusRequest)(nil),             // 95: basalt.placement.v1.StatusRequest
-	(*StatusResponse)(nil),            // 96: basalt.placement.v1.StatusResponse
-	(*ReloadRequest)(nil),             // 97: basalt.placement.v1.ReloadRequest
-	(*ReloadResponse)(nil),            // 98: basalt.placement.v1.ReloadResponse
-	(*DrainRequest)(nil),              // 99: basalt.placement.v1.DrainRequest
-	(*DrainResponse)(nil),             // 100: basalt.placement.v1.DrainResponse
-	(*WriteSnapshotRequest)(nil),      // 101: basalt.placement.v1.WriteSnapshotRequest
-	(*WriteSnapshotResponse)(nil),     // 102: basalt.placement.v1.WriteSnapshotResponse
-	(*CommandRequest)(nil),            // 103: basalt.placement.v1.CommandRequest
-	(*CommandState)(nil),              // 104: basalt.placement.v1.CommandState
-	(*ListCommandsRequest)(nil),       // 105: basalt.placement.v1.ListCommandsRequest
-	(*ListCommandsResponse)(nil),      // 106: basalt.placement.v1.ListCommandsResponse
-	(*PodResources_Container)(nil),    // 107: basalt.placement.v1.PodResources.Container
-	nil,                               // 108: basalt.placement.v1.PodResources.AnnotationsEntry
-	nil,                               // 109: basalt.placement.v1.PodResources.Container.LimitsEntry
-	nil,                               // 110: basalt.placement.v1.PodResources.Container.RequestsEntry
-	nil,                               // 111: basalt.placement.v1.Assignment.AnnotationsEntry
-	nil,                               // 112: basalt.placement.v1.Assignment.LabelsEntry
-	(*GangDecision_Member)(nil),       // 113: basalt.placement.v1.GangDecision.Member
-	(*ReportUsageRequest_Sample)(nil), // 114: basalt.placement.v1.ReportUsageRequest.Sample
-	nil,                               // 115: basalt.placement.v1.NodeResources.LabelsEntry
-	nil,                               // 116: basalt.placement.v1.NodeResources.AnnotationsEntry
-	nil,                               // 117: basalt.placement.v1.NodeResources.CapacityEntry
-	nil,                               // 118: basalt.placement.v1.NodeResources.AllocatableEntry
-	(*NumaReport_Zone)(nil),           // 119: basalt.placement.v1.NumaReport.Zone
-	nil,                               // 120: basalt.placement.v1.NumaReport.Zone.AllocatableEntry
-	nil,                               // 121: basalt.placement.v1.PodState.AnnotationsEntry
+	(*Action)(nil),                    // 68: basalt.placement.v1.Action
+	(*WatchActionsRequest)(nil),       // 69: basalt.placement.v1.WatchActionsRequest
+	(*AckActionRequest)(nil),          // 70: basalt.placement.v1.AckActionRequest
+	(*AckActionResponse)(nil),         // 71: basalt.placement.v1.AckActionResponse
+	(*SyncRequest)(nil),               // 72: basalt.placement.v1.SyncRequest
+	(*SyncOpen)(nil),                  // 73: basalt.placement.v1.SyncOpen
+	(*SyncDeltas)(nil),                // 74: basalt.placement.v1.SyncDeltas
+	(*SyncComplete)(nil),              // 75: basalt.placement.v1.SyncComplete
+	(*SyncResponse)(nil),              // 76: basalt.placement.v1.SyncResponse
+	(*Rejected)(nil),                  // 77: basalt.placement.v1.Rejected
+	(*Delta)(nil),                     // 78: basalt.placement.v1.Delta
+	(*CardSpec)(nil),                  // 79: basalt.placement.v1.CardSpec
+	(*NodeSpec)(nil),                  // 80: basalt.placement.v1.NodeSpec
+	(*NodeResources)(nil),             // 81: basalt.placement.v1.NodeResources
+	(*NodeState)(nil),                 // 82: basalt.placement.v1.NodeState
+	(*DomainStep)(nil),                // 83: basalt.placement.v1.DomainStep
+	(*NodePath)(nil),                  // 84: basalt.placement.v1.NodePath
+	(*PodState)(nil),                  // 85: basalt.placement.v1.PodState
+	(*PodGone)(nil),                   // 86: basalt.placement.v1.PodGone
+	(*Checkpointed)(nil),              // 87: basalt.placement.v1.Checkpointed
+	(*QueueState)(nil),                // 88: basalt.placement.v1.QueueState
+	(*SlotQuota)(nil),                 // 89: basalt.placement.v1.SlotQuota
+	(*Budget)(nil),                    // 90: basalt.placement.v1.Budget
+	(*CardState)(nil),                 // 91: basalt.placement.v1.CardState
+	(*ClusterStatus)(nil),             // 92: basalt.placement.v1.ClusterStatus
+	(*StatusRequest)(nil),             // 93: basalt.placement.v1.StatusRequest
+	(*StatusResponse)(nil),            // 94: basalt.placement.v1.StatusResponse
+	(*ReloadRequest)(nil),             // 95: basalt.placement.v1.ReloadRequest
+	(*ReloadResponse)(nil),            // 96: basalt.placement.v1.ReloadResponse
+	(*DrainRequest)(nil),              // 97: basalt.placement.v1.DrainRequest
+	(*DrainResponse)(nil),             // 98: basalt.placement.v1.DrainResponse
+	(*WriteSnapshotRequest)(nil),      // 99: basalt.placement.v1.WriteSnapshotRequest
+	(*WriteSnapshotResponse)(nil),     // 100: basalt.placement.v1.WriteSnapshotResponse
+	(*PodResources_Container)(nil),    // 101: basalt.placement.v1.PodResources.Container
+	nil,                               // 102: basalt.placement.v1.PodResources.AnnotationsEntry
+	nil,                               // 103: basalt.placement.v1.PodResources.Container.LimitsEntry
+	nil,                               // 104: basalt.placement.v1.PodResources.Container.RequestsEntry
+	nil,                               // 105: basalt.placement.v1.Assignment.AnnotationsEntry
+	nil,                               // 106: basalt.placement.v1.Assignment.LabelsEntry
+	(*GangDecision_Member)(nil),       // 107: basalt.placement.v1.GangDecision.Member
+	(*ReportUsageRequest_Sample)(nil), // 108: basalt.placement.v1.ReportUsageRequest.Sample
+	nil,                               // 109: basalt.placement.v1.NodeResources.LabelsEntry
+	nil,                               // 110: basalt.placement.v1.NodeResources.AnnotationsEntry
+	nil,                               // 111: basalt.placement.v1.NodeResources.CapacityEntry
+	nil,                               // 112: basalt.placement.v1.NodeResources.AllocatableEntry
+	nil,                               // 113: basalt.placement.v1.PodState.AnnotationsEntry
 }
 var file_placement_proto_depIdxs = []int32{
-	12,  // 0: basalt.placement.v1.RequestSpec.node_selector:type_name -> basalt.placement.v1.Label
+	11,  // 0: basalt.placement.v1.RequestSpec.node_selector:type_name -> basalt.placement.v1.Label
 	0,   // 1: basalt.placement.v1.RequestSpec.numa:type_name -> basalt.placement.v1.NumaPolicy
-	14,  // 2: basalt.placement.v1.RequestSpec.containers:type_name -> basalt.placement.v1.ContainerSpec
+	13,  // 2: basalt.placement.v1.RequestSpec.containers:type_name -> basalt.placement.v1.ContainerSpec
 	3,   // 3: basalt.placement.v1.RequestSpec.service_class:type_name -> basalt.placement.v1.ServiceClass
-	107, // 4: basalt.placement.v1.PodResources.containers:type_name -> basalt.placement.v1.PodResources.Container
-	108, // 5: basalt.placement.v1.PodResources.annotations:type_name -> basalt.placement.v1.PodResources.AnnotationsEntry
-	12,  // 6: basalt.placement.v1.PodResources.node_selector:type_name -> basalt.placement.v1.Label
-	15,  // 7: basalt.placement.v1.Ask.spec:type_name -> basalt.placement.v1.RequestSpec
-	16,  // 8: basalt.placement.v1.Ask.pod:type_name -> basalt.placement.v1.PodResources
-	11,  // 9: basalt.placement.v1.PodRequest.pod:type_name -> basalt.placement.v1.PodKey
-	17,  // 10: basalt.placement.v1.PodRequest.ask:type_name -> basalt.placement.v1.Ask
-	18,  // 11: basalt.placement.v1.PodRequest.standing:type_name -> basalt.placement.v1.Standing
-	19,  // 12: basalt.placement.v1.PodRequest.constraints:type_name -> basalt.placement.v1.Constraints
-	21,  // 13: basalt.placement.v1.GangGroup.level:type_name -> basalt.placement.v1.LevelWish
-	17,  // 14: basalt.placement.v1.GangTask.ask:type_name -> basalt.placement.v1.Ask
-	11,  // 15: basalt.placement.v1.GangTask.members:type_name -> basalt.placement.v1.PodKey
-	19,  // 16: basalt.placement.v1.GangTask.constraints:type_name -> basalt.placement.v1.Constraints
-	11,  // 17: basalt.placement.v1.GangRequest.gang:type_name -> basalt.placement.v1.PodKey
-	23,  // 18: basalt.placement.v1.GangRequest.tasks:type_name -> basalt.placement.v1.GangTask
-	22,  // 19: basalt.placement.v1.GangRequest.groups:type_name -> basalt.placement.v1.GangGroup
-	21,  // 20: basalt.placement.v1.GangRequest.level:type_name -> basalt.placement.v1.LevelWish
-	6,   // 21: basalt.placement.v1.GangRequest.layout:type_name -> basalt.placement.v1.GangLayout
-	18,  // 22: basalt.placement.v1.GangRequest.standing:type_name -> basalt.placement.v1.Standing
-	19,  // 23: basalt.placement.v1.GangRequest.constraints:type_name -> basalt.placement.v1.Constraints
-	26,  // 24: basalt.placement.v1.Pinned.by_node:type_name -> basalt.placement.v1.NumaAmounts
-	25,  // 25: basalt.placement.v1.Place.slices:type_name -> basalt.placement.v1.Slice
-	27,  // 26: basalt.placement.v1.Place.pinned:type_name -> basalt.placement.v1.Pinned
-	29,  // 27: basalt.placement.v1.Place.assignment:type_name -> basalt.placement.v1.Assignment
-	111, // 28: basalt.placement.v1.Assignment.annotations:type_name -> basalt.placement.v1.Assignment.AnnotationsEntry
-	112, // 29: basalt.placement.v1.Assignment.labels:type_name -> basalt.placement.v1.Assignment.LabelsEntry
-	5,   // 30: basalt.placement.v1.ReasonCount.reason:type_name -> basalt.placement.v1.Reason
-	4,   // 31: basalt.placement.v1.Decision.kind:type_name -> basalt.placement.v1.OutcomeKind
-	28,  // 32: basalt.placement.v1.Decision.placement:type_name -> basalt.placement.v1.Place
-	30,  // 33: basalt.placement.v1.Decision.counts:type_name -> basalt.placement.v1.ReasonCount
-	28,  // 34: basalt.placement.v1.Decision.alternatives:type_name -> basalt.placement.v1.Place
-	4,   // 35: basalt.placement.v1.GangDecision.kind:type_name -> basalt.placement.v1.OutcomeKind
-	113, // 36: basalt.placement.v1.GangDecision.members:type_name -> basalt.placement.v1.GangDecision.Member
-	34,  // 37: basalt.placement.v1.HelloRequest.header:type_name -> basalt.placement.v1.Header
-	94,  // 38: basalt.placement.v1.HelloResponse.clusters:type_name -> basalt.placement.v1.ClusterStatus
-	37,  // 39: basalt.placement.v1.HelloResponse.limits:type_name -> basalt.placement.v1.Limits
-	34,  // 40: basalt.placement.v1.ProposeRequest.header:type_name -> basalt.placement.v1.Header
-	20,  // 41: basalt.placement.v1.ProposeRequest.pod:type_name -> basalt.placement.v1.PodRequest
-	24,  // 42: basalt.placement.v1.ProposeRequest.gang:type_name -> basalt.placement.v1.GangRequest
-	31,  // 43: basalt.placement.v1.ProposeResponse.pod:type_name -> basalt.placement.v1.Decision
-	32,  // 44: basalt.placement.v1.ProposeResponse.gang:type_name -> basalt.placement.v1.GangDecision
-	34,  // 45: basalt.placement.v1.ReserveRequest.header:type_name -> basalt.placement.v1.Header
-	20,  // 46: basalt.placement.v1.ReserveRequest.pod:type_name -> basalt.placement.v1.PodRequest
-	24,  // 47: basalt.placement.v1.ReserveRequest.gang:type_name -> basalt.placement.v1.GangRequest
-	28,  // 48: basalt.placement.v1.ReserveRequest.placement:type_name -> basalt.placement.v1.Place
-	113, // 49: basalt.placement.v1.ReserveRequest.members:type_name -> basalt.placement.v1.GangDecision.Member
-	31,  // 50: basalt.placement.v1.ReserveResponse.pod:type_name -> basalt.placement.v1.Decision
-	32,  // 51: basalt.placement.v1.ReserveResponse.gang:type_name -> basalt.placement.v1.GangDecision
-	33,  // 52: basalt.placement.v1.ReserveResponse.lease:type_name -> basalt.placement.v1.Lease
-	34,  // 53: basalt.placement.v1.ConfirmRequest.header:type_name -> basalt.placement.v1.Header
-	33,  // 54: basalt.placement.v1.ConfirmRequest.lease:type_name -> basalt.placement.v1.Lease
-	7,   // 55: basalt.placement.v1.ConfirmResponse.answer:type_name -> basalt.placement.v1.LeaseAnswer
-	34,  // 56: basalt.placement.v1.RenewRequest.header:type_name -> basalt.placement.v1.Header
-	33,  // 57: basalt.placement.v1.RenewRequest.lease:type_name -> basalt.placement.v1.Lease
-	7,   // 58: basalt.placement.v1.RenewResponse.answer:type_name -> basalt.placement.v1.LeaseAnswer
-	33,  // 59: basalt.placement.v1.RenewResponse.lease:type_name -> basalt.placement.v1.Lease
-	34,  // 60: basalt.placement.v1.ReleaseRequest.header:type_name -> basalt.placement.v1.Header
-	33,  // 61: basalt.placement.v1.ReleaseRequest.lease:type_name -> basalt.placement.v1.Lease
-	7,   // 62: basalt.placement.v1.ReleaseResponse.answer:type_name -> basalt.placement.v1.LeaseAnswer
-	38,  // 63: basalt.placement.v1.BatchItem.propose:type_name -> basalt.placement.v1.ProposeRequest
-	40,  // 64: basalt.placement.v1.BatchItem.reserve:type_name -> basalt.placement.v1.ReserveRequest
-	42,  // 65: basalt.placement.v1.BatchItem.confirm:type_name -> basalt.placement.v1.ConfirmRequest
-	44,  // 66: basalt.placement.v1.BatchItem.renew:type_name -> basalt.placement.v1.RenewRequest
-	46,  // 67: basalt.placement.v1.BatchItem.release:type_name -> basalt.placement.v1.ReleaseRequest
-	34,  // 68: basalt.placement.v1.BatchRequest.header:type_name -> basalt.placement.v1.Header
-	48,  // 69: basalt.placement.v1.BatchRequest.items:type_name -> basalt.placement.v1.BatchItem
-	39,  // 70: basalt.placement.v1.BatchResult.propose:type_name -> basalt.placement.v1.ProposeResponse
-	41,  // 71: basalt.placement.v1.BatchResult.reserve:type_name -> basalt.placement.v1.ReserveResponse
-	43,  // 72: basalt.placement.v1.BatchResult.confirm:type_name -> basalt.placement.v1.ConfirmResponse
-	45,  // 73: basalt.placement.v1.BatchResult.renew:type_name -> basalt.placement.v1.RenewResponse
-	47,  // 74: basalt.placement.v1.BatchResult.release:type_name -> basalt.placement.v1.ReleaseResponse
-	50,  // 75: basalt.placement.v1.BatchResponse.results:type_name -> basalt.placement.v1.BatchResult
-	34,  // 76: basalt.placement.v1.EvaluateRequest.header:type_name -> basalt.placement.v1.Header
-	20,  // 77: basalt.placement.v1.EvaluateRequest.pod:type_name -> basalt.placement.v1.PodRequest
-	5,   // 78: basalt.placement.v1.NodeVerdict.reason:type_name -> basalt.placement.v1.Reason
-	4,   // 79: basalt.placement.v1.EvaluateResponse.kind:type_name -> basalt.placement.v1.OutcomeKind
-	53,  // 80: basalt.placement.v1.EvaluateResponse.verdicts:type_name -> basalt.placement.v1.NodeVerdict
-	11,  // 81: basalt.placement.v1.Victim.pod:type_name -> basalt.placement.v1.PodKey
-	34,  // 82: basalt.placement.v1.EvictRequest.header:type_name -> basalt.placement.v1.Header
-	20,  // 83: basalt.placement.v1.EvictRequest.pod:type_name -> basalt.placement.v1.PodRequest
-	24,  // 84: basalt.placement.v1.EvictRequest.gang:type_name -> basalt.placement.v1.GangRequest
-	55,  // 85: basalt.placement.v1.EvictResponse.victims:type_name -> basalt.placement.v1.Victim
-	31,  // 86: basalt.placement.v1.EvictResponse.pod:type_name -> basalt.placement.v1.Decision
-	32,  // 87: basalt.placement.v1.EvictResponse.gang:type_name -> basalt.placement.v1.GangDecision
-	33,  // 88: basalt.placement.v1.EvictResponse.lease:type_name -> basalt.placement.v1.Lease
-	34,  // 89: basalt.placement.v1.ExplainRequest.header:type_name -> basalt.placement.v1.Header
-	20,  // 90: basalt.placement.v1.ExplainRequest.pod:type_name -> basalt.placement.v1.PodRequest
-	4,   // 91: basalt.placement.v1.ExplainResponse.kind:type_name -> basalt.placement.v1.OutcomeKind
-	28,  // 92: basalt.placement.v1.ExplainResponse.placement:type_name -> basalt.placement.v1.Place
-	30,  // 93: basalt.placement.v1.ExplainResponse.counts:type_name -> basalt.placement.v1.ReasonCount
-	53,  // 94: basalt.placement.v1.ExplainResponse.best:type_name -> basalt.placement.v1.NodeVerdict
-	34,  // 95: basalt.placement.v1.SnapshotRequest.header:type_name -> basalt.placement.v1.Header
-	34,  // 96: basalt.placement.v1.WatchRequest.header:type_name -> basalt.placement.v1.Header
-	31,  // 97: basalt.placement.v1.WatchEvent.pod:type_name -> basalt.placement.v1.Decision
-	32,  // 98: basalt.placement.v1.WatchEvent.gang:type_name -> basalt.placement.v1.GangDecision
-	33,  // 99: basalt.placement.v1.WatchEvent.reserved:type_name -> basalt.placement.v1.Lease
-	33,  // 100: basalt.placement.v1.WatchEvent.confirmed:type_name -> basalt.placement.v1.Lease
-	33,  // 101: basalt.placement.v1.WatchEvent.renewed:type_name -> basalt.placement.v1.Lease
-	65,  // 102: basalt.placement.v1.WatchEvent.mismatch:type_name -> basalt.placement.v1.Mismatch
-	64,  // 103: basalt.placement.v1.WatchEvent.freed:type_name -> basalt.placement.v1.Freed
-	11,  // 104: basalt.placement.v1.WatchEvent.about:type_name -> basalt.placement.v1.PodKey
-	11,  // 105: basalt.placement.v1.Mismatch.pod:type_name -> basalt.placement.v1.PodKey
-	34,  // 106: basalt.placement.v1.ReportUsageRequest.header:type_name -> basalt.placement.v1.Header
-	114, // 107: basalt.placement.v1.ReportUsageRequest.samples:type_name -> basalt.placement.v1.ReportUsageRequest.Sample
-	2,   // 108: basalt.placement.v1.CardMove.mode:type_name -> basalt.placement.v1.CardMode
+	101, // 4: basalt.placement.v1.PodResources.containers:type_name -> basalt.placement.v1.PodResources.Container
+	102, // 5: basalt.placement.v1.PodResources.annotations:type_name -> basalt.placement.v1.PodResources.AnnotationsEntry
+	11,  // 6: basalt.placement.v1.PodResources.node_selector:type_name -> basalt.placement.v1.Label
+	16,  // 7: basalt.placement.v1.PodResources.claimed:type_name -> basalt.placement.v1.ClaimedCards
+	14,  // 8: basalt.placement.v1.Ask.spec:type_name -> basalt.placement.v1.RequestSpec
+	15,  // 9: basalt.placement.v1.Ask.pod:type_name -> basalt.placement.v1.PodResources
+	10,  // 10: basalt.placement.v1.PodRequest.pod:type_name -> basalt.placement.v1.PodKey
+	18,  // 11: basalt.placement.v1.PodRequest.ask:type_name -> basalt.placement.v1.Ask
+	19,  // 12: basalt.placement.v1.PodRequest.standing:type_name -> basalt.placement.v1.Standing
+	20,  // 13: basalt.placement.v1.PodRequest.constraints:type_name -> basalt.placement.v1.Constraints
+	22,  // 14: basalt.placement.v1.GangGroup.level:type_name -> basalt.placement.v1.LevelWish
+	18,  // 15: basalt.placement.v1.GangTask.ask:type_name -> basalt.placement.v1.Ask
+	10,  // 16: basalt.placement.v1.GangTask.members:type_name -> basalt.placement.v1.PodKey
+	20,  // 17: basalt.placement.v1.GangTask.constraints:type_name -> basalt.placement.v1.Constraints
+	10,  // 18: basalt.placement.v1.GangRequest.gang:type_name -> basalt.placement.v1.PodKey
+	24,  // 19: basalt.placement.v1.GangRequest.tasks:type_name -> basalt.placement.v1.GangTask
+	23,  // 20: basalt.placement.v1.GangRequest.groups:type_name -> basalt.placement.v1.GangGroup
+	22,  // 21: basalt.placement.v1.GangRequest.level:type_name -> basalt.placement.v1.LevelWish
+	6,   // 22: basalt.placement.v1.GangRequest.layout:type_name -> basalt.placement.v1.GangLayout
+	19,  // 23: basalt.placement.v1.GangRequest.standing:type_name -> basalt.placement.v1.Standing
+	20,  // 24: basalt.placement.v1.GangRequest.constraints:type_name -> basalt.placement.v1.Constraints
+	27,  // 25: basalt.placement.v1.Pinned.by_node:type_name -> basalt.placement.v1.NumaAmounts
+	26,  // 26: basalt.placement.v1.Place.slices:type_name -> basalt.placement.v1.Slice
+	28,  // 27: basalt.placement.v1.Place.pinned:type_name -> basalt.placement.v1.Pinned
+	30,  // 28: basalt.placement.v1.Place.assignment:type_name -> basalt.placement.v1.Assignment
+	17,  // 29: basalt.placement.v1.Place.devices:type_name -> basalt.placement.v1.Device
+	105, // 30: basalt.placement.v1.Assignment.annotations:type_name -> basalt.placement.v1.Assignment.AnnotationsEntry
+	106, // 31: basalt.placement.v1.Assignment.labels:type_name -> basalt.placement.v1.Assignment.LabelsEntry
+	5,   // 32: basalt.placement.v1.ReasonCount.reason:type_name -> basalt.placement.v1.Reason
+	4,   // 33: basalt.placement.v1.Decision.kind:type_name -> basalt.placement.v1.OutcomeKind
+	29,  // 34: basalt.placement.v1.Decision.placement:type_name -> basalt.placement.v1.Place
+	31,  // 35: basalt.placement.v1.Decision.counts:type_name -> basalt.placement.v1.ReasonCount
+	29,  // 36: basalt.placement.v1.Decision.alternatives:type_name -> basalt.placement.v1.Place
+	4,   // 37: basalt.placement.v1.GangDecision.kind:type_name -> basalt.placement.v1.OutcomeKind
+	107, // 38: basalt.placement.v1.GangDecision.members:type_name -> basalt.placement.v1.GangDecision.Member
+	35,  // 39: basalt.placement.v1.HelloRequest.header:type_name -> basalt.placement.v1.Header
+	92,  // 40: basalt.placement.v1.HelloResponse.clusters:type_name -> basalt.placement.v1.ClusterStatus
+	38,  // 41: basalt.placement.v1.HelloResponse.limits:type_name -> basalt.placement.v1.Limits
+	35,  // 42: basalt.placement.v1.ProposeRequest.header:type_name -> basalt.placement.v1.Header
+	21,  // 43: basalt.placement.v1.ProposeRequest.pod:type_name -> basalt.placement.v1.PodRequest
+	25,  // 44: basalt.placement.v1.ProposeRequest.gang:type_name -> basalt.placement.v1.GangRequest
+	32,  // 45: basalt.placement.v1.ProposeResponse.pod:type_name -> basalt.placement.v1.Decision
+	33,  // 46: basalt.placement.v1.ProposeResponse.gang:type_name -> basalt.placement.v1.GangDecision
+	35,  // 47: basalt.placement.v1.ReserveRequest.header:type_name -> basalt.placement.v1.Header
+	21,  // 48: basalt.placement.v1.ReserveRequest.pod:type_name -> basalt.placement.v1.PodRequest
+	25,  // 49: basalt.placement.v1.ReserveRequest.gang:type_name -> basalt.placement.v1.GangRequest
+	29,  // 50: basalt.placement.v1.ReserveRequest.placement:type_name -> basalt.placement.v1.Place
+	107, // 51: basalt.placement.v1.ReserveRequest.members:type_name -> basalt.placement.v1.GangDecision.Member
+	32,  // 52: basalt.placement.v1.ReserveResponse.pod:type_name -> basalt.placement.v1.Decision
+	33,  // 53: basalt.placement.v1.ReserveResponse.gang:type_name -> basalt.placement.v1.GangDecision
+	34,  // 54: basalt.placement.v1.ReserveResponse.lease:type_name -> basalt.placement.v1.Lease
+	35,  // 55: basalt.placement.v1.ConfirmRequest.header:type_name -> basalt.placement.v1.Header
+	34,  // 56: basalt.placement.v1.ConfirmRequest.lease:type_name -> basalt.placement.v1.Lease
+	7,   // 57: basalt.placement.v1.ConfirmResponse.answer:type_name -> basalt.placement.v1.LeaseAnswer
+	35,  // 58: basalt.placement.v1.RenewRequest.header:type_name -> basalt.placement.v1.Header
+	34,  // 59: basalt.placement.v1.RenewRequest.lease:type_name -> basalt.placement.v1.Lease
+	7,   // 60: basalt.placement.v1.RenewResponse.answer:type_name -> basalt.placement.v1.LeaseAnswer
+	34,  // 61: basalt.placement.v1.RenewResponse.lease:type_name -> basalt.placement.v1.Lease
+	35,  // 62: basalt.placement.v1.ReleaseRequest.header:type_name -> basalt.placement.v1.Header
+	34,  // 63: basalt.placement.v1.ReleaseRequest.lease:type_name -> basalt.placement.v1.Lease
+	7,   // 64: basalt.placement.v1.ReleaseResponse.answer:type_name -> basalt.placement.v1.LeaseAnswer
+	39,  // 65: basalt.placement.v1.BatchItem.propose:type_name -> basalt.placement.v1.ProposeRequest
+	41,  // 66: basalt.placement.v1.BatchItem.reserve:type_name -> basalt.placement.v1.ReserveRequest
+	43,  // 67: basalt.placement.v1.BatchItem.confirm:type_name -> basalt.placement.v1.ConfirmRequest
+	45,  // 68: basalt.placement.v1.BatchItem.renew:type_name -> basalt.placement.v1.RenewRequest
+	47,  // 69: basalt.placement.v1.BatchItem.release:type_name -> basalt.placement.v1.ReleaseRequest
+	35,  // 70: basalt.placement.v1.BatchRequest.header:type_name -> basalt.placement.v1.Header
+	49,  // 71: basalt.placement.v1.BatchRequest.items:type_name -> basalt.placement.v1.BatchItem
+	40,  // 72: basalt.placement.v1.BatchResult.propose:type_name -> basalt.placement.v1.ProposeResponse
+	42,  // 73: basalt.placement.v1.BatchResult.reserve:type_name -> basalt.placement.v1.ReserveResponse
+	44,  // 74: basalt.placement.v1.BatchResult.confirm:type_name -> basalt.placement.v1.ConfirmResponse
+	46,  // 75: basalt.placement.v1.BatchResult.renew:type_name -> basalt.placement.v1.RenewResponse
+	48,  // 76: basalt.placement.v1.BatchResult.release:type_name -> basalt.placement.v1.ReleaseResponse
+	51,  // 77: basalt.placement.v1.BatchResponse.results:type_name -> basalt.placement.v1.BatchResult
+	35,  // 78: basalt.placement.v1.EvaluateRequest.header:type_name -> basalt.placement.v1.Header
+	21,  // 79: basalt.placement.v1.EvaluateRequest.pod:type_name -> basalt.placement.v1.PodRequest
+	5,   // 80: basalt.placement.v1.NodeVerdict.reason:type_name -> basalt.placement.v1.Reason
+	4,   // 81: basalt.placement.v1.EvaluateResponse.kind:type_name -> basalt.placement.v1.OutcomeKind
+	54,  // 82: basalt.placement.v1.EvaluateResponse.verdicts:type_name -> basalt.placement.v1.NodeVerdict
+	10,  // 83: basalt.placement.v1.Victim.pod:type_name -> basalt.placement.v1.PodKey
+	35,  // 84: basalt.placement.v1.EvictRequest.header:type_name -> basalt.placement.v1.Header
+	21,  // 85: basalt.placement.v1.EvictRequest.pod:type_name -> basalt.placement.v1.PodRequest
+	25,  // 86: basalt.placement.v1.EvictRequest.gang:type_name -> basalt.placement.v1.GangRequest
+	56,  // 87: basalt.placement.v1.EvictResponse.victims:type_name -> basalt.placement.v1.Victim
+	32,  // 88: basalt.placement.v1.EvictResponse.pod:type_name -> basalt.placement.v1.Decision
+	33,  // 89: basalt.placement.v1.EvictResponse.gang:type_name -> basalt.placement.v1.GangDecision
+	34,  // 90: basalt.placement.v1.EvictResponse.lease:type_name -> basalt.placement.v1.Lease
+	35,  // 91: basalt.placement.v1.ExplainRequest.header:type_name -> basalt.placement.v1.Header
+	21,  // 92: basalt.placement.v1.ExplainRequest.pod:type_name -> basalt.placement.v1.PodRequest
+	4,   // 93: basalt.placement.v1.ExplainResponse.kind:type_name -> basalt.placement.v1.OutcomeKind
+	29,  // 94: basalt.placement.v1.ExplainResponse.placement:type_name -> basalt.placement.v1.Place
+	31,  // 95: basalt.placement.v1.ExplainResponse.counts:type_name -> basalt.placement.v1.ReasonCount
+	54,  // 96: basalt.placement.v1.ExplainResponse.best:type_name -> basalt.placement.v1.NodeVerdict
+	35,  // 97: basalt.placement.v1.SnapshotRequest.header:type_name -> basalt.placement.v1.Header
+	35,  // 98: basalt.placement.v1.WatchRequest.header:type_name -> basalt.placement.v1.Header
+	32,  // 99: basalt.placement.v1.WatchEvent.pod:type_name -> basalt.placement.v1.Decision
+	33,  // 100: basalt.placement.v1.WatchEvent.gang:type_name -> basalt.placement.v1.GangDecision
+	34,  // 101: basalt.placement.v1.WatchEvent.reserved:type_name -> basalt.placement.v1.Lease
+	34,  // 102: basalt.placement.v1.WatchEvent.confirmed:type_name -> basalt.placement.v1.Lease
+	34,  // 103: basalt.placement.v1.WatchEvent.renewed:type_name -> basalt.placement.v1.Lease
+	65,  // 104: basalt.placement.v1.WatchEvent.mismatch:type_name -> basalt.placement.v1.Mismatch
+	10,  // 105: basalt.placement.v1.WatchEvent.about:type_name -> basalt.placement.v1.PodKey
+	10,  // 106: basalt.placement.v1.Mismatch.pod:type_name -> basalt.placement.v1.PodKey
+	35,  // 107: basalt.placement.v1.ReportUsageRequest.header:type_name -> basalt.placement.v1.Header
+	108, // 108: basalt.placement.v1.ReportUsageRequest.samples:type_name -> basalt.placement.v1.ReportUsageRequest.Sample
 	8,   // 109: basalt.placement.v1.Action.kind:type_name -> basalt.placement.v1.ActionKind
-	11,  // 110: basalt.placement.v1.Action.pod:type_name -> basalt.placement.v1.PodKey
-	28,  // 111: basalt.placement.v1.Action.to:type_name -> basalt.placement.v1.Place
-	33,  // 112: basalt.placement.v1.Action.lease:type_name -> basalt.placement.v1.Lease
-	68,  // 113: basalt.placement.v1.Action.card:type_name -> basalt.placement.v1.CardMove
-	34,  // 114: basalt.placement.v1.WatchActionsRequest.header:type_name -> basalt.placement.v1.Header
-	8,   // 115: basalt.placement.v1.WatchActionsRequest.kinds:type_name -> basalt.placement.v1.ActionKind
-	34,  // 116: basalt.placement.v1.AckActionRequest.header:type_name -> basalt.placement.v1.Header
-	74,  // 117: basalt.placement.v1.SyncRequest.open:type_name -> basalt.placement.v1.SyncOpen
-	75,  // 118: basalt.placement.v1.SyncRequest.deltas:type_name -> basalt.placement.v1.SyncDeltas
-	76,  // 119: basalt.placement.v1.SyncRequest.complete:type_name -> basalt.placement.v1.SyncComplete
-	34,  // 120: basalt.placement.v1.SyncOpen.header:type_name -> basalt.placement.v1.Header
-	9,   // 121: basalt.placement.v1.SyncOpen.kinds:type_name -> basalt.placement.v1.SyncKind
-	79,  // 122: basalt.placement.v1.SyncDeltas.deltas:type_name -> basalt.placement.v1.Delta
-	9,   // 123: basalt.placement.v1.SyncComplete.kinds:type_name -> basalt.placement.v1.SyncKind
-	78,  // 124: basalt.placement.v1.SyncResponse.rejected:type_name -> basalt.placement.v1.Rejected
-	84,  // 125: basalt.placement.v1.Delta.node:type_name -> basalt.placement.v1.NodeState
-	87,  // 126: basalt.placement.v1.Delta.pod:type_name -> basalt.placement.v1.PodState
-	88,  // 127: basalt.placement.v1.Delta.pod_gone:type_name -> basalt.placement.v1.PodGone
-	90,  // 128: basalt.placement.v1.Delta.queue:type_name -> basalt.placement.v1.QueueState
-	92,  // 129: basalt.placement.v1.Delta.budget:type_name -> basalt.placement.v1.Budget
-	93,  // 130: basalt.placement.v1.Delta.card:type_name -> basalt.placement.v1.CardState
-	86,  // 131: basalt.placement.v1.Delta.path:type_name -> basalt.placement.v1.NodePath
-	89,  // 132: basalt.placement.v1.Delta.checkpointed:type_name -> basalt.placement.v1.Checkpointed
-	2,   // 133: basalt.placement.v1.CardSpec.mode:type_name -> basalt.placement.v1.CardMode
-	12,  // 134: basalt.placement.v1.NodeSpec.labels:type_name -> basalt.placement.v1.Label
-	80,  // 135: basalt.placement.v1.NodeSpec.cards:type_name -> basalt.placement.v1.CardSpec
-	85,  // 136: basalt.placement.v1.NodeSpec.network:type_name -> basalt.placement.v1.DomainStep
-	0,   // 137: basalt.placement.v1.NodeSpec.numa_policy:type_name -> basalt.placement.v1.NumaPolicy
-	1,   // 138: basalt.placement.v1.NodeSpec.numa_scope:type_name -> basalt.placement.v1.NumaScope
-	26,  // 139: basalt.placement.v1.NodeSpec.numa:type_name -> basalt.placement.v1.NumaAmounts
-	115, // 140: basalt.placement.v1.NodeResources.labels:type_name -> basalt.placement.v1.NodeResources.LabelsEntry
-	116, // 141: basalt.placement.v1.NodeResources.annotations:type_name -> basalt.placement.v1.NodeResources.AnnotationsEntry
-	117, // 142: basalt.placement.v1.NodeResources.capacity:type_name -> basalt.placement.v1.NodeResources.CapacityEntry
-	118, // 143: basalt.placement.v1.NodeResources.allocatable:type_name -> basalt.placement.v1.NodeResources.AllocatableEntry
-	83,  // 144: basalt.placement.v1.NodeResources.numa:type_name -> basalt.placement.v1.NumaReport
-	119, // 145: basalt.placement.v1.NumaReport.zones:type_name -> basalt.placement.v1.NumaReport.Zone
-	81,  // 146: basalt.placement.v1.NodeState.spec:type_name -> basalt.placement.v1.NodeSpec
-	82,  // 147: basalt.placement.v1.NodeState.kubernetes:type_name -> basalt.placement.v1.NodeResources
-	85,  // 148: basalt.placement.v1.NodePath.network:type_name -> basalt.placement.v1.DomainStep
-	11,  // 149: basalt.placement.v1.PodState.pod:type_name -> basalt.placement.v1.PodKey
-	17,  // 150: basalt.placement.v1.PodState.ask:type_name -> basalt.placement.v1.Ask
-	25,  // 151: basalt.placement.v1.PodState.slices:type_name -> basalt.placement.v1.Slice
-	27,  // 152: basalt.placement.v1.PodState.pinned:type_name -> basalt.placement.v1.Pinned
-	18,  // 153: basalt.placement.v1.PodState.standing:type_name -> basalt.placement.v1.Standing
-	121, // 154: basalt.placement.v1.PodState.annotations:type_name -> basalt.placement.v1.PodState.AnnotationsEntry
-	13,  // 155: basalt.placement.v1.QueueState.guarantee:type_name -> basalt.placement.v1.Amount
-	13,  // 156: basalt.placement.v1.QueueState.deserved:type_name -> basalt.placement.v1.Amount
-	13,  // 157: basalt.placement.v1.QueueState.capacity:type_name -> basalt.placement.v1.Amount
-	91,  // 158: basalt.placement.v1.QueueState.slots:type_name -> basalt.placement.v1.SlotQuota
-	2,   // 159: basalt.placement.v1.CardState.mode:type_name -> basalt.placement.v1.CardMode
-	34,  // 160: basalt.placement.v1.StatusRequest.header:type_name -> basalt.placement.v1.Header
-	94,  // 161: basalt.placement.v1.StatusResponse.clusters:type_name -> basalt.placement.v1.ClusterStatus
-	34,  // 162: basalt.placement.v1.ReloadRequest.header:type_name -> basalt.placement.v1.Header
-	34,  // 163: basalt.placement.v1.WriteSnapshotRequest.header:type_name -> basalt.placement.v1.Header
-	34,  // 164: basalt.placement.v1.CommandRequest.header:type_name -> basalt.placement.v1.Header
-	8,   // 165: basalt.placement.v1.CommandRequest.kind:type_name -> basalt.placement.v1.ActionKind
-	2,   // 166: basalt.placement.v1.CommandRequest.mode:type_name -> basalt.placement.v1.CardMode
-	103, // 167: basalt.placement.v1.CommandState.command:type_name -> basalt.placement.v1.CommandRequest
-	10,  // 168: basalt.placement.v1.CommandState.phase:type_name -> basalt.placement.v1.CommandPhase
-	11,  // 169: basalt.placement.v1.CommandState.pod:type_name -> basalt.placement.v1.PodKey
-	28,  // 170: basalt.placement.v1.CommandState.to:type_name -> basalt.placement.v1.Place
-	34,  // 171: basalt.placement.v1.ListCommandsRequest.header:type_name -> basalt.placement.v1.Header
-	104, // 172: basalt.placement.v1.ListCommandsResponse.commands:type_name -> basalt.placement.v1.CommandState
-	109, // 173: basalt.placement.v1.PodResources.Container.limits:type_name -> basalt.placement.v1.PodResources.Container.LimitsEntry
-	110, // 174: basalt.placement.v1.PodResources.Container.requests:type_name -> basalt.placement.v1.PodResources.Container.RequestsEntry
-	11,  // 175: basalt.placement.v1.GangDecision.Member.pod:type_name -> basalt.placement.v1.PodKey
-	28,  // 176: basalt.placement.v1.GangDecision.Member.placement:type_name -> basalt.placement.v1.Place
-	11,  // 177: basalt.placement.v1.ReportUsageRequest.Sample.pod:type_name -> basalt.placement.v1.PodKey
-	120, // 178: basalt.placement.v1.NumaReport.Zone.allocatable:type_name -> basalt.placement.v1.NumaReport.Zone.AllocatableEntry
-	35,  // 179: basalt.placement.v1.Placement.Hello:input_type -> basalt.placement.v1.HelloRequest
-	73,  // 180: basalt.placement.v1.Placement.Sync:input_type -> basalt.placement.v1.SyncRequest
-	38,  // 181: basalt.placement.v1.Placement.Propose:input_type -> basalt.placement.v1.ProposeRequest
-	40,  // 182: basalt.placement.v1.Placement.Reserve:input_type -> basalt.placement.v1.ReserveRequest
-	42,  // 183: basalt.placement.v1.Placement.Confirm:input_type -> basalt.placement.v1.ConfirmRequest
-	44,  // 184: basalt.placement.v1.Placement.Renew:input_type -> basalt.placement.v1.RenewRequest
-	46,  // 185: basalt.placement.v1.Placement.Release:input_type -> basalt.placement.v1.ReleaseRequest
-	49,  // 186: basalt.placement.v1.Placement.Batch:input_type -> basalt.placement.v1.BatchRequest
-	52,  // 187: basalt.placement.v1.Placement.Evaluate:input_type -> basalt.placement.v1.EvaluateRequest
-	56,  // 188: basalt.placement.v1.Placement.Evict:input_type -> basalt.placement.v1.EvictRequest
-	58,  // 189: basalt.placement.v1.Placement.Explain:input_type -> basalt.placement.v1.ExplainRequest
-	60,  // 190: basalt.placement.v1.Placement.GetSnapshot:input_type -> basalt.placement.v1.SnapshotRequest
-	62,  // 191: basalt.placement.v1.Placement.Watch:input_type -> basalt.placement.v1.WatchRequest
-	66,  // 192: basalt.placement.v1.Placement.ReportUsage:input_type -> basalt.placement.v1.ReportUsageRequest
-	70,  // 193: basalt.placement.v1.Placement.WatchActions:input_type -> basalt.placement.v1.WatchActionsRequest
-	71,  // 194: basalt.placement.v1.Placement.AckAction:input_type -> basalt.placement.v1.AckActionRequest
-	95,  // 195: basalt.placement.v1.Admin.Status:input_type -> basalt.placement.v1.StatusRequest
-	97,  // 196: basalt.placement.v1.Admin.Reload:input_type -> basalt.placement.v1.ReloadRequest
-	99,  // 197: basalt.placement.v1.Admin.Drain:input_type -> basalt.placement.v1.DrainRequest
-	101, // 198: basalt.placement.v1.Admin.WriteSnapshot:input_type -> basalt.placement.v1.WriteSnapshotRequest
-	103, // 199: basalt.placement.v1.Admin.Command:input_type -> basalt.placement.v1.CommandRequest
-	105, // 200: basalt.placement.v1.Admin.ListCommands:input_type -> basalt.placement.v1.ListCommandsRequest
-	36,  // 201: basalt.placement.v1.Placement.Hello:output_type -> basalt.placement.v1.HelloResponse
-	77,  // 202: basalt.placement.v1.Placement.Sync:output_type -> basalt.placement.v1.SyncResponse
-	39,  // 203: basalt.placement.v1.Placement.Propose:output_type -> basalt.placement.v1.ProposeResponse
-	41,  // 204: basalt.placement.v1.Placement.Reserve:output_type -> basalt.placement.v1.ReserveResponse
-	43,  // 205: basalt.placement.v1.Placement.Confirm:output_type -> basalt.placement.v1.ConfirmResponse
-	45,  // 206: basalt.placement.v1.Placement.Renew:output_type -> basalt.placement.v1.RenewResponse
-	47,  // 207: basalt.placement.v1.Placement.Release:output_type -> basalt.placement.v1.ReleaseResponse
-	51,  // 208: basalt.placement.v1.Placement.Batch:output_type -> basalt.placement.v1.BatchResponse
-	54,  // 209: basalt.placement.v1.Placement.Evaluate:output_type -> basalt.placement.v1.EvaluateResponse
-	57,  // 210: basalt.placement.v1.Placement.Evict:output_type -> basalt.placement.v1.EvictResponse
-	59,  // 211: basalt.placement.v1.Placement.Explain:output_type -> basalt.placement.v1.ExplainResponse
-	61,  // 212: basalt.placement.v1.Placement.GetSnapshot:output_type -> basalt.placement.v1.SnapshotChunk
-	63,  // 213: basalt.placement.v1.Placement.Watch:output_type -> basalt.placement.v1.WatchEvent
-	67,  // 214: basalt.placement.v1.Placement.ReportUsage:output_type -> basalt.placement.v1.ReportUsageResponse
-	69,  // 215: basalt.placement.v1.Placement.WatchActions:output_type -> basalt.placement.v1.Action
-	72,  // 216: basalt.placement.v1.Placement.AckAction:output_type -> basalt.placement.v1.AckActionResponse
-	96,  // 217: basalt.placement.v1.Admin.Status:output_type -> basalt.placement.v1.StatusResponse
-	98,  // 218: basalt.placement.v1.Admin.Reload:output_type -> basalt.placement.v1.ReloadResponse
-	100, // 219: basalt.placement.v1.Admin.Drain:output_type -> basalt.placement.v1.DrainResponse
-	102, // 220: basalt.placement.v1.Admin.WriteSnapshot:output_type -> basalt.placement.v1.WriteSnapshotResponse
-	104, // 221: basalt.placement.v1.Admin.Command:output_type -> basalt.placement.v1.CommandState
-	106, // 222: basalt.placement.v1.Admin.ListCommands:output_type -> basalt.placement.v1.ListCommandsResponse
-	201, // [201:223] is the sub-list for method output_type
-	179, // [179:201] is the sub-list for method input_type
-	179, // [179:179] is the sub-list for extension type_name
-	179, // [179:179] is the sub-list for extension extendee
-	0,   // [0:179] is the sub-list for field type_name
+	10,  // 110: basalt.placement.v1.Action.pod:type_name -> basalt.placement.v1.PodKey
+	29,  // 111: basalt.placement.v1.Action.to:type_name -> basalt.placement.v1.Place
+	34,  // 112: basalt.placement.v1.Action.lease:type_name -> basalt.placement.v1.Lease
+	35,  // 113: basalt.placement.v1.WatchActionsRequest.header:type_name -> basalt.placement.v1.Header
+	8,   // 114: basalt.placement.v1.WatchActionsRequest.kinds:type_name -> basalt.placement.v1.ActionKind
+	35,  // 115: basalt.placement.v1.AckActionRequest.header:type_name -> basalt.placement.v1.Header
+	73,  // 116: basalt.placement.v1.SyncRequest.open:type_name -> basalt.placement.v1.SyncOpen
+	74,  // 117: basalt.placement.v1.SyncRequest.deltas:type_name -> basalt.placement.v1.SyncDeltas
+	75,  // 118: basalt.placement.v1.SyncRequest.complete:type_name -> basalt.placement.v1.SyncComplete
+	35,  // 119: basalt.placement.v1.SyncOpen.header:type_name -> basalt.placement.v1.Header
+	9,   // 120: basalt.placement.v1.SyncOpen.kinds:type_name -> basalt.placement.v1.SyncKind
+	78,  // 121: basalt.placement.v1.SyncDeltas.deltas:type_name -> basalt.placement.v1.Delta
+	9,   // 122: basalt.placement.v1.SyncComplete.kinds:type_name -> basalt.placement.v1.SyncKind
+	77,  // 123: basalt.placement.v1.SyncResponse.rejected:type_name -> basalt.placement.v1.Rejected
+	82,  // 124: basalt.placement.v1.Delta.node:type_name -> basalt.placement.v1.NodeState
+	85,  // 125: basalt.placement.v1.Delta.pod:type_name -> basalt.placement.v1.PodState
+	86,  // 126: basalt.placement.v1.Delta.pod_gone:type_name -> basalt.placement.v1.PodGone
+	88,  // 127: basalt.placement.v1.Delta.queue:type_name -> basalt.placement.v1.QueueState
+	90,  // 128: basalt.placement.v1.Delta.budget:type_name -> basalt.placement.v1.Budget
+	91,  // 129: basalt.placement.v1.Delta.card:type_name -> basalt.placement.v1.CardState
+	84,  // 130: basalt.placement.v1.Delta.path:type_name -> basalt.placement.v1.NodePath
+	87,  // 131: basalt.placement.v1.Delta.checkpointed:type_name -> basalt.placement.v1.Checkpointed
+	2,   // 132: basalt.placement.v1.CardSpec.mode:type_name -> basalt.placement.v1.CardMode
+	11,  // 133: basalt.placement.v1.NodeSpec.labels:type_name -> basalt.placement.v1.Label
+	79,  // 134: basalt.placement.v1.NodeSpec.cards:type_name -> basalt.placement.v1.CardSpec
+	83,  // 135: basalt.placement.v1.NodeSpec.network:type_name -> basalt.placement.v1.DomainStep
+	0,   // 136: basalt.placement.v1.NodeSpec.numa_policy:type_name -> basalt.placement.v1.NumaPolicy
+	1,   // 137: basalt.placement.v1.NodeSpec.numa_scope:type_name -> basalt.placement.v1.NumaScope
+	27,  // 138: basalt.placement.v1.NodeSpec.numa:type_name -> basalt.placement.v1.NumaAmounts
+	109, // 139: basalt.placement.v1.NodeResources.labels:type_name -> basalt.placement.v1.NodeResources.LabelsEntry
+	110, // 140: basalt.placement.v1.NodeResources.annotations:type_name -> basalt.placement.v1.NodeResources.AnnotationsEntry
+	111, // 141: basalt.placement.v1.NodeResources.capacity:type_name -> basalt.placement.v1.NodeResources.CapacityEntry
+	112, // 142: basalt.placement.v1.NodeResources.allocatable:type_name -> basalt.placement.v1.NodeResources.AllocatableEntry
+	80,  // 143: basalt.placement.v1.NodeState.spec:type_name -> basalt.placement.v1.NodeSpec
+	81,  // 144: basalt.placement.v1.NodeState.kubernetes:type_name -> basalt.placement.v1.NodeResources
+	83,  // 145: basalt.placement.v1.NodePath.network:type_name -> basalt.placement.v1.DomainStep
+	10,  // 146: basalt.placement.v1.PodState.pod:type_name -> basalt.placement.v1.PodKey
+	18,  // 147: basalt.placement.v1.PodState.ask:type_name -> basalt.placement.v1.Ask
+	26,  // 148: basalt.placement.v1.PodState.slices:type_name -> basalt.placement.v1.Slice
+	28,  // 149: basalt.placement.v1.PodState.pinned:type_name -> basalt.placement.v1.Pinned
+	19,  // 150: basalt.placement.v1.PodState.standing:type_name -> basalt.placement.v1.Standing
+	113, // 151: basalt.placement.v1.PodState.annotations:type_name -> basalt.placement.v1.PodState.AnnotationsEntry
+	17,  // 152: basalt.placement.v1.PodState.devices:type_name -> basalt.placement.v1.Device
+	12,  // 153: basalt.placement.v1.QueueState.guarantee:type_name -> basalt.placement.v1.Amount
+	12,  // 154: basalt.placement.v1.QueueState.deserved:type_name -> basalt.placement.v1.Amount
+	12,  // 155: basalt.placement.v1.QueueState.capacity:type_name -> basalt.placement.v1.Amount
+	89,  // 156: basalt.placement.v1.QueueState.slots:type_name -> basalt.placement.v1.SlotQuota
+	2,   // 157: basalt.placement.v1.CardState.mode:type_name -> basalt.placement.v1.CardMode
+	35,  // 158: basalt.placement.v1.StatusRequest.header:type_name -> basalt.placement.v1.Header
+	92,  // 159: basalt.placement.v1.StatusResponse.clusters:type_name -> basalt.placement.v1.ClusterStatus
+	35,  // 160: basalt.placement.v1.ReloadRequest.header:type_name -> basalt.placement.v1.Header
+	35,  // 161: basalt.placement.v1.WriteSnapshotRequest.header:type_name -> basalt.placement.v1.Header
+	103, // 162: basalt.placement.v1.PodResources.Container.limits:type_name -> basalt.placement.v1.PodResources.Container.LimitsEntry
+	104, // 163: basalt.placement.v1.PodResources.Container.requests:type_name -> basalt.placement.v1.PodResources.Container.RequestsEntry
+	10,  // 164: basalt.placement.v1.GangDecision.Member.pod:type_name -> basalt.placement.v1.PodKey
+	29,  // 165: basalt.placement.v1.GangDecision.Member.placement:type_name -> basalt.placement.v1.Place
+	10,  // 166: basalt.placement.v1.ReportUsageRequest.Sample.pod:type_name -> basalt.placement.v1.PodKey
+	36,  // 167: basalt.placement.v1.Placement.Hello:input_type -> basalt.placement.v1.HelloRequest
+	72,  // 168: basalt.placement.v1.Placement.Sync:input_type -> basalt.placement.v1.SyncRequest
+	39,  // 169: basalt.placement.v1.Placement.Propose:input_type -> basalt.placement.v1.ProposeRequest
+	41,  // 170: basalt.placement.v1.Placement.Reserve:input_type -> basalt.placement.v1.ReserveRequest
+	43,  // 171: basalt.placement.v1.Placement.Confirm:input_type -> basalt.placement.v1.ConfirmRequest
+	45,  // 172: basalt.placement.v1.Placement.Renew:input_type -> basalt.placement.v1.RenewRequest
+	47,  // 173: basalt.placement.v1.Placement.Release:input_type -> basalt.placement.v1.ReleaseRequest
+	50,  // 174: basalt.placement.v1.Placement.Batch:input_type -> basalt.placement.v1.BatchRequest
+	53,  // 175: basalt.placement.v1.Placement.Evaluate:input_type -> basalt.placement.v1.EvaluateRequest
+	57,  // 176: basalt.placement.v1.Placement.Evict:input_type -> basalt.placement.v1.EvictRequest
+	59,  // 177: basalt.placement.v1.Placement.Explain:input_type -> basalt.placement.v1.ExplainRequest
+	61,  // 178: basalt.placement.v1.Placement.GetSnapshot:input_type -> basalt.placement.v1.SnapshotRequest
+	63,  // 179: basalt.placement.v1.Placement.Watch:input_type -> basalt.placement.v1.WatchRequest
+	66,  // 180: basalt.placement.v1.Placement.ReportUsage:input_type -> basalt.placement.v1.ReportUsageRequest
+	69,  // 181: basalt.placement.v1.Placement.WatchActions:input_type -> basalt.placement.v1.WatchActionsRequest
+	70,  // 182: basalt.placement.v1.Placement.AckAction:input_type -> basalt.placement.v1.AckActionRequest
+	93,  // 183: basalt.placement.v1.Admin.Status:input_type -> basalt.placement.v1.StatusRequest
+	95,  // 184: basalt.placement.v1.Admin.Reload:input_type -> basalt.placement.v1.ReloadRequest
+	97,  // 185: basalt.placement.v1.Admin.Drain:input_type -> basalt.placement.v1.DrainRequest
+	99,  // 186: basalt.placement.v1.Admin.WriteSnapshot:input_type -> basalt.placement.v1.WriteSnapshotRequest
+	37,  // 187: basalt.placement.v1.Placement.Hello:output_type -> basalt.placement.v1.HelloResponse
+	76,  // 188: basalt.placement.v1.Placement.Sync:output_type -> basalt.placement.v1.SyncResponse
+	40,  // 189: basalt.placement.v1.Placement.Propose:output_type -> basalt.placement.v1.ProposeResponse
+	42,  // 190: basalt.placement.v1.Placement.Reserve:output_type -> basalt.placement.v1.ReserveResponse
+	44,  // 191: basalt.placement.v1.Placement.Confirm:output_type -> basalt.placement.v1.ConfirmResponse
+	46,  // 192: basalt.placement.v1.Placement.Renew:output_type -> basalt.placement.v1.RenewResponse
+	48,  // 193: basalt.placement.v1.Placement.Release:output_type -> basalt.placement.v1.ReleaseResponse
+	52,  // 194: basalt.placement.v1.Placement.Batch:output_type -> basalt.placement.v1.BatchResponse
+	55,  // 195: basalt.placement.v1.Placement.Evaluate:output_type -> basalt.placement.v1.EvaluateResponse
+	58,  // 196: basalt.placement.v1.Placement.Evict:output_type -> basalt.placement.v1.EvictResponse
+	60,  // 197: basalt.placement.v1.Placement.Explain:output_type -> basalt.placement.v1.ExplainResponse
+	62,  // 198: basalt.placement.v1.Placement.GetSnapshot:output_type -> basalt.placement.v1.SnapshotChunk
+	64,  // 199: basalt.placement.v1.Placement.Watch:output_type -> basalt.placement.v1.WatchEvent
+	67,  // 200: basalt.placement.v1.Placement.ReportUsage:output_type -> basalt.placement.v1.ReportUsageResponse
+	68,  // 201: basalt.placement.v1.Placement.WatchActions:output_type -> basalt.placement.v1.Action
+	71,  // 202: basalt.placement.v1.Placement.AckAction:output_type -> basalt.placement.v1.AckActionResponse
+	94,  // 203: basalt.placement.v1.Admin.Status:output_type -> basalt.placement.v1.StatusResponse
+	96,  // 204: basalt.placement.v1.Admin.Reload:output_type -> basalt.placement.v1.ReloadResponse
+	98,  // 205: basalt.placement.v1.Admin.Drain:output_type -> basalt.placement.v1.DrainResponse
+	100, // 206: basalt.placement.v1.Admin.WriteSnapshot:output_type -> basalt.placement.v1.WriteSnapshotResponse
+	187, // [187:207] is the sub-list for method output_type
+	167, // [167:187] is the sub-list for method input_type
+	167, // [167:167] is the sub-list for extension type_name
+	167, // [167:167] is the sub-list for extension extendee
+	0,   // [0:167] is the sub-list for field type_name
 }
 
 func init() { file_placement_proto_init() }
@@ -10099,36 +9478,36 @@ func file_placement_proto_init() {
 	if File_placement_proto != nil {
 		return
 	}
-	file_placement_proto_msgTypes[6].OneofWrappers = []any{
+	file_placement_proto_msgTypes[8].OneofWrappers = []any{
 		(*Ask_Spec)(nil),
 		(*Ask_Pod)(nil),
 		(*Ask_Shape)(nil),
 	}
-	file_placement_proto_msgTypes[10].OneofWrappers = []any{}
-	file_placement_proto_msgTypes[27].OneofWrappers = []any{
+	file_placement_proto_msgTypes[12].OneofWrappers = []any{}
+	file_placement_proto_msgTypes[29].OneofWrappers = []any{
 		(*ProposeRequest_Pod)(nil),
 		(*ProposeRequest_Gang)(nil),
 	}
-	file_placement_proto_msgTypes[28].OneofWrappers = []any{
+	file_placement_proto_msgTypes[30].OneofWrappers = []any{
 		(*ProposeResponse_Pod)(nil),
 		(*ProposeResponse_Gang)(nil),
 	}
-	file_placement_proto_msgTypes[29].OneofWrappers = []any{
+	file_placement_proto_msgTypes[31].OneofWrappers = []any{
 		(*ReserveRequest_Pod)(nil),
 		(*ReserveRequest_Gang)(nil),
 	}
-	file_placement_proto_msgTypes[30].OneofWrappers = []any{
+	file_placement_proto_msgTypes[32].OneofWrappers = []any{
 		(*ReserveResponse_Pod)(nil),
 		(*ReserveResponse_Gang)(nil),
 	}
-	file_placement_proto_msgTypes[37].OneofWrappers = []any{
+	file_placement_proto_msgTypes[39].OneofWrappers = []any{
 		(*BatchItem_Propose)(nil),
 		(*BatchItem_Reserve)(nil),
 		(*BatchItem_Confirm)(nil),
 		(*BatchItem_Renew)(nil),
 		(*BatchItem_Release)(nil),
 	}
-	file_placement_proto_msgTypes[39].OneofWrappers = []any{
+	file_placement_proto_msgTypes[41].OneofWrappers = []any{
 		(*BatchResult_Propose)(nil),
 		(*BatchResult_Reserve)(nil),
 		(*BatchResult_Confirm)(nil),
@@ -10136,11 +9515,11 @@ func file_placement_proto_init() {
 		(*BatchResult_Release)(nil),
 		(*BatchResult_BadInput)(nil),
 	}
-	file_placement_proto_msgTypes[45].OneofWrappers = []any{
+	file_placement_proto_msgTypes[47].OneofWrappers = []any{
 		(*EvictRequest_Pod)(nil),
 		(*EvictRequest_Gang)(nil),
 	}
-	file_placement_proto_msgTypes[52].OneofWrappers = []any{
+	file_placement_proto_msgTypes[54].OneofWrappers = []any{
 		(*WatchEvent_Pod)(nil),
 		(*WatchEvent_Gang)(nil),
 		(*WatchEvent_Reserved)(nil),
@@ -10150,7 +9529,6 @@ func file_placement_proto_init() {
 		(*WatchEvent_ExpiredUid)(nil),
 		(*WatchEvent_Mismatch)(nil),
 		(*WatchEvent_PolicyChanged)(nil),
-		(*WatchEvent_Freed)(nil),
 	}
 	file_placement_proto_msgTypes[62].OneofWrappers = []any{
 		(*SyncRequest_Open)(nil),
@@ -10171,9 +9549,9 @@ func file_placement_proto_init() {
 	}
 	file_placement_proto_msgTypes[69].OneofWrappers = []any{}
 	file_placement_proto_msgTypes[70].OneofWrappers = []any{}
-	file_placement_proto_msgTypes[79].OneofWrappers = []any{}
-	file_placement_proto_msgTypes[81].OneofWrappers = []any{}
-	file_placement_proto_msgTypes[82].OneofWrappers = []any{
+	file_placement_proto_msgTypes[78].OneofWrappers = []any{}
+	file_placement_proto_msgTypes[80].OneofWrappers = []any{}
+	file_placement_proto_msgTypes[81].OneofWrappers = []any{
 		(*CardState_Index)(nil),
 		(*CardState_Uuid)(nil),
 	}
@@ -10182,8 +9560,8 @@ func file_placement_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_placement_proto_rawDesc), len(file_placement_proto_rawDesc)),
-			NumEnums:      11,
-			NumMessages:   111,
+			NumEnums:      10,
+			NumMessages:   104,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

@@ -221,6 +221,7 @@ Answer<pb::SyncResponse> Service::SyncComplete(const pb::SyncComplete& complete,
     complete_.insert(kind);
   }
   TellVictims();
+  if (config_.shadow && ready()) MeasureShadow(now);
   synced_ = now;
   return SyncAnswer(*from, rejected, std::move(body));
 }

@@ -16,6 +16,8 @@ namespace basalt::store {
 struct FileStoreOptions {
   SyncPolicy sync;
   std::int64_t min_free_bytes = 64 << 20;  // below this the disk counts as full
+  // Keep what is over, of each cluster up to so much, and every decision; 0: nothing is recorded.
+  std::int64_t record_bytes = 0;
 };
 
 class FileStore : public service::Store {
@@ -38,6 +40,8 @@ class FileStore : public service::Store {
   std::uint64_t Position(const std::string& cluster) const override;
   std::int64_t JournalBytes(const std::string& cluster) const override;
   std::string ErrorOf(const std::string& cluster) const override;
+  DecisionSink* DecisionsOf(const std::string& cluster) override;
+  Recording RecordingOf(const std::string& cluster) const override;
 
   // Any thread, after Recover of all clusters. Null: not recovered.
   FileJournal* JournalOf(const std::string& cluster) const;

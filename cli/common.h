@@ -105,8 +105,6 @@ void AddVerify(CLI::App* app, Context* context);
 void AddTrace(CLI::App* app, Context* context);
 void AddExplain(CLI::App* app, Context* context);
 void AddSnapshot(CLI::App* app, Context* context);
-void AddReplay(CLI::App* app, Context* context);
-void AddShadow(CLI::App* app, Context* context);
 void AddBench(CLI::App* app, Context* context);
 void AddReport(CLI::App* app, Context* context);
 void AddReportUsage(CLI::App* report, Context* context);

@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "cli/common.h"
+#include "cli/recordings.h"
 #include "cli/version.h"
 #include "policies/builtin.h"
 #include "scheduler-core/base/suggest.h"

@@ -7,16 +7,14 @@
 #include <vector>
 
 #include "adapters/store/recording.h"
-#include "cli/common.h"
-#include "sim/recording.h"
+#include "cli/recordings.h"
 
 namespace basalt::cli {
 namespace {
 
 struct ReplayInput {
-  std::string folder;
+  RecordingInput recording;
   std::string policies;
-  bool cut_tail = false;
   Format format = Format::kTable;
 };
 
@@ -138,51 +136,63 @@ void PrintWhatIf(const sim::WhatIf& what, Format format) {
 
 }  // namespace
 
-void AddReplay(CLI::App* app, Context* context) {
-  auto input = std::make_shared<ReplayInput>();
+void AddRecordingInput(CLI::App* app, RecordingInput* input) {
   app->add_option("recording", input->folder,
                   "a cluster's folder in the store of a server that records (STORE/CLUSTER), or a "
                   "copy of it")
       ->required()
       ->type_name("DIR");
+  app->add_flag("--cut-tail", input->cut_tail,
+                "take a torn end of a file for its end, as a restart does");
+}
+
+void WithRecording(const RecordingInput& input, Context* context,
+                   const std::function<Status(const sim::SegmentSource&)>& use) {
+  auto recording = store::Recording::Open(input.folder, input.cut_tail);
+  if (!recording) return context->BadInput(recording.error());
+  const sim::SegmentSource source{recording->generations().size(),
+                                  [&](std::size_t s) { return recording->Read(s); }};
+  const Status done = use(source);
+  if (!done) {
+    const Error& error = done.error();
+    const bool file = error.where.starts_with("journal-") || error.where.starts_with("decisions-") ||
+                      error.where.starts_with("snapshot-");
+    return context->BadInput(file ? Error{input.folder + "/" + error.where, error.message} : error);
+  }
+  for (const std::string& note : recording->notes()) {
+    std::fprintf(stderr, "%s: %s\n", input.folder.c_str(), note.c_str());
+  }
+}
+
+void AddReplay(CLI::App* app, Context* context) {
+  auto input = std::make_shared<ReplayInput>();
+  AddRecordingInput(app, &input->recording);
   app->add_option("--policy", input->policies,
                   "drive the same arrivals, ends and nodes by these policies and compare")
       ->type_name("A,B");
-  app->add_flag("--cut-tail", input->cut_tail,
-                "take a torn end of a file for its end, as a restart does");
   AddFormat(app, &input->format);
   app->callback([input, context] {
-    auto recording = store::Recording::Open(input->folder, input->cut_tail);
-    if (!recording) return context->BadInput(recording.error());
-    const sim::SegmentSource source{recording->generations().size(),
-                                    [&](std::size_t s) { return recording->Read(s); }};
-    const auto notes = [&] {
-      for (const std::string& note : recording->notes()) {
-        std::fprintf(stderr, "%s: %s\n", input->folder.c_str(), note.c_str());
-      }
-    };
-    const auto bad = [&](const Error& error) {
-      const bool has_path = error.where.rfind(input->folder, 0) == 0 || error.where == "--policy";
-      context->BadInput(has_path ? error : Error{input->folder + "/" + error.where, error.message});
-    };
-    if (input->policies.empty()) {
-      const auto again = sim::ReplayRecording(source, context->registry);
-      if (!again) return bad(again.error());
-      notes();
-      PrintAgain(*again, input->format);
-      if (again->different > 0 || again->recorded != again->replayed) {
-        context->exit_code = kNondeterminism;
-      }
-      return;
-    }
-    const auto policies = ParsePolicies(context->registry, input->policies);
-    if (!policies) return context->BadInput(Error{"--policy", policies.error().ToString()});
     std::vector<std::string> names;
-    for (const ConfiguredPolicy& policy : *policies) names.push_back(policy.expression);
-    const auto what = sim::DriveRecording(source, context->registry, names);
-    if (!what) return bad(what.error());
-    notes();
-    PrintWhatIf(*what, input->format);
+    if (!input->policies.empty()) {
+      const auto policies = ParsePolicies(context->registry, input->policies);
+      if (!policies) return context->BadInput(policies.error());
+      for (const ConfiguredPolicy& policy : *policies) names.push_back(policy.expression);
+    }
+    WithRecording(input->recording, context, [&](const sim::SegmentSource& source) -> Status {
+      if (names.empty()) {
+        const auto again = sim::ReplayRecording(source, context->registry);
+        if (!again) return tl::unexpected<Error>(again.error());
+        PrintAgain(*again, input->format);
+        if (again->different > 0 || again->recorded != again->replayed) {
+          context->exit_code = kNondeterminism;
+        }
+        return {};
+      }
+      const auto what = sim::DriveRecording(source, context->registry, names);
+      if (!what) return tl::unexpected<Error>(what.error());
+      PrintWhatIf(*what, input->format);
+      return {};
+    });
   });
 }
 

@@ -2,13 +2,11 @@
 // trace to simulate with.
 #include <fmt/format.h>
 
-#include <functional>
 #include <memory>
 #include <string>
 #include <utility>
 
-#include "adapters/store/recording.h"
-#include "cli/common.h"
+#include "cli/recordings.h"
 #include "sim/shadow_report.h"
 #include "traces/canonical.h"
 
@@ -16,10 +14,9 @@ namespace basalt::cli {
 namespace {
 
 struct ShadowInput {
-  std::string folder;
+  RecordingInput recording;
   std::string policy;
   std::string out;
-  bool cut_tail = false;
   bool overwrite = false;
   int top = 10;
   Format format = Format::kTable;
@@ -148,42 +145,13 @@ void PrintTables(const sim::ShadowReport& r, int top, Format format) {
   Print(worst, format);
 }
 
-// The folder as a source of segments; `use` says what went wrong with it.
-void WithRecording(const ShadowInput& input, Context* context,
-                   const std::function<Status(const sim::SegmentSource&)>& use) {
-  auto recording = store::Recording::Open(input.folder, input.cut_tail);
-  if (!recording) return context->BadInput(recording.error());
-  const sim::SegmentSource source{recording->generations().size(),
-                                  [&](std::size_t s) { return recording->Read(s); }};
-  const Status done = use(source);
-  if (!done) {
-    const Error& error = done.error();
-    const bool named = error.where.starts_with(input.folder) || error.where.starts_with("--") ||
-                       error.where == input.out;
-    return context->BadInput(named ? error
-                                   : Error{input.folder, error.ToString()});
-  }
-  for (const std::string& note : recording->notes()) {
-    std::fprintf(stderr, "%s: %s\n", input.folder.c_str(), note.c_str());
-  }
-}
-
-void AddFolder(CLI::App* app, ShadowInput* input) {
-  app->add_option("recording", input->folder,
-                  "a cluster's folder in the store of a server that records (STORE/CLUSTER)")
-      ->required()
-      ->type_name("DIR");
-  app->add_flag("--cut-tail", input->cut_tail,
-                "take a torn end of a file for its end, as a restart does");
-}
-
 }  // namespace
 
 void AddShadow(CLI::App* app, Context* context) {
   app->require_subcommand(1);
   CLI::App* report = app->add_subcommand("report", "the live scheduler's choices against ours");
   auto r = std::make_shared<ShadowInput>();
-  AddFolder(report, r.get());
+  AddRecordingInput(report, &r->recording);
   report->add_option("--policy", r->policy, "ours, instead of the recorded one")
       ->type_name("POLICY");
   report->add_option("--top", r->top, "worst choices to list, at most 20")
@@ -195,7 +163,7 @@ void AddShadow(CLI::App* app, Context* context) {
       const auto policy = context->registry.Configure(r->policy);
       if (!policy) return context->BadInput(Error{"--policy", policy.error().ToString()});
     }
-    WithRecording(*r, context, [&](const sim::SegmentSource& source) -> Status {
+    WithRecording(r->recording, context, [&](const sim::SegmentSource& source) -> Status {
       const auto judged = sim::ReportShadow(source, context->registry, r->policy);
       if (!judged) return tl::unexpected<Error>(judged.error());
       if (r->format == Format::kJson) {
@@ -209,11 +177,11 @@ void AddShadow(CLI::App* app, Context* context) {
 
   CLI::App* trace = app->add_subcommand("trace", "what was seen, as a canonical trace");
   auto t = std::make_shared<ShadowInput>();
-  AddFolder(trace, t.get());
+  AddRecordingInput(trace, &t->recording);
   trace->add_option("--out", t->out, "directory of the trace")->required()->type_name("DIR");
   trace->add_flag("--overwrite", t->overwrite, "replace a trace that is there");
   trace->callback([t, context] {
-    WithRecording(*t, context, [&](const sim::SegmentSource& source) -> Status {
+    WithRecording(t->recording, context, [&](const sim::SegmentSource& source) -> Status {
       const auto made = sim::TraceOfRecording(source);
       if (!made) return tl::unexpected<Error>(made.error());
       if (Status ok = trace::WriteTrace(*made, t->out, {t->overwrite}); !ok) return ok;

@@ -212,35 +212,29 @@ class DayReader {
       if (day_.head.expression.empty()) day_.head = *policy;
     } else if (const auto* shape = std::get_if<ShapeRecord>(&record.body)) {
       shapes_.push_back(shape->spec);
-    } else if (const auto* r = std::get_if<ReservedRecord>(&record.body)) {
-      return Reserved(*r, now);
-    } else if (const auto* d = std::get_if<DecisionRecord>(&record.body)) {
-      return Ask(d->uid, shapes_, d->shape, d->job, d->standing, d->nodes, now);
-    } else if (const auto* g = std::get_if<GangReservedRecord>(&record.body)) {
-      return Reserved(*g, now);
-    } else if (const auto* d = std::get_if<GangDecisionRecord>(&record.body)) {
-      return AskGang(d->gang, shapes_, now);
-    } else if (const auto* n = std::get_if<NominatedRecord>(&record.body)) {
-      if (const auto* pod = std::get_if<ReservedRecord>(&n->places)) return Reserved(*pod, now);
-      return Reserved(std::get<GangReservedRecord>(n->places), now);
-    } else if (const auto* c = std::get_if<ConfirmedRecord>(&record.body)) {
-      confirmed_.insert(c->uid);
-    } else if (const auto* c = std::get_if<GangConfirmedRecord>(&record.body)) {
-      ForMembers(c->uid, [this](const PodUid& pod) { confirmed_.insert(pod); });
-    } else if (const auto* e = std::get_if<ReleasedRecord>(&record.body)) {
-      Released(e->uid, now);
-    } else if (const auto* e = std::get_if<ExpiredRecord>(&record.body)) {
-      const auto lease = lease_of_.find(e->uid);
-      if (lease == lease_of_.end()) {
-        GiveBack(e->uid);
-      } else {
-        const std::vector<PodUid> members = leases_[lease->second];
-        for (const PodUid& pod : members) {
-          if (!confirmed_.contains(pod)) GiveBack(pod);
-        }
-      }
-    } else if (const auto* g = std::get_if<GangReleasedRecord>(&record.body)) {
-      ForMembers(g->uid, [this, now](const PodUid& pod) { Released(pod, now); });
+    } else if (const auto* reserved = std::get_if<ReservedRecord>(&record.body)) {
+      return Reserved(*reserved, now);
+    } else if (const auto* refused = std::get_if<DecisionRecord>(&record.body)) {
+      return Ask(refused->uid, shapes_, refused->shape, refused->job, refused->standing,
+                 refused->nodes, now);
+    } else if (const auto* gang = std::get_if<GangReservedRecord>(&record.body)) {
+      return Reserved(*gang, now);
+    } else if (const auto* refused_gang = std::get_if<GangDecisionRecord>(&record.body)) {
+      return AskGang(refused_gang->gang, shapes_, now);
+    } else if (const auto* nominated = std::get_if<NominatedRecord>(&record.body)) {
+      const auto* pod = std::get_if<ReservedRecord>(&nominated->places);
+      if (pod != nullptr) return Reserved(*pod, now);
+      return Reserved(std::get<GangReservedRecord>(nominated->places), now);
+    } else if (const auto* confirmed = std::get_if<ConfirmedRecord>(&record.body)) {
+      confirmed_.insert(confirmed->uid);
+    } else if (const auto* gang_confirmed = std::get_if<GangConfirmedRecord>(&record.body)) {
+      ForMembers(gang_confirmed->uid, [this](const PodUid& pod) { confirmed_.insert(pod); });
+    } else if (const auto* released = std::get_if<ReleasedRecord>(&record.body)) {
+      Released(released->uid, now);
+    } else if (const auto* expired = std::get_if<ExpiredRecord>(&record.body)) {
+      Expired(expired->uid);
+    } else if (const auto* gang_released = std::get_if<GangReleasedRecord>(&record.body)) {
+      ForMembers(gang_released->uid, [this, now](const PodUid& pod) { Released(pod, now); });
     } else if (const auto* event = std::get_if<EventRecord>(&record.body)) {
       Observed(event->event, now);
     }
@@ -255,6 +249,15 @@ class DayReader {
     for (const PodUid& pod : pods) fn(pod);
   }
 
+  // A gang's lease expires as a whole, in the name of one of its pods.
+  void Expired(const PodUid& uid) {
+    const auto lease = lease_of_.find(uid);
+    if (lease == lease_of_.end()) return GiveBack(uid);
+    const std::vector<PodUid> members = leases_[lease->second];
+    for (const PodUid& pod : members) {
+      if (!confirmed_.contains(pod)) GiveBack(pod);
+    }
+  }
   void Released(const PodUid& uid, SimTime now) {
     if (Find(uid) == nullptr) {
       ForeignEnded(uid, now);

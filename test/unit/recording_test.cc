@@ -3,24 +3,17 @@
 // one can work out.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-#include <unistd.h>
 
-#include <algorithm>
+#include <cstdio>
 #include <filesystem>
-#include <fstream>
+#include <iterator>
 #include <map>
-#include <memory>
-#include <set>
-#include <sstream>
 #include <string>
-#include <utility>
 #include <vector>
 
-#include "adapters/store/file_store.h"
-#include "adapters/store/recording.h"
 #include "scheduler-core/base/rng.h"
 #include "sim/recording.h"
-#include "test/support/service_bed.h"
+#include "test/support/recorded_life.h"
 
 namespace basalt {
 namespace {
@@ -28,143 +21,18 @@ namespace {
 namespace fs = std::filesystem;
 namespace pb = placement::v1;
 
-using store::FileStore;
-using store::FileStoreOptions;
+using support::Folder;
 using support::GangOf;
 using support::GoneDelta;
+using support::Life;
 using support::NodeDelta;
 using support::PodDelta;
 using support::PodOf;
-using support::UidOf;
+using support::Read;
+using support::ReadFolder;
+using support::Slurp;
+using support::Spill;
 using testing::HasSubstr;
-
-std::string Slurp(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  std::ostringstream bytes;
-  bytes << file.rdbuf();
-  return bytes.str();
-}
-void Spill(const std::string& path, const std::string& bytes) {
-  std::ofstream(path, std::ios::binary | std::ios::trunc) << bytes;
-}
-
-class Folder {
- public:
-  Folder() {
-    std::string name = (fs::temp_directory_path() / "basalt-recording-XXXXXX").string();
-    path_ = ::mkdtemp(name.data());
-  }
-  ~Folder() { fs::remove_all(path_); }
-  Folder(const Folder&) = delete;
-  Folder& operator=(const Folder&) = delete;
-  const std::string& path() const { return path_; }
-
- private:
-  std::string path_;
-};
-
-// A server's life over a folder, without its sockets: several boots, one clock.
-class Life {
- public:
-  Life(std::string folder, service::ClusterConfig config, std::int64_t record_bytes)
-      : folder_(std::move(folder)), config_(std::move(config)) {
-    options_.record_bytes = record_bytes;
-    Boot();
-  }
-
-  // As after kill -9 with everything written, or after a clean stop.
-  void Restart(bool clean) {
-    if (clean) EXPECT_TRUE(service->WriteSnapshot().has_value());
-    service.reset();
-    files.reset();
-    Boot();
-  }
-  void Stop() {
-    EXPECT_TRUE(service->WriteSnapshot().has_value());
-    service.reset();
-    files.reset();
-  }
-  void Open() {
-    pb::SyncOpen open;
-    open.set_source("life");
-    for (const auto kind : {pb::SYNC_KIND_NODES, pb::SYNC_KIND_PODS, pb::SYNC_KIND_QUEUES}) {
-      open.add_kinds(kind);
-    }
-    ASSERT_TRUE(service->SyncOpen(caller, open, ++stream_, now).ok());
-    generation_ = 0;
-  }
-  void Complete() {
-    pb::SyncComplete complete;
-    complete.set_generation(generation_);
-    for (const auto kind : {pb::SYNC_KIND_NODES, pb::SYNC_KIND_PODS, pb::SYNC_KIND_QUEUES}) {
-      complete.add_kinds(kind);
-    }
-    ASSERT_TRUE(service->SyncComplete(complete, stream_, now).body.ready());
-  }
-  void Tell(const std::vector<pb::Delta>& deltas) {
-    pb::SyncDeltas message;
-    message.set_generation(++generation_);
-    for (const pb::Delta& delta : deltas) *message.add_deltas() = delta;
-    ASSERT_TRUE(service->SyncDeltas(message, stream_, now).ok());
-  }
-  void List(const std::vector<pb::Delta>& deltas) {
-    Open();
-    Tell(deltas);
-    Complete();
-  }
-  pb::ReserveResponse Reserve(const pb::PodRequest& pod, bool confirm = false) {
-    pb::ReserveRequest request;
-    *request.mutable_pod() = pod;
-    request.set_confirm(confirm);
-    const auto answer = service->Reserve(caller, request, now);
-    EXPECT_TRUE(answer.ok()) << answer.message;
-    return answer.body;
-  }
-  void Wait(std::int64_t seconds) { now = now.Plus(seconds * 1'000'000); }
-
-  SimTime now = SimTime::Seconds(1000);
-  service::Caller caller{"life", true};
-  std::unique_ptr<FileStore> files;
-  std::unique_ptr<service::Service> service;
-  std::string cluster() const { return folder_ + "/" + config_.id; }
-  service::ClusterConfig& config() { return config_; }
-
- private:
-  void Boot() {
-    auto opened = FileStore::Open(folder_, options_);
-    ASSERT_TRUE(opened.has_value()) << opened.error().ToString();
-    files = std::move(*opened);
-    auto recovered =
-        files->Recover(config_.id, support::Policy(config_.policy),
-                       *service::EngineOptionsOf(config_, support::TestEnvironment()));
-    ASSERT_TRUE(recovered.has_value()) << recovered.error().ToString();
-    auto made =
-        service::Service::Create(config_, {}, &support::TestEnvironment(), files->boot(),
-                                 files.get(), std::move(recovered->engine), now);
-    ASSERT_TRUE(made.has_value()) << made.error().ToString();
-    service = std::move(*made);
-  }
-
-  std::string folder_;
-  service::ClusterConfig config_;
-  FileStoreOptions options_;
-  std::uint64_t stream_ = 0;
-  std::uint64_t generation_ = 0;
-};
-
-struct Read {
-  std::unique_ptr<store::Recording> recording;
-  sim::SegmentSource source;
-};
-Read ReadFolder(const std::string& folder, bool cut_tail = false) {
-  auto opened = store::Recording::Open(folder, cut_tail);
-  EXPECT_TRUE(opened.has_value()) << opened.error().ToString();
-  Read read;
-  read.recording = std::make_unique<store::Recording>(std::move(*opened));
-  store::Recording* const from = read.recording.get();
-  read.source = {from->generations().size(), [from](std::size_t s) { return from->Read(s); }};
-  return read;
-}
 
 // A day of random calls: what adapters, hosts and operators do.
 class Day {
@@ -572,9 +440,10 @@ TEST(Recording, AForgedDecisionIsADifference) {
 
 TEST(Recording, TheLimitCutsWholeGenerationsAndSaysSo) {
   Folder folder;
-  Life life(folder.path(), support::TestCluster(), 60'000);
+  constexpr std::int64_t kLimit = 400'000;
+  Life life(folder.path(), support::TestCluster(), kLimit);
   life.List({NodeDelta("n0", 64'000, 8)});
-  for (std::uint64_t p = 1; p <= 300; ++p) {
+  for (std::uint64_t p = 1; p <= 1000; ++p) {
     life.Wait(1);
     EXPECT_TRUE(life.Reserve(PodOf(p, 100, 1, 100), true).has_lease());
     life.Tell({GoneDelta(p)});
@@ -583,16 +452,17 @@ TEST(Recording, TheLimitCutsWholeGenerationsAndSaysSo) {
   const service::Store::Recording kept = life.files->RecordingOf("c1");
   EXPECT_GT(kept.cut, 0U);
   EXPECT_EQ(kept.oldest, kept.cut + 1);
-  EXPECT_LE(kept.bytes, 60'000);
+  EXPECT_LE(kept.bytes, kLimit);
+  EXPECT_GT(kept.bytes, kLimit / 2);
   life.Stop();
   const Read read = ReadFolder(life.cluster());
   EXPECT_GT(read.recording->generations().size(), 3U);
-  EXPECT_LT(read.recording->generations().size(), 15U);
+  EXPECT_LT(read.recording->generations().size(), 50U);
   EXPECT_THAT(read.recording->notes(), testing::Contains(HasSubstr("removed by the limit")));
   const auto replay = sim::ReplayRecording(read.source, support::Builtins());
   ASSERT_TRUE(replay.has_value()) << replay.error().ToString();
   EXPECT_GT(replay->decisions, 40U);
-  EXPECT_LT(replay->decisions, 300U);
+  EXPECT_LT(replay->decisions, 1000U);
   EXPECT_EQ(replay->different, 0U) << replay->first_difference;
   EXPECT_EQ(replay->states_different, 0U) << replay->first_gap;
 }
@@ -611,7 +481,7 @@ TEST(Recording, NothingIsRecordedUnlessAsked) {
   // The journal alone is decided again, too.
   const auto replay = sim::ReplayRecording(read.source, support::Builtins());
   ASSERT_TRUE(replay.has_value()) << replay.error().ToString();
-  EXPECT_EQ(replay->without_decisions, 1U);
+  EXPECT_EQ(replay->without_decisions, 2U);
   EXPECT_EQ(replay->decisions, 1U);
   EXPECT_EQ(replay->different, 0U);
 }

@@ -1,5 +1,5 @@
-// A server's recording as input, for `replay` and `shadow`: a cluster's folder in a store, or a copy
-// of it (adapters/store/recording.h).
+// A server's recording as input, for `replay` and `shadow`: a cluster's folder in a store, or a
+// copy of it (adapters/store/recording.h).
 #pragma once
 
 #include <functional>

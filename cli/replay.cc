@@ -46,10 +46,9 @@ void PrintAgain(const sim::RecordingReplay& r, Format format) {
   table.header = {"what", "value"};
   table.rows = {
       {"policy", r.policy},
-      {"generations", r.without_decisions == 0
-                          ? std::to_string(r.segments)
-                          : fmt::format("{}, {} of them without decisions", r.segments,
-                                        r.without_decisions)},
+      {"generations", r.without_decisions == 0 ? std::to_string(r.segments)
+                                               : fmt::format("{}, {} of them without decisions",
+                                                             r.segments, r.without_decisions)},
       {"time", Span(r.begin, r.end)},
       {"decisions", fmt::format("{} ({} evictions)", r.decisions, r.evictions)},
       {"differences", std::to_string(r.different)},
@@ -69,31 +68,31 @@ nlohmann::json JsonOf(const sim::WhatIfRun& run) {
     causes[std::string(StrandCauseKey(static_cast<StrandCause>(c)))] = run.stranded_gpus[c];
   }
   const bool driven = run.name != sim::kAsItHappened;
-  return {{"name", run.name},
-          {"policy", run.policy},
-          {"arrivals", run.arrivals},
-          {"placed", run.placed},
-          {"waiting", run.waiting},
-          {"refused", run.refused},
-          {"withdrawn", run.withdrawn},
-          {"running_at_end", run.running},
-          {"gangs", run.gangs},
-          {"gangs_placed", run.gangs_placed},
-          {"wait_s",
-           {{"mean", run.wait.mean},
-            {"p50", run.wait.p50},
-            {"p95", run.wait.p95},
-            {"p99", run.wait.p99},
-            {"max", run.wait.max}}},
-          {"allocation_pct", run.allocation_pct},
-          {"stranded_pct", run.stranded_pct},
-          {"stranded_gpus", std::move(causes)},
-          {"idle_cards", run.idle_cards},
-          {"waiting_pods", run.waiting_pods},
-          {"end_allocation_pct", run.end_allocation_pct},
-          {"end_stranded_pct", run.end_stranded_pct},
-          {"decision_digest",
-           driven ? nlohmann::json(run.decision_digest.ToHex()) : nlohmann::json()}};
+  return {
+      {"name", run.name},
+      {"policy", run.policy},
+      {"arrivals", run.arrivals},
+      {"placed", run.placed},
+      {"waiting", run.waiting},
+      {"refused", run.refused},
+      {"withdrawn", run.withdrawn},
+      {"running_at_end", run.running},
+      {"gangs", run.gangs},
+      {"gangs_placed", run.gangs_placed},
+      {"wait_s",
+       {{"mean", run.wait.mean},
+        {"p50", run.wait.p50},
+        {"p95", run.wait.p95},
+        {"p99", run.wait.p99},
+        {"max", run.wait.max}}},
+      {"allocation_pct", run.allocation_pct},
+      {"stranded_pct", run.stranded_pct},
+      {"stranded_gpus", std::move(causes)},
+      {"idle_cards", run.idle_cards},
+      {"waiting_pods", run.waiting_pods},
+      {"end_allocation_pct", run.end_allocation_pct},
+      {"end_stranded_pct", run.end_stranded_pct},
+      {"decision_digest", driven ? nlohmann::json(run.decision_digest.ToHex()) : nlohmann::json()}};
 }
 
 void PrintWhatIf(const sim::WhatIf& what, Format format) {
@@ -109,21 +108,18 @@ void PrintWhatIf(const sim::WhatIf& what, Format format) {
     return;
   }
   report::Table table;
-  table.header = {"policy",     "arrivals",   "placed",    "waiting",       "refused",
-                  "withdrawn",  "gangs",      "alloc %",   "stranded %",    "idle cards",
-                  "wait s",     "wait s p95", "alloc % end", "stranded % end"};
+  table.header = {"policy",    "arrivals",   "placed",      "waiting",       "refused",
+                  "withdrawn", "gangs",      "alloc %",     "stranded %",    "idle cards",
+                  "wait s",    "wait s p95", "alloc % end", "stranded % end"};
   for (const sim::WhatIfRun& run : what.runs) {
-    table.rows.push_back({run.name == sim::kAsItHappened
-                              ? fmt::format("{} ({})", run.name, run.policy)
-                              : run.name,
-                          std::to_string(run.arrivals), std::to_string(run.placed),
-                          std::to_string(run.waiting), std::to_string(run.refused),
-                          std::to_string(run.withdrawn),
-                          fmt::format("{} of {}", run.gangs_placed, run.gangs),
-                          report::Fixed(run.allocation_pct, 2), report::Fixed(run.stranded_pct, 2),
-                          report::Fixed(run.idle_cards, 1), report::Fixed(run.wait.mean, 1),
-                          report::Fixed(run.wait.p95, 1), report::Fixed(run.end_allocation_pct, 2),
-                          report::Fixed(run.end_stranded_pct, 2)});
+    table.rows.push_back(
+        {run.name == sim::kAsItHappened ? fmt::format("{} ({})", run.name, run.policy) : run.name,
+         std::to_string(run.arrivals), std::to_string(run.placed), std::to_string(run.waiting),
+         std::to_string(run.refused), std::to_string(run.withdrawn),
+         fmt::format("{} of {}", run.gangs_placed, run.gangs), report::Fixed(run.allocation_pct, 2),
+         report::Fixed(run.stranded_pct, 2), report::Fixed(run.idle_cards, 1),
+         report::Fixed(run.wait.mean, 1), report::Fixed(run.wait.p95, 1),
+         report::Fixed(run.end_allocation_pct, 2), report::Fixed(run.end_stranded_pct, 2)});
   }
   Print(table, format);
   std::fprintf(stderr,
@@ -155,8 +151,8 @@ void WithRecording(const RecordingInput& input, Context* context,
   const Status done = use(source);
   if (!done) {
     const Error& error = done.error();
-    const bool file = error.where.starts_with("journal-") || error.where.starts_with("decisions-") ||
-                      error.where.starts_with("snapshot-");
+    const bool file = error.where.starts_with("journal-") ||
+                      error.where.starts_with("decisions-") || error.where.starts_with("snapshot-");
     return context->BadInput(file ? Error{input.folder + "/" + error.where, error.message} : error);
   }
   for (const std::string& note : recording->notes()) {

@@ -132,8 +132,8 @@ void PrintTables(const sim::ShadowReport& r, int top, Format format) {
   Print(shapes, format);
   if (r.book.worst().empty()) return;
   report::Table worst;
-  worst.header = {"pod",        "at s",       "shape",     "live node",
-                  "live score", "our node",   "our score", "GPUs stranded"};
+  worst.header = {"pod",        "at s",     "shape",     "live node",
+                  "live score", "our node", "our score", "GPUs stranded"};
   for (const ShadowVerdict& v : r.book.worst()) {
     if (std::cmp_greater_equal(worst.rows.size(), top)) break;
     worst.rows.push_back(

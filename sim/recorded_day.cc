@@ -196,8 +196,8 @@ class DayReader {
     } else if (const auto* g = std::get_if<RecordedGangDecision>(&entry.body)) {
       return AskGang(g->gang, decided_shapes_, entry.now);
     } else if (const auto* seen = std::get_if<RecordedSeen>(&entry.body)) {
-      return Ask(seen->ask.uid, decided_shapes_, seen->ask.shape, seen->ask.job,
-                 seen->ask.standing, seen->ask.nodes, entry.now);
+      return Ask(seen->ask.uid, decided_shapes_, seen->ask.shape, seen->ask.job, seen->ask.standing,
+                 seen->ask.nodes, entry.now);
     } else if (const auto* gone = std::get_if<RecordedGone>(&entry.body)) {
       End(gone->uid, entry.now);
     }

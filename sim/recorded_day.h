@@ -26,7 +26,7 @@ struct DayPod {
   std::string node;              // where it held
 };
 struct DayGang {
-  GangSpecRecord spec;            // ShapeIds are indexes into `specs`
+  GangSpecRecord spec;  // ShapeIds are indexes into `specs`
   std::vector<RequestSpec> specs;
   std::int64_t arrived_us = 0;
   std::vector<std::size_t> pods;  // indexes into RecordedDay::pods, by member
@@ -37,11 +37,11 @@ struct DayEvent {
 };
 
 struct RecordedDay {
-  std::string snapshot;         // at the beginning
-  PolicyRecord head;            // that decided first
-  std::vector<DayPod> pods;     // by arrival
-  std::vector<DayGang> gangs;   // by arrival
-  std::vector<DayPod> foreign;  // pods that never were asked for, and those that were there before
+  std::string snapshot;          // at the beginning
+  PolicyRecord head;             // that decided first
+  std::vector<DayPod> pods;      // by arrival
+  std::vector<DayGang> gangs;    // by arrival
+  std::vector<DayPod> foreign;   // pods that never were asked for, and those that were there before
   std::vector<DayEvent> events;  // nodes, cards, queues, budgets; pods that never were asked for
   std::int64_t foreign_pods = 0;
   std::int64_t there_before = 0;  // in the snapshot

@@ -53,8 +53,8 @@ Result<RecordingReplay> ReplayRecording(const SegmentSource& source, const Regis
 // One way the recorded day goes. Pods that were asked for are arrivals; arrivals = placed + waiting
 // + refused + withdrawn.
 struct WhatIfRun {
-  std::string name;    // the policy; kAsItHappened
-  std::string policy;  // expression
+  std::string name;            // the policy; kAsItHappened
+  std::string policy;          // expression
   std::int64_t arrivals = 0;   // pods
   std::int64_t placed = 0;     // ever
   std::int64_t waiting = 0;    // to the end, though they might have fitted one day

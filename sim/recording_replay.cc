@@ -30,13 +30,14 @@ class SegmentReplay {
       if (i == records.size()) break;
       const JournalRecord& record = records[i];
       Note(record.now);
-      if (const auto* policy = std::get_if<PolicyRecord>(&record.body); policy != nullptr && i > 0) {
+      if (const auto* policy = std::get_if<PolicyRecord>(&record.body);
+          policy != nullptr && i > 0) {
         auto configured = registry_.Configure(policy->expression);
         if (!configured) return tl::unexpected<Error>(configured.error());
         Result<EngineOptions> options = OptionsOf(*policy);
         if (!options) return tl::unexpected<Error>(options.error());
-        if (Status ok = engine_.SetPolicy(std::move(*configured), std::move(options->target),
-                                          record.now);
+        if (Status ok =
+                engine_.SetPolicy(std::move(*configured), std::move(options->target), record.now);
             !ok) {
           return ok;
         }
@@ -64,8 +65,13 @@ class SegmentReplay {
                    ask.job, ask.standing, ChoiceOf(engine_.state(), ask.nodes)};
   }
   Result<GangRequest> RequestOf(const GangSpecRecord& gang) const {
-    GangRequest request{gang.uid, gang.attempt,  gang.spec, gang.pods,
-                        gang.job, gang.standing, ChoiceOf(engine_.state(), gang.nodes)};
+    GangRequest request{gang.uid,
+                        gang.attempt,
+                        gang.spec,
+                        gang.pods,
+                        gang.job,
+                        gang.standing,
+                        ChoiceOf(engine_.state(), gang.nodes)};
     for (const NodeNames& names : gang.task_nodes) {
       request.task_nodes.push_back(ChoiceOf(engine_.state(), names));
     }
@@ -251,8 +257,7 @@ Result<RecordingReplay> ReplayRecording(const SegmentSource& source, const Regis
       if (!again) return Fail(fmt::format("journal-{}", generation), again.error().ToString());
       out.decisions += again->decisions;
       if (out.different == 0 && again->different > 0) {
-        out.first_difference =
-            fmt::format("journal-{}: {}", generation, again->first_difference);
+        out.first_difference = fmt::format("journal-{}: {}", generation, again->first_difference);
       }
       out.different += again->different;
       last_state = again->state_digest;

@@ -105,7 +105,8 @@ class Onlooker {
       if (!policy) return tl::unexpected<Error>(policy.error());
       Result<EngineOptions> options = OptionsOf(*changed);
       if (!options) return tl::unexpected<Error>(options.error());
-      if (Status ok = engine_->SetPolicy(std::move(*policy), std::move(options->target), record.now);
+      if (Status ok =
+              engine_->SetPolicy(std::move(*policy), std::move(options->target), record.now);
           !ok) {
         return ok;
       }

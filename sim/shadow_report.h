@@ -1,5 +1,5 @@
-// What a shadow recorded, judged: the bindings of another scheduler against a policy's choices, each
-// on the recorded state just before (scheduler-core/engine/shadow.h); and the same as a trace.
+// What a shadow recorded, judged: the bindings of another scheduler against a policy's choices,
+// each on the recorded state just before (scheduler-core/engine/shadow.h); and the same as a trace.
 #pragma once
 
 #include <string>

@@ -36,8 +36,8 @@ class Sampler {
     waiting_ += span * static_cast<double>(waiting);
     if (f == nullptr) return;
     for (std::size_t c = 0; c < kStrandCauses; ++c) {
-      causes_[c] += span * static_cast<double>(f->total().causes[c]) /
-                    static_cast<double>(f->weight());
+      causes_[c] +=
+          span * static_cast<double>(f->total().causes[c]) / static_cast<double>(f->weight());
     }
   }
 
@@ -122,9 +122,8 @@ class Driver {
         if (!arrived.placed) waiting_pods_ += arrived.pods.size();
         ++unit;
       }
-      const bool same_time_follows =
-          (!ends_.empty() && ends_.begin()->first == now) ||
-          (event < events.size() && events[event].at_us == now);
+      const bool same_time_follows = (!ends_.empty() && ends_.begin()->first == now) ||
+                                     (event < events.size() && events[event].at_us == now);
       if (changed_ && !same_time_follows) Retry(now);
     }
     sampler_.Advance(engine_, day_.end.us, waiting_pods_);
@@ -173,9 +172,8 @@ class Driver {
       }
       units_.push_back(std::move(unit));
     }
-    std::stable_sort(units_.begin(), units_.end(), [](const Unit& a, const Unit& b) {
-      return a.arrived_us < b.arrived_us;
-    });
+    std::stable_sort(units_.begin(), units_.end(),
+                     [](const Unit& a, const Unit& b) { return a.arrived_us < b.arrived_us; });
     for (std::size_t u = 0; u < units_.size(); ++u) {
       for (const std::size_t p : units_[u].pods) unit_of_[p] = u;
     }
@@ -272,7 +270,7 @@ class Driver {
       run.gangs_placed += unit.gang >= 0 && unit.placed ? 1 : 0;
       for (const std::size_t p : unit.pods) {
         if (placed_.contains(p)) continue;
-        ++(unit.withdrawn                            ? run.withdrawn
+        ++(unit.withdrawn                          ? run.withdrawn
            : unit.last == OutcomeKind::kInfeasible ? run.refused
                                                    : run.waiting);
       }
@@ -286,9 +284,9 @@ class Driver {
   const RecordedDay& day_;
   Engine& engine_;
   Sampler sampler_;
-  std::vector<Unit> units_;            // by arrival
+  std::vector<Unit> units_;  // by arrival
   std::map<std::size_t, std::size_t> unit_of_;
-  std::vector<std::size_t> waiting_;   // units, by arrival
+  std::vector<std::size_t> waiting_;  // units, by arrival
   std::size_t waiting_pods_ = 0;
   std::set<std::pair<std::int64_t, std::size_t>> ends_;
   std::vector<std::pair<std::int64_t, std::size_t>> deleted_;
@@ -324,9 +322,8 @@ Result<WhatIfRun> AsItHappened(const SegmentSource& source, const Registry& regi
   run.wait = Summarize(std::move(seconds));
   for (const DayGang& gang : day.gangs) {
     ++run.gangs;
-    run.gangs_placed += std::any_of(gang.pods.begin(), gang.pods.end(), [&](std::size_t p) {
-      return day.pods[p].held_us >= 0;
-    });
+    run.gangs_placed += std::any_of(gang.pods.begin(), gang.pods.end(),
+                                    [&](std::size_t p) { return day.pods[p].held_us >= 0; });
   }
   double waited = 0;
   for (const auto& [from, until] : waits) waited += static_cast<double>(until - from);

@@ -121,9 +121,14 @@ RecordedAsk Service::AskOf(const Request& request, SimTime now) {
 }
 
 GangSpecRecord Service::AskOf(const GangRequest& request, SimTime now) {
-  GangSpecRecord record{request.uid,      request.attempt,  request.job,
-                        request.spec,     request.members,  request.standing,
-                        NamesOf(engine_->state(), request.nodes), {}};
+  GangSpecRecord record{request.uid,
+                        request.attempt,
+                        request.job,
+                        request.spec,
+                        request.members,
+                        request.standing,
+                        NamesOf(engine_->state(), request.nodes),
+                        {}};
   // A gang that holds places may be asked for without its pods: they are those it has.
   const Gang* held = engine_->FindGang(request.uid);
   if (held != nullptr && held->attempt == request.attempt) {

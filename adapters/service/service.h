@@ -400,7 +400,7 @@ class Service {
   Store* store_;
   Recorder recorder_;
   ShadowBook shadow_;
-  DecisionSink* decisions_ = nullptr;  // null: nothing is recorded
+  DecisionSink* decisions_ = nullptr;                       // null: nothing is recorded
   std::map<std::uint32_t, std::uint32_t> recorded_shapes_;  // ShapeId -> number there
   std::unique_ptr<Engine> engine_;
   AskBook asks_;

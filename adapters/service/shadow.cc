@@ -32,9 +32,8 @@ void Service::JudgeBound(const PodObserved& observed, SimTime now) {
 void Service::MeasureShadow(SimTime now) {
   if (engine_->fragmentation() != nullptr) return;
   std::vector<TargetWorkload::Counted> there;
-  engine_->ForEachAllocation([&](const Allocation& a) {
-    there.push_back({engine_->state().shape(a.shape).spec, 1});
-  });
+  engine_->ForEachAllocation(
+      [&](const Allocation& a) { there.push_back({engine_->state().shape(a.shape).spec, 1}); });
   if (there.empty()) return;
   const Status ok = engine_->SetPolicy(engine_->policy(), TargetWorkload(there), now);
   BASALT_CHECK(ok.has_value());  // the policy is the one it has
@@ -43,8 +42,7 @@ void Service::MeasureShadow(SimTime now) {
 void Service::WriteShadowMetrics(MetricsText* out) {
   const MetricsText::Labels cluster = {{"cluster", config_.id}};
   const auto add = [&](const char* name, const char* type, const char* help, auto value) {
-    out->Add(std::string("basalt_shadow_") + name, type, help, cluster,
-             static_cast<double>(value));
+    out->Add(std::string("basalt_shadow_") + name, type, help, cluster, static_cast<double>(value));
   };
   const ShadowBook::Totals& t = shadow_.totals();
   add("bound_total", "counter", "Pods that the live scheduler bound, each judged.", t.bound);

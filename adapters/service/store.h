@@ -34,9 +34,9 @@ class Store {
   }
   // What is kept for a replay.
   struct Recording {
-    std::uint64_t oldest = 0;   // generation; 0: none
-    std::uint64_t cut = 0;      // the newest that had to go, by the limit; 0: none had to
-    std::int64_t bytes = 0;     // of the generations before the present one
+    std::uint64_t oldest = 0;  // generation; 0: none
+    std::uint64_t cut = 0;     // the newest that had to go, by the limit; 0: none had to
+    std::int64_t bytes = 0;    // of the generations before the present one
   };
   virtual Recording RecordingOf(const std::string& cluster) const {
     static_cast<void>(cluster);

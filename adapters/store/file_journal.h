@@ -18,8 +18,8 @@
 #include <string>
 #include <string_view>
 
-#include "scheduler-core/base/result.h"
 #include "adapters/service/store.h"
+#include "scheduler-core/base/result.h"
 #include "scheduler-core/engine/journal.h"
 
 namespace basalt::store {

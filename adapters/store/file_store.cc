@@ -102,9 +102,8 @@ Result<Recovered> FileStore::Recover(const std::string& cluster, const Configure
   if (error) return Fail(folder, "cannot be made: " + error.message());
   Result<Recovered> recovered = store::Recover(folder, policy, options);
   if (!recovered) return recovered;
-  auto journal =
-      std::make_unique<FileJournal>(folder, options_.sync, options_.min_free_bytes, ops_,
-                                    options_.record_bytes);
+  auto journal = std::make_unique<FileJournal>(folder, options_.sync, options_.min_free_bytes, ops_,
+                                               options_.record_bytes);
   journal->SetGeneration(recovered->newest);
   journals_[cluster] = std::move(journal);
   return recovered;

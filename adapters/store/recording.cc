@@ -58,8 +58,8 @@ Result<Recording> Recording::Open(const std::string& folder, bool cut_tail) {
   }
   for (std::size_t i = 1; i < out.generations_.size(); ++i) {
     if (out.generations_[i] == out.generations_[i - 1] + 1) continue;
-    out.notes_.push_back(fmt::format("generations {} to {} are missing", out.generations_[i - 1] + 1,
-                                     out.generations_[i] - 1));
+    out.notes_.push_back(fmt::format("generations {} to {} are missing",
+                                     out.generations_[i - 1] + 1, out.generations_[i] - 1));
   }
   return out;
 }

@@ -135,8 +135,7 @@ ShadowBook::Waiting ShadowBook::WaitingNow(Engine& engine, SimTime now) const {
     ++out.pods;
     out.longest_us = std::max(out.longest_us, now.us - waiter.since.us);
     const Request& request = waiter.request;
-    const auto [it, is_new] =
-        fits.try_emplace({request.shape.value(), request.standing}, false);
+    const auto [it, is_new] = fits.try_emplace({request.shape.value(), request.standing}, false);
     if (is_new) it->second = engine.Explain(request).kind == OutcomeKind::kPlaced;
     out.pods_that_fit += it->second ? 1 : 0;
     if (request.job != 0) jobs[request.job].push_back(&waiter);

@@ -20,9 +20,9 @@ namespace basalt {
 struct ShadowChoice {
   std::string node;  // empty: none
   CardSet cards;
-  bool fits = false;       // by this engine's books
+  bool fits = false;  // by this engine's books
   Reason reason = Reason::kFits;
-  Score score = kNoScore;  // the policy's, of nodes that fit
+  Score score = kNoScore;                                 // the policy's, of nodes that fit
   std::array<std::int64_t, kStrandCauses> added_milli{};  // milli-GPU of fragment, by cause
   int idle_cards = 0;                                     // cards without a slice that it takes
   std::int64_t added() const {
@@ -60,14 +60,14 @@ class ShadowBook {
   static constexpr std::size_t kWorst = 20;
 
   struct Totals {
-    std::int64_t bound = 0;       // pods judged
-    std::int64_t same_cards = 0;  // of them as we would have
-    std::int64_t same_node = 0;   // the cards may differ
-    std::int64_t not_ours = 0;    // we would have let them wait
-    std::int64_t overbooked = 0;  // they did not fit where they went
-    std::int64_t stranded_milli = 0;      // the live choices' beyond ours, as it adds up
-    std::int64_t worse = 0, better = 0;   // choices that stranded more, or less, than ours
-    std::int64_t idle_cards_more = 0;     // idle cards that were begun beyond ours
+    std::int64_t bound = 0;              // pods judged
+    std::int64_t same_cards = 0;         // of them as we would have
+    std::int64_t same_node = 0;          // the cards may differ
+    std::int64_t not_ours = 0;           // we would have let them wait
+    std::int64_t overbooked = 0;         // they did not fit where they went
+    std::int64_t stranded_milli = 0;     // the live choices' beyond ours, as it adds up
+    std::int64_t worse = 0, better = 0;  // choices that stranded more, or less, than ours
+    std::int64_t idle_cards_more = 0;    // idle cards that were begun beyond ours
     std::array<std::int64_t, kStrandCauses> by_cause_milli{};
   };
   struct ByShape {

@@ -33,7 +33,8 @@ inline void Spill(const std::string& path, const std::string& bytes) {
 class Folder {
  public:
   Folder() {
-    std::string name = (std::filesystem::temp_directory_path() / "basalt-recording-XXXXXX").string();
+    std::string name =
+        (std::filesystem::temp_directory_path() / "basalt-recording-XXXXXX").string();
     path_ = ::mkdtemp(name.data());
   }
   ~Folder() { std::filesystem::remove_all(path_); }
@@ -117,13 +118,11 @@ class Life {
     auto opened = store::FileStore::Open(folder_, options_);
     ASSERT_TRUE(opened.has_value()) << opened.error().ToString();
     files = std::move(*opened);
-    auto recovered =
-        files->Recover(config_.id, Policy(config_.policy),
-                       *service::EngineOptionsOf(config_, environment_));
+    auto recovered = files->Recover(config_.id, Policy(config_.policy),
+                                    *service::EngineOptionsOf(config_, environment_));
     ASSERT_TRUE(recovered.has_value()) << recovered.error().ToString();
-    auto made =
-        service::Service::Create(config_, {}, &environment_, files->boot(),
-                                 files.get(), std::move(recovered->engine), now);
+    auto made = service::Service::Create(config_, {}, &environment_, files->boot(), files.get(),
+                                         std::move(recovered->engine), now);
     ASSERT_TRUE(made.has_value()) << made.error().ToString();
     service = std::move(*made);
   }

@@ -1,6 +1,8 @@
 // A day of a service over a real store that records: decided again it is the same, byte for byte;
 // what is damaged is found; driven by other policies the laws hold and the numbers are those that
 // one can work out.
+#include "sim/recording.h"
+
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -12,7 +14,6 @@
 #include <vector>
 
 #include "scheduler-core/base/rng.h"
-#include "sim/recording.h"
 #include "test/support/recorded_life.h"
 
 namespace basalt {
@@ -127,7 +128,8 @@ class Day {
     if (rng_.Below(4) == 0) life_.Tell({PodDelta(pod, "")});
     pb::ReserveRequest request;
     *request.mutable_pod() = pod;
-    if (rng_.Below(4) == 0) request.mutable_placement()->set_node("n" + std::to_string(rng_.Below(5)));
+    if (rng_.Below(4) == 0)
+      request.mutable_placement()->set_node("n" + std::to_string(rng_.Below(5)));
     const auto answer = life_.service->Reserve(life_.caller, request, life_.now);
     ASSERT_TRUE(answer.ok()) << answer.message;
     if (!waiting_.empty() && waiting_.back().pod().uid() == pod.pod().uid()) waiting_.pop_back();
@@ -234,7 +236,8 @@ class Day {
       return;
     }
     foreign_.push_back(1'000'000 + ++uids_);
-    life_.Tell({PodDelta(PodOf(foreign_.back(), 500, 1, 300), "n" + std::to_string(rng_.Below(5)))});
+    life_.Tell(
+        {PodDelta(PodOf(foreign_.back(), 500, 1, 300), "n" + std::to_string(rng_.Below(5)))});
     ++count["foreign"];
   }
   void Evict() {
@@ -267,8 +270,8 @@ class Day {
     ++count["nodes"];
   }
   void Reload() {
-    static constexpr const char* kPolicies[] = {"binpack", "spread", "best-fit", "fgd",
-                                                "spread-job(binpack)", "random"};
+    static constexpr const char* kPolicies[] = {
+        "binpack", "spread", "best-fit", "fgd", "spread-job(binpack)", "random"};
     life_.config().policy = kPolicies[rng_.Below(6)];
     const Status ok = life_.service->Reload(life_.config(), {}, life_.now);
     EXPECT_TRUE(ok.has_value()) << ok.error().ToString();
@@ -365,8 +368,7 @@ TEST(Recording, DamageIsFoundWithItsFileAndByte) {
   int found = 0;
   for (const char* kind : {"journal", "decisions", "snapshot"}) {
     for (const std::uint64_t generation : ReadFolder(life.cluster()).recording->generations()) {
-      const std::string path =
-          life.cluster() + "/" + kind + "-" + std::to_string(generation);
+      const std::string path = life.cluster() + "/" + kind + "-" + std::to_string(generation);
       const std::string whole = Slurp(path);
       for (std::size_t at = 8; at < whole.size(); at += 1 + whole.size() / 17) {
         std::string bad = whole;

@@ -122,8 +122,9 @@ TEST(Shadow, ASpreadingSchedulerStrandsWhatPackingWouldNot) {
   ExpectSpreadTotals(life.service->shadow());
   std::string metrics = MetricsOf(life);
   EXPECT_THAT(metrics, HasSubstr("basalt_shadow_bound_total{cluster=\"c1\"} 4\n"));
-  EXPECT_THAT(metrics, HasSubstr("basalt_shadow_stranded_milli{cluster=\"c1\",cause=\"no_card_fits\"} "
-                                 "3000\n"));
+  EXPECT_THAT(metrics,
+              HasSubstr("basalt_shadow_stranded_milli{cluster=\"c1\",cause=\"no_card_fits\"} "
+                        "3000\n"));
 
   // Two whole cards of one job wait now, though packed there would be two.
   life.Tell({Tell(Whole(11, "train"), ""), Tell(Whole(12, "train"), "")});

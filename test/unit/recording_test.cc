@@ -365,9 +365,11 @@ TEST(Recording, DamageIsFoundWithItsFileAndByte) {
   Day day(&life, 3);
   day.Run(60, false);
   life.Stop();
+  const std::vector<std::uint64_t> generations =
+      ReadFolder(life.cluster()).recording->generations();
   int found = 0;
   for (const char* kind : {"journal", "decisions", "snapshot"}) {
-    for (const std::uint64_t generation : ReadFolder(life.cluster()).recording->generations()) {
+    for (const std::uint64_t generation : generations) {
       const std::string path = life.cluster() + "/" + kind + "-" + std::to_string(generation);
       const std::string whole = Slurp(path);
       for (std::size_t at = 8; at < whole.size(); at += 1 + whole.size() / 17) {
@@ -387,7 +389,6 @@ TEST(Recording, DamageIsFoundWithItsFileAndByte) {
   }
   EXPECT_GT(found, 30);
   // A torn end is one, too, unless it is said to be the end.
-  const auto generations = ReadFolder(life.cluster()).recording->generations();
   std::string torn;
   for (const std::uint64_t generation : generations) {
     const std::string path = life.cluster() + "/decisions-" + std::to_string(generation);

@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "cli/common.h"
+#include "cli/recordings.h"
 #include "cli/version.h"
 #include "policies/builtin.h"
 #include "scheduler-core/base/suggest.h"
@@ -41,6 +42,8 @@ int main(int argc, char** argv) {
   AddTrace(app.add_subcommand("trace", "check, import and generate traces"), &context);
   AddExplain(app.add_subcommand("explain", "why a request is placed where, or not"), &context);
   AddSnapshot(app.add_subcommand("snapshot", "make, show and recover engine states"), &context);
+  AddReplay(app.add_subcommand("replay", "decide a recorded day of a server again"), &context);
+  AddShadow(app.add_subcommand("shadow", "another scheduler's choices against ours"), &context);
   AddBench(app.add_subcommand("bench", "gate a change on decisions and work"), &context);
   AddReport(app.add_subcommand("report", "an HTML report from saved runs; measured use"), &context);
   AddPlan(app.add_subcommand("plan", "how far one may oversubscribe"), &context);

@@ -23,6 +23,8 @@ struct ServeInput {
   std::string policy;
   std::string listen, listen_unix, http, store, fsync, skus;
   std::string tls_cert, tls_key, tls_client_ca;
+  std::int64_t record_mib = -1;
+  bool shadow = false;
   std::int64_t max_waiting = -1;
   std::int64_t drain_timeout_s = -1;
   bool insecure_remote = false;
@@ -97,6 +99,13 @@ Result<service::ServerConfig> Configured(const ServeInput& input, const Registry
   Override(input.tls_cert, &config.tls_cert);
   Override(input.tls_key, &config.tls_key);
   Override(input.tls_client_ca, &config.tls_client_ca);
+  if (input.record_mib >= 0) config.record_mib = input.record_mib;
+  if (config.record_mib > 0 && config.store.empty()) {
+    return Fail("--record", "needs a store; name one with --store");
+  }
+  if (input.shadow) {
+    for (service::ClusterConfig& cluster : config.clusters) cluster.shadow = true;
+  }
   if (input.max_waiting >= 0) config.max_waiting = input.max_waiting;
   if (input.drain_timeout_s >= 0) config.drain_timeout_s = input.drain_timeout_s;
   return config;
@@ -128,6 +137,12 @@ void AddServe(CLI::App* app, Context* context) {
       ->type_name("DIR");
   app->add_option("--fsync", input->fsync, "always, never, or every so often: 10ms")
       ->type_name("WHEN");
+  app->add_option("--record", input->record_mib,
+                  "keep so much of each cluster's past for basalt replay (default 0: nothing)")
+      ->type_name("MIB")
+      ->check(CLI::Range(0, 10'000'000));
+  app->add_flag("--shadow", input->shadow,
+                "look on beside another scheduler in all clusters, and take nothing");
   app->add_option("--skus", input->skus, "file of SKUs (docs/slices.md)")->type_name("FILE");
   app->add_option("--tls-cert", input->tls_cert, "certificate chain, PEM")->type_name("FILE");
   app->add_option("--tls-key", input->tls_key, "its key, PEM")->type_name("FILE");

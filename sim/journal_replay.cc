@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 
+#include "sim/recording.h"
 #include "sim/simulator.h"
 
 namespace basalt::sim {
@@ -37,21 +38,19 @@ Result<TargetWorkload> TargetOf(const PolicyRecord& record) {
   return TargetWorkload::FromKept(kept, record.target_count);
 }
 
-}  // namespace
-
-Result<JournalReplay> ReplayJournal(const JournalContents& journal, const Registry& registry,
-                                    const std::string& policy) {
+// `snapshot` null: from nothing.
+Result<JournalReplay> Replayed(const std::string* snapshot, const JournalContents& journal,
+                               const Registry& registry, const std::string& policy) {
   if (journal.records.empty()) return Fail("journal", "is empty");
   const auto* head = std::get_if<PolicyRecord>(&journal.records.front().body);
   if (head == nullptr) return Fail("journal", "does not begin with its policy");
   auto configured = registry.Configure(policy.empty() ? head->expression : policy);
   if (!configured) return tl::unexpected<Error>(configured.error());
-  Result<TargetWorkload> target = TargetOf(*head);
-  if (!target) return tl::unexpected<Error>(target.error());
-  EngineOptions options;
-  options.seed = head->seed;
-  options.target = std::move(*target);
-  auto made = Engine::Create(std::move(*configured), std::move(options));
+  Result<EngineOptions> options = OptionsOf(*head);
+  if (!options) return tl::unexpected<Error>(options.error());
+  auto made = snapshot == nullptr
+                  ? Engine::Create(std::move(*configured), std::move(*options))
+                  : Engine::Restore(*snapshot, std::move(*configured), std::move(*options));
   if (!made) return tl::unexpected<Error>(made.error());
   Engine& engine = **made;
 
@@ -145,6 +144,28 @@ Result<JournalReplay> ReplayJournal(const JournalContents& journal, const Regist
   }
   out.state_digest = engine.StateDigest();
   return out;
+}
+
+}  // namespace
+
+Result<EngineOptions> OptionsOf(const PolicyRecord& record) {
+  Result<TargetWorkload> target = TargetOf(record);
+  if (!target) return tl::unexpected<Error>(target.error());
+  EngineOptions options;
+  options.seed = record.seed;
+  options.target = std::move(*target);
+  if (record.lease_ttl_us > 0) options.lease_ttl_us = record.lease_ttl_us;
+  return options;
+}
+
+Result<JournalReplay> ReplayJournal(const JournalContents& journal, const Registry& registry,
+                                    const std::string& policy) {
+  return Replayed(nullptr, journal, registry, policy);
+}
+
+Result<JournalReplay> ReplayJournalFrom(const std::string& snapshot, const JournalContents& journal,
+                                        const Registry& registry, const std::string& policy) {
+  return Replayed(&snapshot, journal, registry, policy);
 }
 
 }  // namespace basalt::sim

@@ -76,6 +76,12 @@ std::string NeedsRestart(const service::ServerConfig& now, const service::Server
     return "the TLS files";
   }
   if (now.store != wanted.store || now.fsync != wanted.fsync) return "store and fsync";
+  if (now.record_mib != wanted.record_mib) return "record_mib";
+  for (const service::ClusterConfig& cluster : now.clusters) {
+    for (const service::ClusterConfig& other : wanted.clusters) {
+      if (cluster.id == other.id && cluster.shadow != other.shadow) return "mode";
+    }
+  }
   if (now.skus != wanted.skus) return "skus";
   if (now.max_waiting != wanted.max_waiting) return "max_waiting";
   return "";
@@ -251,6 +257,7 @@ Status Serve(const ServeOptions& options, const Registry& registry,
   if (!config.store.empty()) {
     store::FileStoreOptions keep;
     keep.sync = *sync;
+    keep.record_bytes = config.record_mib << 20;
     auto opened = store::FileStore::Open(config.store, keep);
     if (!opened) return tl::unexpected<Error>(opened.error());
     files = std::move(*opened);
@@ -395,6 +402,7 @@ Status Serve(const ServeOptions& options, const Registry& registry,
       const Status ok = service.WriteSnapshot();
       Log("stopped", {{"cluster", service.config().id},
                       {"state_digest", service.StateDigest()},
+                      {"decision_digest", service.engine().DecisionDigest().ToHex()},
                       {"open_leases", std::to_string(service.open_leases())}});
       if (!ok) last = ok;
     });

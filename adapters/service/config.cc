@@ -17,7 +17,7 @@ struct TierRow {
 };
 struct ClusterRow {
   std::string id, policy = ClusterConfig{}.policy;
-  std::string needs_queues = "no", guess_wiring = "no", learn = "no";
+  std::string needs_queues = "no", guess_wiring = "no", learn = "no", mode = "schedule";
   std::int64_t seed = 0, lease_ttl_s = 60, max_lease_ttl_s = 3600;
   std::int64_t max_asks = ClusterConfig{}.max_asks;
   std::vector<TierRow> tiers;
@@ -32,8 +32,8 @@ struct FileRow {
   ServerConfig server;
   std::string listen_unix, listen_grpc, listen_http, tls_cert, tls_key, tls_client_ca, skus, store;
   std::string fsync = "always";
-  std::int64_t snapshot_mib = 64, drain_timeout_s = 30, max_waiting = 256, calls_per_second = 0,
-               calls_burst = 0;
+  std::int64_t snapshot_mib = 64, record_mib = 0, drain_timeout_s = 30, max_waiting = 256,
+               calls_per_second = 0, calls_burst = 0;
 };
 
 const OptionTable<TierRow>& TierKeys() {
@@ -102,6 +102,10 @@ const OptionTable<ClusterRow>& ClusterKeys() {
                     .low = 1000,
                     .high = 1'000'000},
                    &ClusterRow::max_asks)
+          .Text({.name = "mode",
+                 .help = "schedule, or shadow: look on beside another scheduler and take nothing",
+                 .default_value = "schedule"},
+                &ClusterRow::mode)
           .TextList({.name = "target_skus",
                      .help = "fragmentation is measured against these SKUs, one of each",
                      .default_value = "not measured"},
@@ -164,6 +168,10 @@ OptionTable<FileRow>& AddLists(OptionTable<FileRow>& table) {
           cluster.needs_queues = row.needs_queues == "yes";
           cluster.learn = row.learn == "yes";
           cluster.guess_wiring = row.guess_wiring == "yes";
+          cluster.shadow = row.mode == "shadow";
+          if (row.mode != "schedule" && row.mode != "shadow") {
+            errors->Add(file, item, "mode is schedule or shadow");
+          }
           for (const TierRow& tier : row.tiers) {
             cluster.tier_names[static_cast<int>(tier.tier)] = tier.name;
             if (!tier.label.empty()) cluster.tier_labels[static_cast<int>(tier.tier)] = tier.label;
@@ -236,6 +244,13 @@ const OptionTable<FileRow>& FileKeys() {
                   .low = 1,
                   .high = 4096},
                  &FileRow::snapshot_mib)
+        .Integer({.name = "record_mib",
+                  .help = "keep so much of each cluster's past for `basalt replay`; 0: nothing",
+                  .default_value = "0",
+                  .unit = "MiB",
+                  .low = 0,
+                  .high = 10'000'000},
+                 &FileRow::record_mib)
         .Integer({.name = "drain_timeout_s",
                   .help = "wait so long for leases before stopping",
                   .default_value = "30",
@@ -288,6 +303,9 @@ Result<ServerConfig> ParseServerConfig(const std::string& file, const std::strin
   if (row.tls_cert.empty() != row.tls_key.empty()) {
     errors.Add(file, document->root, "tls_cert and tls_key belong together");
   }
+  if (row.record_mib > 0 && row.store.empty()) {
+    errors.Add(file, document->root["record_mib"], "record_mib needs a store; write store: FOLDER");
+  }
   if (!errors.ok()) return tl::unexpected<Error>(errors.Joined());
   ServerConfig out = std::move(row.server);
   out.listen_unix = row.listen_unix;
@@ -300,6 +318,7 @@ Result<ServerConfig> ParseServerConfig(const std::string& file, const std::strin
   out.store = row.store;
   out.fsync = row.fsync;
   out.snapshot_mib = row.snapshot_mib;
+  out.record_mib = row.record_mib;
   out.drain_timeout_s = row.drain_timeout_s;
   out.max_waiting = row.max_waiting;
   out.calls_per_second = row.calls_per_second;

@@ -39,6 +39,8 @@ struct ClusterConfig {
   std::int64_t max_asks = 65'536;
   // Fragmentation is measured against these SKUs, one of each; empty: not measured, fgd is refused.
   std::vector<std::string> target_skus = {};
+  // Looks on beside another scheduler: nothing is taken and nothing is told to anybody.
+  bool shadow = false;
 };
 
 struct ServerConfig {
@@ -50,6 +52,7 @@ struct ServerConfig {
   std::string store = {};          // folder; empty: nothing is kept
   std::string fsync = "always";    // "always", "never", or an interval: "10ms"
   std::int64_t snapshot_mib = 64;  // a new snapshot when the journal is larger
+  std::int64_t record_mib = 0;     // of each cluster is kept for replays; 0: nothing
   std::int64_t drain_timeout_s = 30;
   std::int64_t max_waiting = 256;  // calls that wait for a cluster's engine
   // Of each identity, on average and at once; 0 calls: no limit, 0 burst: a second's worth.

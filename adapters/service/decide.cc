@@ -34,7 +34,11 @@ Outcome Service::ProposeOne(const PodAsk& ask, SimTime now) {
   Outcome outcome;
   if (barred.empty() || engine_->Find(ask.request.uid) != nullptr) {
     const pb::CommandState* migration = MigrationFor(ask.request);
-    if (migration == nullptr) return engine_->Propose(ask.request, now);
+    if (migration == nullptr) {
+      outcome = engine_->Propose(ask.request, now);
+      Decided(ask.request, outcome, now);
+      return outcome;
+    }
     outcome.kind = OutcomeKind::kPlaced;
     outcome.placement = PlaceOf(*engine_->Find(*ParseUid(migration->held_uid())));
     return outcome;
@@ -57,7 +61,9 @@ Result<GangOutcome> Service::ProposeMany(const GangAsk& ask, SimTime now) {
       return outcome;
     }
   }
-  return engine_->ProposeGang(ask.request, now);
+  Result<GangOutcome> outcome = engine_->ProposeGang(ask.request, now);
+  if (outcome) Decided(ask.request, *outcome, now);
+  return outcome;
 }
 
 Answer<pb::ProposeResponse> Service::Propose(const Caller& caller,
@@ -203,7 +209,7 @@ Answer<pb::EvictResponse> Service::Evict(const Caller& caller, const pb::EvictRe
   const CallScope scope(this, request.header());
   Answer<Body> answer;
   if (RefusedHere(request.header(), &answer) || RefusedWork(&answer)) return answer;
-  if (!request.dry_run() && RefusedWrite(&answer)) return answer;
+  if (!request.dry_run() && (RefusedShadow(&answer) || RefusedWrite(&answer))) return answer;
   Body& out = answer.body;
   if (!Decides(request.header())) {
     out.set_reason("the cluster is not synced yet");
@@ -232,11 +238,13 @@ Answer<pb::EvictResponse> Service::Evict(const Caller& caller, const pb::EvictRe
     Result<EvictionPlan> found = engine_->ProposeEviction(many.request, rules, now);
     if (!found) return Bad<Body>(Code::kInvalid, found.error().ToString());
     plan = std::move(*found);
+    if (decisions_ != nullptr) Decided(AskOf(many.request, now), rules, plan, now);
   } else {
     Result<PodAsk> ask = ReadPod(caller, request.pod(), &code);
     if (!ask) return Bad<Body>(code, ask.error().ToString());
     pod = std::move(*ask);
     plan = engine_->ProposeEviction(pod.request, rules, now);
+    if (decisions_ != nullptr) Decided(AskOf(pod.request, now), rules, plan, now);
   }
   const Standing& standing = gang ? many.request.standing : pod.request.standing;
   const std::string barred = Barred(gang ? many.request.uid : pod.request.uid, standing);

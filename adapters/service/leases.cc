@@ -57,7 +57,7 @@ pb::LeaseAnswer Service::Fence(const Held& held, const pb::Lease& lease,
 template <class Body>
 bool Service::RefusedLease(const Caller& caller, const pb::Header& header, const pb::Lease& lease,
                            Answer<Body>* answer, Held* held) const {
-  if (RefusedHere(header, answer)) return true;
+  if (RefusedHere(header, answer) || RefusedShadow(answer)) return true;
   if (!lease.cluster().empty() && lease.cluster() != config_.id) {
     *answer = Bad<Body>(Code::kInvalid, "the lease is of cluster " + lease.cluster());
     return true;

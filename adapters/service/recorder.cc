@@ -79,6 +79,7 @@ struct Tell {
 }  // namespace
 
 void Service::Recorder::Append(const JournalRecord& record) {
+  ++appended;
   if (to != nullptr) to->Append(record);
   service_->Recorded(record);
 }
@@ -112,6 +113,103 @@ void Service::TellFreed(const std::string& node, std::vector<std::string> cards,
   for (std::string& card : cards) event.mutable_freed()->add_card_uuids(std::move(card));
   if (about != nullptr) *event.mutable_about() = KeyOf(*about);
   ring_.Add(std::move(event));
+}
+
+void Service::Record(SimTime now, decltype(DecisionEntry::body) body) {
+  decisions_->Append(DecisionEntry{recorder_.appended, now, std::move(body)});
+}
+
+std::uint32_t Service::RecordedShapeOf(ShapeId shape, SimTime now) {
+  const auto [it, is_new] = recorded_shapes_.try_emplace(
+      shape.value(), static_cast<std::uint32_t>(recorded_shapes_.size()));
+  if (is_new) Record(now, RecordedShape{engine_->state().shape(shape).spec});
+  return it->second;
+}
+
+RecordedAsk Service::AskOf(const Request& request, SimTime now) {
+  return {request.uid, request.attempt,  RecordedShapeOf(request.shape, now),
+          request.job, request.standing, NamesOf(engine_->state(), request.nodes)};
+}
+
+GangSpecRecord Service::AskOf(const GangRequest& request, SimTime now) {
+  GangSpecRecord record{request.uid,
+                        request.attempt,
+                        request.job,
+                        request.spec,
+                        request.members,
+                        request.standing,
+                        NamesOf(engine_->state(), request.nodes),
+                        {}};
+  // A gang that holds places may be asked for without its pods: they are those it has.
+  const Gang* held = engine_->FindGang(request.uid);
+  if (held != nullptr && held->attempt == request.attempt) {
+    record.pods = held->pods;
+    record.standing = held->standing;
+  } else if (record.pods.empty()) {
+    for (std::int32_t m = 0; m < request.spec.max_members(); ++m) {
+      record.pods.push_back(GangMemberUid(request.uid, m));
+    }
+  }
+  for (const auto& choice : request.task_nodes) {
+    record.task_nodes.push_back(NamesOf(engine_->state(), choice));
+  }
+  for (GangTask& task : record.spec.tasks) {
+    task.shape = ShapeId(RecordedShapeOf(task.shape, now));
+  }
+  return record;
+}
+
+void Service::Decided(const Request& request, const Outcome& outcome, SimTime now) {
+  if (decisions_ == nullptr) return;
+  RecordedDecision decision{AskOf(request, now), outcome.kind, {}};
+  if (outcome.placed()) {
+    const Placement& place = outcome.placement;
+    decision.place = {-1, engine_->state().name(place.node), place.cards, place.score};
+  }
+  Record(now, std::move(decision));
+}
+
+void Service::Decided(const GangRequest& request, const GangOutcome& outcome, SimTime now) {
+  if (decisions_ == nullptr) return;
+  RecordedGangDecision decision{AskOf(request, now), outcome.kind, {}};
+  for (const GangOutcome::Member& m : outcome.members) {
+    decision.places.push_back(
+        {m.member, engine_->state().name(m.placement.node), m.placement.cards, 0});
+  }
+  Record(now, std::move(decision));
+}
+
+void Service::Decided(std::variant<RecordedAsk, GangSpecRecord> ask, const EvictionRules& rules,
+                      const EvictionPlan& plan, SimTime now) {
+  RecordedEviction eviction{std::move(ask), rules, plan.found, {}, {}};
+  for (const Victim& victim : plan.victims) eviction.victims.push_back(victim.uid);
+  if (plan.found) {
+    const auto add = [&](std::int32_t member, const Placement& place) {
+      eviction.places.push_back({member, engine_->state().name(place.node), place.cards, 0});
+    };
+    for (const GangOutcome::Member& m : plan.gang.members) add(m.member, m.placement);
+    if (std::holds_alternative<RecordedAsk>(eviction.ask)) add(-1, plan.placement);
+  }
+  Record(now, std::move(eviction));
+}
+
+void Service::SeenWaiting(const pb::PodState& pod, const PodUid& uid, SimTime now) {
+  if (decisions_ == nullptr && !config_.shadow) return;
+  Request request;
+  const Result<const Entry*> entry = asks_.Read(*engine_, pod.ask(), &request.standing.sku);
+  if (!entry) return;  // it is said when somebody asks for it
+  request.uid = uid;
+  request.attempt = pod.pod().attempt();
+  request.shape = (*entry)->shape;
+  request.job = JobOf(pod.job());
+  request.standing.queue = pod.standing().queue();
+  request.standing.priority = pod.standing().priority();
+  request.standing.preemptible = !pod.standing().not_preemptible();
+  if (decisions_ != nullptr) Record(now, RecordedSeen{AskOf(request, now)});
+  if (!config_.shadow) return;
+  shadow_.Waits(request, now);
+  // Asked for as a scheduler of ours would: a replay has it as an arrival.
+  Decided(request, engine_->Propose(request, now), now);
 }
 
 std::vector<pb::WatchEvent> Service::WatchAfter(std::uint64_t from, std::size_t max) const {

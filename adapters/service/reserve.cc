@@ -61,7 +61,8 @@ Answer<pb::ReserveResponse> Service::Reserve(const Caller& caller,
   now = Enter(now);
   const CallScope scope(this, request.header());
   Answer<pb::ReserveResponse> answer;
-  if (RefusedHere(request.header(), &answer) || RefusedWork(&answer) || RefusedWrite(&answer)) {
+  if (RefusedHere(request.header(), &answer) || RefusedShadow(&answer) || RefusedWork(&answer) ||
+      RefusedWrite(&answer)) {
     return answer;
   }
   if (request.ttl_us() < 0) {

@@ -106,6 +106,9 @@ Status Service::WriteSnapshot() {
     return tl::unexpected<Error>(sink.error());
   }
   recorder_.to = *sink;
+  recorder_.appended = 0;
+  decisions_ = store_->DecisionsOf(config_.id);
+  recorded_shapes_.clear();
   engine_->RestartJournal(&recorder_);
   metrics_.Count("snapshots");
   return {};
@@ -205,6 +208,7 @@ void Service::Tick(SimTime now) {
 }
 
 void Service::TellVictims() {
+  if (config_.shadow) return;  // of an earlier life that was none
   for (const auto& [nominee, nomination] : engine_->nominations()) {
     for (const PodUid& victim : nomination.waiting) {
       const Allocation* held = engine_->Find(victim);
@@ -359,6 +363,14 @@ void Service::WriteMetrics(MetricsText* out) {
   gauge("sync_age_seconds", "Since the last message of any sync stream.",
         static_cast<double>(now_.us - synced_.us) / 1e6);
   gauge("journal_bytes", "Of the present journal.", store_->JournalBytes(config_.id));
+  if (decisions_ != nullptr) {
+    const Store::Recording recording = store_->RecordingOf(config_.id);
+    gauge("recording_bytes", "Of the generations that are kept for a replay, without the present.",
+          recording.bytes);
+    gauge("recording_cut_generation",
+          "The newest generation that the limit removed from the recording; 0: none.",
+          recording.cut);
+  }
   gauge("journal_failed", "1: the journal cannot be written.",
         store_->ErrorOf(config_.id).empty() ? 0 : 1);
   if (const Fragmentation* fragmentation = engine_->fragmentation(); fragmentation != nullptr) {
@@ -372,6 +384,7 @@ void Service::WriteMetrics(MetricsText* out) {
     }
   }
   WriteCardMetrics(out);
+  if (config_.shadow) WriteShadowMetrics(out);
   const QueueTree& queues = engine_->CaughtUpQueues();
   for (const QueueId queue : queues.order()) {
     if (queue == QueueTree::kRoot) continue;

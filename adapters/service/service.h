@@ -11,6 +11,9 @@
 //    earlier call that is not durable yet. Actions wait for position().
 //  - Before NODES and PODS (and the cluster's other required kinds) are synced, every decision is
 //    NOT_READY; Renew and Release work at any time.
+//  - A shadow (ClusterConfig::shadow) takes nothing and tells nobody to do anything: Reserve,
+//    Confirm, Renew, Release and Evict are refused, and there are no actions. What others bind is
+//    judged (scheduler-core/engine/shadow.h) and recorded.
 //  - One thread at a time. Distinct services share nothing but the constant Environment.
 #pragma once
 
@@ -22,6 +25,7 @@
 #include <set>
 #include <string>
 #include <string_view>
+#include <variant>
 #include <vector>
 
 #include "adapters/rpc/placement.pb.h"
@@ -38,6 +42,7 @@
 #include "devices/node_resources.h"
 #include "scheduler-core/base/units.h"
 #include "scheduler-core/engine/engine.h"
+#include "scheduler-core/engine/shadow.h"
 
 namespace basalt::service {
 
@@ -183,6 +188,7 @@ class Service {
   std::uint64_t server_epoch() const { return server_epoch_; }
   std::uint64_t position() const { return store_->Position(config_.id); }
   const Engine& engine() const { return *engine_; }
+  const ShadowBook& shadow() const { return shadow_; }
 
  private:
   using Entry = AskBook::Entry;
@@ -192,6 +198,7 @@ class Service {
     explicit Recorder(Service* service) : service_(service) {}
     void Append(const JournalRecord& record) override;
     JournalSink* to = nullptr;
+    std::uint64_t appended = 0;  // to it
 
    private:
     Service* service_;
@@ -246,6 +253,14 @@ class Service {
   bool RefusedWork(Answer<T>* answer) const {
     if (!draining_) return false;
     *answer = Bad<T>(Code::kUnavailable, "the server is draining; ask another one");
+    return true;
+  }
+  template <class T>
+  bool RefusedShadow(Answer<T>* answer) const {
+    if (!config_.shadow) return false;
+    *answer = Bad<T>(Code::kPrecondition, "cluster " + config_.id +
+                                              " is a shadow (mode: shadow): it looks on beside "
+                                              "another scheduler and takes nothing");
     return true;
   }
   // What would be promised could be forgotten.
@@ -407,6 +422,23 @@ class Service {
                          SimTime now);
   Placement PlaceOf(const Allocation& a) const;  // as it is held now
 
+  // --- recording (recorder.cc): every decision, if the store keeps them ---
+  void Decided(const Request& request, const Outcome& outcome, SimTime now);
+  void Decided(const GangRequest& request, const GangOutcome& outcome, SimTime now);
+  void Decided(std::variant<RecordedAsk, GangSpecRecord> ask, const EvictionRules& rules,
+               const EvictionPlan& plan, SimTime now);
+  void SeenWaiting(const pb::PodState& pod, const PodUid& uid, SimTime now);
+  // --- shadow (shadow.cc) ---
+  bool ListsPods() const;  // what is told now was there before
+  // The pod is about to be recorded where somebody bound it.
+  void JudgeBound(const PodObserved& observed, SimTime now);
+  void MeasureShadow(SimTime now);  // against what is there, if no SKUs were named
+  void WriteShadowMetrics(MetricsText* out);
+  RecordedAsk AskOf(const Request& request, SimTime now);
+  GangSpecRecord AskOf(const GangRequest& request, SimTime now);
+  std::uint32_t RecordedShapeOf(ShapeId shape, SimTime now);
+  void Record(SimTime now, decltype(DecisionEntry::body) body);
+
   // --- watch and actions ---
   void Recorded(const JournalRecord& record);  // tells watchers
   void TellFreed(const std::string& node, std::vector<std::string> cards = {},
@@ -419,6 +451,9 @@ class Service {
   std::uint64_t server_epoch_;
   Store* store_;
   Recorder recorder_;
+  ShadowBook shadow_;
+  DecisionSink* decisions_ = nullptr;                       // null: nothing is recorded
+  std::map<std::uint32_t, std::uint32_t> recorded_shapes_;  // ShapeId -> number there
   std::unique_ptr<Engine> engine_;
   AskBook asks_;
   ActionLog actions_;

@@ -7,7 +7,7 @@
 #include <string_view>
 
 #include "scheduler-core/base/result.h"
-#include "scheduler-core/engine/journal.h"
+#include "scheduler-core/engine/recording.h"
 
 namespace basalt::service {
 
@@ -31,6 +31,22 @@ class Store {
   virtual Status Keep(const std::string& /*cluster*/, std::string_view /*book*/) { return {}; }
   // The last one; empty: none. Errors: it is damaged.
   virtual Result<std::string> Kept(const std::string& /*cluster*/) { return std::string(); }
+  // Where decisions of the present generation go, beside its journal and in step with it; until the
+  // next Begin. Null: nothing is recorded.
+  virtual DecisionSink* DecisionsOf(const std::string& cluster) {
+    static_cast<void>(cluster);
+    return nullptr;
+  }
+  // What is kept for a replay.
+  struct Recording {
+    std::uint64_t oldest = 0;  // generation; 0: none
+    std::uint64_t cut = 0;     // the newest that had to go, by the limit; 0: none had to
+    std::int64_t bytes = 0;    // of the generations before the present one
+  };
+  virtual Recording RecordingOf(const std::string& cluster) const {
+    static_cast<void>(cluster);
+    return {};
+  }
 };
 
 }  // namespace basalt::service

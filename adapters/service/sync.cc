@@ -225,6 +225,7 @@ Answer<pb::SyncResponse> Service::SyncComplete(const pb::SyncComplete& complete,
   }
   TellVictims();
   StepCommands(now);
+  if (config_.shadow && ready()) MeasureShadow(now);
   synced_ = now;
   return SyncAnswer(*from, rejected, std::move(body));
 }

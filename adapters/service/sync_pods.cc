@@ -29,6 +29,7 @@ Status Service::ApplyPod(const pb::PodState& pod, SimTime now) {
   }
   deleted_.erase(*uid);
   PodNames& names = names_[*uid];
+  if (!names.synced && pod.node().empty()) SeenWaiting(pod, *uid, now);
   names.space = pod.pod().namespace_();
   names.name = pod.pod().name();
   names.synced = true;
@@ -90,6 +91,7 @@ Status Service::ObservePod(const pb::PodState& pod, const PodUid& uid, NodeId no
     metrics_.Count("mismatches");
   } else {
     metrics_.Count("foreign_pods");
+    if (config_.shadow && ready() && !ListsPods()) JudgeBound(*observed, now);
   }
   return engine_->Apply(std::move(*observed), now);
 }
@@ -324,7 +326,9 @@ void Service::PodEnded(const PodUid& uid, bool failed, SimTime now) {
     names_.erase(it);
   }
   usage_.PodGone(uid);
+  shadow_.Gone(uid);
   actions_.PodGone(UuidText(uid));
+  if (decisions_ != nullptr && engine_->Find(uid) == nullptr) Record(now, RecordedGone{uid});
   deleted_.insert_or_assign(uid, now);
   deleted_order_.emplace_back(now, uid);
   const Status ok = engine_->Apply(basalt::PodGone{uid, failed}, now);

@@ -9,6 +9,8 @@
 #include <charconv>
 #include <cstdio>
 #include <cstring>
+#include <filesystem>
+#include <map>
 #include <utility>
 
 namespace basalt::store {
@@ -45,14 +47,19 @@ Result<SyncPolicy> ParseSyncPolicy(const std::string& text) {
 }
 
 FileJournal::FileJournal(std::string folder, SyncPolicy policy, std::int64_t min_free_bytes,
-                         FileOps* ops)
-    : folder_(std::move(folder)), policy_(policy), min_free_bytes_(min_free_bytes), ops_(ops) {}
+                         FileOps* ops, std::int64_t record_bytes)
+    : folder_(std::move(folder)),
+      policy_(policy),
+      min_free_bytes_(min_free_bytes),
+      ops_(ops),
+      record_bytes_(record_bytes) {}
 
 FileJournal::~FileJournal() {
   std::unique_lock<std::mutex> lock(mutex_);
   if (fd_ < 0) return;
   if (error_.empty()) WriteOut(lock, policy_.kind != SyncPolicy::Kind::kNever);
   ::close(fd_);
+  if (decisions_fd_ >= 0) ::close(decisions_fd_);
 }
 
 void FileJournal::Append(const JournalRecord& record) {
@@ -63,6 +70,13 @@ void FileJournal::Append(const JournalRecord& record) {
   pending_ += frame;
   bytes_ += static_cast<std::int64_t>(frame.size());
   if (pending_.size() > kMaxPending && !writing_) WriteOut(lock, false);
+}
+
+void FileJournal::Append(const DecisionEntry& entry) {
+  std::unique_lock<std::mutex> lock(mutex_);
+  if (!error_.empty() || decisions_fd_ < 0) return;
+  pending_decisions_ += EncodeDecision(entry);
+  if (pending_decisions_.size() > kMaxPending && !writing_) WriteOut(lock, false);
 }
 
 std::string FileJournal::WriteAll(int fd, std::string_view data) {
@@ -81,6 +95,7 @@ Status FileJournal::WriteOut(std::unique_lock<std::mutex>& lock, bool sync) {
   if (fd_ < 0) return Fail(folder_, "no journal was begun");
   writing_ = true;
   const std::string data = std::exchange(pending_, {});
+  const std::string decisions = std::exchange(pending_decisions_, {});
   const std::uint64_t up_to = position_;
   lock.unlock();
   std::string problem;
@@ -88,6 +103,7 @@ Status FileJournal::WriteOut(std::unique_lock<std::mutex>& lock, bool sync) {
   if (free >= 0 && free < min_free_bytes_) {
     problem = fmt::format("only {} MiB are free, {} are kept", free >> 20, min_free_bytes_ >> 20);
   }
+  if (problem.empty() && !decisions.empty()) problem = WriteAll(decisions_fd_, decisions);
   if (problem.empty()) problem = WriteAll(fd_, data);
   if (problem.empty() && sync && ops_->Sync(fd_) != 0) problem = Says("fdatasync");
   lock.lock();
@@ -97,6 +113,7 @@ Status FileJournal::WriteOut(std::unique_lock<std::mutex>& lock, bool sync) {
   } else {
     error_ = problem;
     pending_.clear();
+    pending_decisions_.clear();
   }
   written_.notify_all();
   if (!problem.empty()) return Fail(folder_, problem);
@@ -157,6 +174,7 @@ Status FileJournal::Begin(std::string_view snapshot) {
   lock.unlock();
   const std::string name = fmt::format("snapshot-{}", next);
   int journal = -1;
+  int decisions = -1;
   int file = -1;
   const std::int64_t free = ops_->FreeBytes(folder_);
   std::string problem;
@@ -167,6 +185,9 @@ Status FileJournal::Begin(std::string_view snapshot) {
   if (problem.empty()) {
     problem = WriteFile(fmt::format("journal-{}", next), JournalHeader(), &journal);
   }
+  if (problem.empty() && records()) {
+    problem = WriteFile(fmt::format("decisions-{}", next), DecisionsHeader(), &decisions);
+  }
   if (problem.empty()) problem = WriteFile(name + ".new", snapshot, &file);
   if (file >= 0) ::close(file);
   if (problem.empty() &&
@@ -174,29 +195,86 @@ Status FileJournal::Begin(std::string_view snapshot) {
     problem = Says("rename");
   }
   if (problem.empty()) problem = SyncFolder();
-  if (problem.empty() && next > 2) {
-    for (const char* kind : {"snapshot", "journal"}) {
-      ::unlink(fmt::format("{}/{}-{}", folder_, kind, next - 2).c_str());
-    }
-  }
+  service::Store::Recording kept;
+  if (problem.empty()) kept = Prune(next);
   lock.lock();
   writing_ = false;
   written_.notify_all();
   if (!problem.empty()) {
     if (journal >= 0) ::close(journal);
+    if (decisions >= 0) ::close(decisions);
     if (error_.empty() && fd_ < 0) error_ = problem;
     return Fail(folder_, problem);
   }
   if (fd_ >= 0) ::close(fd_);
+  if (decisions_fd_ >= 0) ::close(decisions_fd_);
   fd_ = journal;
+  decisions_fd_ = decisions;
   generation_ = next;
+  recording_ = kept;
   pending_.clear();
+  pending_decisions_.clear();
   durable_ = position_;
   bytes_ = static_cast<std::int64_t>(JournalHeader().size());
   error_.clear();
   return {};
 }
 
+void FileJournal::Remove(std::uint64_t generation) {
+  for (const char* kind : {"snapshot", "journal", "decisions"}) {
+    ::unlink(fmt::format("{}/{}-{}", folder_, kind, generation).c_str());
+  }
+}
+
+service::Store::Recording FileJournal::Prune(std::uint64_t now) {
+  service::Store::Recording kept;
+  if (!records()) {
+    // Only what this server would have kept two of: a recording of an earlier run stays.
+    if (now > 2) Remove(now - 2);
+    return kept;
+  }
+  std::map<std::uint64_t, std::int64_t> bytes;  // by generation, the present one left out
+  std::error_code error;
+  for (const auto& entry : std::filesystem::directory_iterator(folder_, error)) {
+    const std::string name = entry.path().filename().string();
+    const std::size_t dash = name.find('-');
+    if (dash == std::string::npos) continue;
+    std::uint64_t number = 0;
+    const char* end = name.data() + name.size();
+    const auto [rest, bad] = std::from_chars(name.data() + dash + 1, end, number);
+    std::error_code gone;
+    const std::uintmax_t size = entry.file_size(gone);
+    if (bad == std::errc() && rest == end && !gone && number > 0 && number < now) {
+      bytes[number] += static_cast<std::int64_t>(size);
+    }
+  }
+  for (const auto& [number, size] : bytes) kept.bytes += size;
+  if (std::FILE* file = std::fopen((folder_ + "/CUT").c_str(), "r"); file != nullptr) {
+    unsigned long long number = 0;
+    if (std::fscanf(file, "%llu", &number) == 1) kept.cut = number;
+    std::fclose(file);
+  }
+  const std::uint64_t cut_before = kept.cut;
+  while (kept.bytes > record_bytes_ && bytes.size() > 1) {
+    const auto oldest = bytes.begin();
+    Remove(oldest->first);
+    kept.cut = oldest->first;
+    kept.bytes -= oldest->second;
+    bytes.erase(oldest);
+  }
+  if (kept.cut != cut_before) {
+    int fd = -1;
+    WriteFile("CUT", std::to_string(kept.cut) + "\n", &fd);  // that it is gone shows without it
+    if (fd >= 0) ::close(fd);
+  }
+  kept.oldest = bytes.empty() ? now : bytes.begin()->first;
+  return kept;
+}
+
+service::Store::Recording FileJournal::recording() const {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  return recording_;
+}
 std::uint64_t FileJournal::position() const {
   const std::lock_guard<std::mutex> lock(mutex_);
   return position_;

@@ -126,8 +126,8 @@ Result<Recovered> FileStore::Recover(const std::string& cluster, const Configure
   if (error) return Fail(folder, "cannot be made: " + error.message());
   Result<Recovered> recovered = store::Recover(folder, policy, options);
   if (!recovered) return recovered;
-  auto journal =
-      std::make_unique<FileJournal>(folder, options_.sync, options_.min_free_bytes, ops_);
+  auto journal = std::make_unique<FileJournal>(folder, options_.sync, options_.min_free_bytes, ops_,
+                                               options_.record_bytes);
   journal->SetGeneration(recovered->newest);
   journals_[cluster] = std::move(journal);
   return recovered;
@@ -150,6 +150,13 @@ std::uint64_t FileStore::Position(const std::string& cluster) const {
 }
 std::int64_t FileStore::JournalBytes(const std::string& cluster) const {
   return JournalOf(cluster)->bytes();
+}
+DecisionSink* FileStore::DecisionsOf(const std::string& cluster) {
+  FileJournal* journal = JournalOf(cluster);
+  return journal != nullptr && journal->records() ? journal : nullptr;
+}
+service::Store::Recording FileStore::RecordingOf(const std::string& cluster) const {
+  return JournalOf(cluster)->recording();
 }
 std::string FileStore::ErrorOf(const std::string& cluster) const {
   return JournalOf(cluster)->error();

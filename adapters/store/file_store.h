@@ -16,6 +16,8 @@ namespace basalt::store {
 struct FileStoreOptions {
   SyncPolicy sync;
   std::int64_t min_free_bytes = 64 << 20;  // below this the disk counts as full
+  // Keep what is over, of each cluster up to so much, and every decision; 0: nothing is recorded.
+  std::int64_t record_bytes = 0;
 };
 
 class FileStore : public service::Store {
@@ -41,6 +43,8 @@ class FileStore : public service::Store {
   // The file COMMANDS, whatever the sync policy: a digest, and the book.
   Status Keep(const std::string& cluster, std::string_view book) override;
   Result<std::string> Kept(const std::string& cluster) override;
+  DecisionSink* DecisionsOf(const std::string& cluster) override;
+  Recording RecordingOf(const std::string& cluster) const override;
 
   // Any thread, after Recover of all clusters. Null: not recovered.
   FileJournal* JournalOf(const std::string& cluster) const;

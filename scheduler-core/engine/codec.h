@@ -1,6 +1,6 @@
 // The bytes of requests, nodes and gangs in journals and snapshots: little endian, names and never
-// ids. Private to journal.cc. A reader of an older version leaves what that version did not have at
-// its default, and never reads past the end.
+// ids. Private to journal.cc and recording.cc. A reader of an older version leaves what that
+// version did not have at its default, and never reads past the end.
 #pragma once
 
 #include <cstdint>

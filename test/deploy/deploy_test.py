@@ -413,6 +413,39 @@ class Chart(unittest.TestCase):
                              mounted)
         self.assertIn("nothing to tell", self.render(agent(False, "")))
 
+    def test_a_shadow_may_only_watch(self):
+        def shadow(values):
+            self.everything(values)
+            values["shadow"] = True
+
+        documents = self.render(shadow)
+        running = {d["metadata"]["name"] for d in documents
+                   if d["kind"] in ("StatefulSet", "Deployment")}
+        self.assertEqual(running, {"rel-engine", "rel-sync"})
+        verbs = {verb for d in documents if d["kind"] in ("Role", "ClusterRole")
+                 for rule in d["rules"] for verb in rule["verbs"]}
+        self.assertEqual(verbs, {"get", "list", "watch"})
+        for d in documents:  # nor by a role that is there already
+            if d["kind"].endswith("Binding"):
+                self.assertEqual(d["roleRef"]["name"], "rel-sync")
+        sync = next(d for d in documents if d["metadata"]["name"] == "rel-sync" and
+                    d["kind"] == "Deployment")
+        args = sync["spec"]["template"]["spec"]["containers"][0]["args"]
+        self.assertIn("--execute=false", args)
+        self.assertIn("--hami=false", args)
+        data = next(d for d in documents if d["kind"] == "ConfigMap" and
+                    d["metadata"]["name"] == "rel-engine")["data"]
+        self.assertIn("mode: shadow", data["serve.yaml"])
+        # One switch does it: what is enabled by default is enough to be told what there is.
+        alone = self.render(lambda values: values.update(shadow=True))
+        self.assertIn("rel-sync", {d["metadata"]["name"] for d in alone
+                                   if d["kind"] == "Deployment"})
+        # Without it the executor runs.
+        args = next(d for d in self.render(self.everything) if d["kind"] == "Deployment" and
+                    d["metadata"]["name"] == "rel-sync")
+        self.assertIn("--execute=true",
+                      args["spec"]["template"]["spec"]["containers"][0]["args"])
+
     def test_the_engine_reads_its_file(self):
         binary = os.environ.get("BASALT_BIN")
         if not binary or run(binary, "serve", "--help").returncode != 0:

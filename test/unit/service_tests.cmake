@@ -23,3 +23,6 @@ basalt_test(service_sim_test
           ${service_sim}/probe.cc ${service_sim}/scheduler.cc ${service_sim}/server.cc ${service_sim}/syncer.cc
           ${service_sim}/world.cc
   LINK basalt_test_service_support)
+basalt_test(recording_test
+  SOURCES ${service_unit}/recording_test.cc ${service_unit}/shadow_test.cc
+  LINK basalt_store basalt_sim basalt_test_service_support)

@@ -32,12 +32,23 @@ readOnlyRootFilesystem: true
 capabilities: {drop: [ALL]}
 {{- end -}}
 
+{{- /* What runs: "true" or nothing. A shadow is the engine and basalt-sync alone. */ -}}
+{{- define "basalt.runsKubeScheduler" -}}
+{{- if and .Values.kubeScheduler.enabled (not .Values.shadow) -}}true{{- end -}}
+{{- end -}}
+{{- define "basalt.runsVolcano" -}}
+{{- if and .Values.volcano.enabled (not .Values.shadow) -}}true{{- end -}}
+{{- end -}}
+{{- define "basalt.runsSync" -}}
+{{- if or .Values.sync.enabled .Values.shadow -}}true{{- end -}}
+{{- end -}}
+
 {{- /* Which process tells the engine what the cluster has: exactly one. */ -}}
 {{- define "basalt.checkSources" -}}
-{{- if and .Values.volcano.enabled (not .Values.sync.enabled) -}}
+{{- if and (include "basalt.runsVolcano" .) (not (include "basalt.runsSync" .)) -}}
 {{- fail "Volcano's scheduler does not tell the engine nodes and pods: set sync.enabled" -}}
 {{- end -}}
-{{- if not (or .Values.sync.enabled .Values.kubeScheduler.enabled) -}}
+{{- if not (or (include "basalt.runsSync" .) (include "basalt.runsKubeScheduler" .)) -}}
 {{- fail "nobody tells the engine nodes and pods: enable sync or kubeScheduler" -}}
 {{- end -}}
 {{- end -}}

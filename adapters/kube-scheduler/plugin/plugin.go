@@ -1,12 +1,13 @@
 // Package plugin puts Basalt into kube-scheduler: nodes and cards of pods that ask for devices are
-// chosen by the engine, and held by a lease from Reserve until the pod is bound.
+// chosen by the engine, and held by a lease from PreFilter until the pod is bound.
 //
-//	PreFilter   asks once a pod: the best node and some alternatives; a gang is reserved as a whole
+//	PreFilter   takes a lease on the best node, and learns of some alternatives; a gang's as a whole
 //	Filter      is the node one of them
 //	Score       the engine's order
-//	Reserve     takes the lease on the node that kube-scheduler chose; Unreserve gives it back
+//	Reserve     moves the lease when kube-scheduler chose an alternative, and begins to confirm it;
+//	            Unreserve gives it back
 //	Permit      members of a gang wait for one another
-//	PreBind     confirms the lease: nothing is bound that is not confirmed
+//	PreBind     waits for the confirmation: nothing is bound that is not confirmed
 //	Bind        writes node, annotations and labels in one step
 //	PostFilter  remembers other plugins' vetoes; else asks the engine who gives way
 //
@@ -99,11 +100,18 @@ type decision struct {
 	round   *round                  // of the pod's gang; nil: it is placed alone
 	member  *gang                   // the gang that it waits for
 
-	lease *placementv1.Lease
-	place *placementv1.Place
-	locks []string // HAMi's, that are held on the node
-	bound bool     // Bind was tried
-	dry   bool     // kube-scheduler plays through a preemption
+	lease   *placementv1.Lease
+	place   *placementv1.Place
+	confirm *confirmation // under way; nil: PreBind asks
+	locks   []string      // HAMi's, that are held on the node
+	bound   bool          // Bind was tried
+	dry     bool          // kube-scheduler plays through a preemption
+}
+
+// confirmation that is asked for while the scheduling cycle goes on.
+type confirmation struct {
+	done chan struct{}
+	err  error // once done is closed
 }
 
 // Clone is made before a dry run changes anything.
@@ -190,17 +198,21 @@ func (p *Plugin) PreFilter(ctx context.Context, state fwk.CycleState, pod *v1.Po
 			return d.result(), status
 		}
 	}
-	response, err := p.client.Propose(ctx, &placementv1.ProposeRequest{
-		Of: &placementv1.ProposeRequest_Pod{Pod: request}, WantReasons: true})
+	response, err := p.reserve(ctx, request, "")
 	if err != nil {
 		return nil, failed(err)
 	}
 	answer := response.GetPod()
-	if answer.GetKind() != placementv1.OutcomeKind_OUTCOME_KIND_PLACED {
-		return nil, p.notPlaced(d, pod, answer.GetKind(), answer.GetReason())
+	if response.GetLease() == nil {
+		reason := answer.GetReason()
+		if reason == "" {
+			reason = response.GetRefused()
+		}
+		return nil, p.notPlaced(d, pod, answer.GetKind(), reason)
 	}
 	d.held = answer.GetAlreadyHeld()
-	d.ranks[answer.GetPlacement().GetNode()] = 0
+	d.lease, d.place = response.GetLease(), answer.GetPlacement()
+	d.ranks[d.place.GetNode()] = 0
 	if !d.held {
 		for _, place := range answer.GetAlternatives() {
 			if _, known := d.ranks[place.GetNode()]; !known {
@@ -209,6 +221,18 @@ func (p *Plugin) PreFilter(ctx context.Context, state fwk.CycleState, pod *v1.Po
 		}
 	}
 	return d.result(), nil
+}
+
+// reserve a place on the node, or on the best one. The lease lasts over a cycle that ends without a
+// word to plugins: the pod's next one finds it, or its time ends.
+func (p *Plugin) reserve(ctx context.Context, request *placementv1.PodRequest, node string) (
+	*placementv1.ReserveResponse, error) {
+	ask := &placementv1.ReserveRequest{Of: &placementv1.ReserveRequest_Pod{Pod: request},
+		TtlUs: p.args.LeaseTTL.Microseconds(), WantReasons: true, WantAssignment: true}
+	if node != "" {
+		ask.Placement = &placementv1.Place{Node: node}
+	}
+	return p.client.Reserve(ctx, ask)
 }
 
 func (d *decision) result() *fw.PreFilterResult {
@@ -278,7 +302,7 @@ func (p *Plugin) Score(_ context.Context, state fwk.CycleState, _ *v1.Pod, node 
 // ScoreExtensions: the scores are what they should be.
 func (p *Plugin) ScoreExtensions() fw.ScoreExtensions { return nil }
 
-// Reserve takes the lease.
+// Reserve moves the lease to the node that was chosen, and begins to confirm it.
 func (p *Plugin) Reserve(ctx context.Context, state fwk.CycleState, pod *v1.Pod, node string) *fwk.Status {
 	d := read(state)
 	if d == nil {
@@ -287,9 +311,35 @@ func (p *Plugin) Reserve(ctx context.Context, state fwk.CycleState, pod *v1.Pod,
 	if d.round != nil {
 		return d.round.take(pod.UID, node, d)
 	}
-	response, err := p.client.Reserve(ctx, &placementv1.ReserveRequest{
-		Of: &placementv1.ReserveRequest_Pod{Pod: d.request}, Placement: &placementv1.Place{Node: node},
-		TtlUs: p.args.LeaseTTL.Microseconds(), WantAssignment: true})
+	if d.place.GetNode() != node {
+		if status := p.move(ctx, d, pod, node); !status.IsSuccess() {
+			return status
+		}
+	}
+	// A confirmed lease has no end of its own, and a lock may take its time: that comes first then.
+	if len(p.locks(node, d.place.GetAssignment().GetAnnotations())) == 0 {
+		c, lease := &confirmation{done: make(chan struct{})}, d.lease
+		d.confirm = c
+		ctx = context.WithoutCancel(ctx) // the scheduling cycle's ends when the binding cycle begins
+		go func() {
+			defer close(c.done)
+			c.err = p.confirm(ctx, lease)
+		}()
+	}
+	return nil
+}
+
+// move the lease to an alternative: others had vetoed the engine's first choice.
+func (p *Plugin) move(ctx context.Context, d *decision, pod *v1.Pod, node string) *fwk.Status {
+	released, err := p.client.Release(ctx, d.lease)
+	if err != nil {
+		return failed(err)
+	}
+	if released.GetAnswer() != placementv1.LeaseAnswer_LEASE_ANSWER_OK {
+		return fwk.NewStatus(fwk.Unschedulable, "Basalt: "+released.GetReason())
+	}
+	d.lease, d.place = nil, nil
+	response, err := p.reserve(ctx, d.request, node)
 	if err != nil {
 		return failed(err)
 	}
@@ -310,7 +360,7 @@ func (p *Plugin) Reserve(ctx context.Context, state fwk.CycleState, pod *v1.Pod,
 	return nil
 }
 
-// Unreserve gives back what Reserve took. It may be called without it, and after a failed bind.
+// Unreserve gives back what the cycle took. It may be called without Reserve, and after a failed bind.
 func (p *Plugin) Unreserve(ctx context.Context, state fwk.CycleState, pod *v1.Pod, node string) {
 	d := read(state)
 	if d == nil || d.lease == nil {
@@ -352,7 +402,7 @@ func (p *Plugin) PreBindPreFlight(_ context.Context, state fwk.CycleState, _ *v1
 	return nil
 }
 
-// PreBind confirms the lease, after the node's lock is had: a confirmed lease has no end of its own.
+// PreBind has the lease confirmed, after the node's lock is had.
 func (p *Plugin) PreBind(ctx context.Context, state fwk.CycleState, pod *v1.Pod, node string) *fwk.Status {
 	d := read(state)
 	if d == nil || d.lease == nil {
@@ -365,9 +415,13 @@ func (p *Plugin) PreBind(ctx context.Context, state fwk.CycleState, pod *v1.Pod,
 		}
 	}
 	var err error
-	if d.round != nil {
+	switch {
+	case d.round != nil:
 		err = d.round.confirm(func(lease *placementv1.Lease) error { return p.confirm(ctx, lease) })
-	} else {
+	case d.confirm != nil:
+		<-d.confirm.done // in confirmWait at the latest
+		err = d.confirm.err
+	default:
 		err = p.confirm(ctx, d.lease)
 	}
 	if err != nil {

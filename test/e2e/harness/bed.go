@@ -41,6 +41,7 @@ type Bed struct {
 	Dynamic    dynamic.Interface
 	Auditor    *auditor.Auditor
 	Kubelet    *kubelet.Kubelet
+	Quiet      bool // schedulers log as they do by default
 
 	bin       string
 	etcdPort  int

@@ -16,11 +16,12 @@ import (
 // Process is a program that the bed has started. Its output goes to NAME.log, its pid to NAME.pid in
 // the bed's folder.
 type Process struct {
-	Name string
-	Log  string
-	cmd  *exec.Cmd
-	done chan struct{}
-	err  error
+	Name    string
+	Log     string
+	Metrics string // URL of its Prometheus metrics; empty: none
+	cmd     *exec.Cmd
+	done    chan struct{}
+	err     error
 }
 
 type start struct {

@@ -136,7 +136,8 @@ TEST(Store, WhatWasDurableIsThereAgain) {
     for (std::uint64_t pod = 1; pod <= 20; ++pod) {
       const auto answer = Reserve(*server->service, pod);
       ASSERT_TRUE(answer.body.has_lease());
-      ASSERT_TRUE(server->files->JournalOf("c1")->WaitDurable(server->service->position()).has_value());
+      ASSERT_TRUE(
+          server->files->JournalOf("c1")->WaitDurable(server->service->position()).has_value());
     }
     digest = server->service->StateDigest();
   }
@@ -185,7 +186,8 @@ TEST(Store, ATornTailIsCutAtEveryByte) {
     Sync(*server->service, {NodeDelta("n1", 64000, 4)});
     for (std::uint64_t pod = 1; pod <= 6; ++pod) {
       const auto answer = Reserve(*server->service, pod);
-      ASSERT_TRUE(server->files->JournalOf("c1")->WaitDurable(server->service->position()).has_value());
+      ASSERT_TRUE(
+          server->files->JournalOf("c1")->WaitDurable(server->service->position()).has_value());
       digests.push_back(server->service->StateDigest());
       ends.push_back(fs::file_size(journal));
     }

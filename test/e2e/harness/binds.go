@@ -1,8 +1,10 @@
 package harness
 
 import (
+	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -110,4 +112,26 @@ func (b *Bed) TryVolcanoGang(name string, minimum int, queue string) error {
 		object(VolcanoPodGroups, "PodGroup", name, map[string]any{"minMember": int64(minimum), "queue": queue}),
 		metav1.CreateOptions{})
 	return err
+}
+
+// DeleteGang deletes a Volcano PodGroup and its pods NAME-0 .. NAME-(count-1), and waits until all are
+// gone.
+func (b *Bed) DeleteGang(name string, count int) {
+	b.T.Helper()
+	b.must(b.Dynamic.Resource(VolcanoPodGroups).Namespace("default").Delete(b.ctx, name, metav1.DeleteOptions{}))
+	b.Each(count, func(i int) error {
+		return b.Client.CoreV1().Pods("default").Delete(b.ctx, fmt.Sprintf("%s-%d", name, i), metav1.DeleteOptions{})
+	})
+	b.Until(time.Minute, "the gang's pods are gone", func() error {
+		left := 0
+		for _, pod := range b.List("") {
+			if strings.HasPrefix(pod.Name, name+"-") {
+				left++
+			}
+		}
+		if left > 0 {
+			return fmt.Errorf("%d are left", left)
+		}
+		return nil
+	})
 }

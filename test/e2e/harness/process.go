@@ -92,6 +92,12 @@ func (p *Process) Kill() {
 	<-p.done
 }
 
+// Pause stops the process where it is, until Resume.
+func (p *Process) Pause() { _ = p.cmd.Process.Signal(syscall.SIGSTOP) }
+
+// Resume lets a paused process go on.
+func (p *Process) Resume() { _ = p.cmd.Process.Signal(syscall.SIGCONT) }
+
 // Stop asks it to end, and ends it after the time.
 func (p *Process) Stop(most time.Duration) {
 	_ = p.cmd.Process.Signal(syscall.SIGTERM)

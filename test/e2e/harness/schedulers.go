@@ -80,15 +80,26 @@ func (b *Bed) verbosity(usual string) []string {
 // StartVolcano starts Volcano's scheduler with a configuration; program is the stock one or ours.
 func (b *Bed) StartVolcano(program, configuration string, flags ...string) *Process {
 	b.T.Helper()
+	return b.startVolcano(program, program, configuration, flags...)
+}
+
+// StartVolcanoAs starts one that takes the pods of this scheduler's name.
+func (b *Bed) StartVolcanoAs(program, name, configuration string, flags ...string) *Process {
+	b.T.Helper()
+	return b.startVolcano(program, program+"-"+name, configuration, append([]string{"--scheduler-name=" + name}, flags...)...)
+}
+
+func (b *Bed) startVolcano(program, name, configuration string, flags ...string) *Process {
+	b.T.Helper()
 	// Volcano reads its configuration again when anything in the same folder is written, as the logs are.
-	b.must(os.MkdirAll(filepath.Join(b.Dir, "conf"), 0o755))
-	config := b.write(filepath.Join("conf", program+".conf"), configuration)
+	b.must(os.MkdirAll(filepath.Join(b.Dir, name+".d"), 0o755))
+	config := b.write(filepath.Join(name+".d", "scheduler.conf"), configuration)
 	metrics, err := freePort()
 	b.must(err)
 	health, err := freePort()
 	b.must(err)
 	flags = append(b.verbosity("-v=3"), flags...)
-	p := b.Run(program, program, append([]string{"--kubeconfig=" + b.Kubeconfig, "--scheduler-conf=" + config,
+	p := b.Run(name, program, append([]string{"--kubeconfig=" + b.Kubeconfig, "--scheduler-conf=" + config,
 		"--leader-elect=false", "--schedule-period=200ms", fmt.Sprintf("--listen-address=127.0.0.1:%d", metrics),
 		fmt.Sprintf("--healthz-address=127.0.0.1:%d", health), "--cache-dumper=false",
 		"--disable-default-scheduler-config=true"}, flags...)...)

@@ -100,10 +100,12 @@ func (b *Bed) startVolcano(program, name, configuration string, flags ...string)
 	b.must(err)
 	flags = append(b.verbosity("-v=3"), flags...)
 	p := b.Run(name, program, append([]string{"--kubeconfig=" + b.Kubeconfig, "--scheduler-conf=" + config,
-		"--leader-elect=false", "--schedule-period=200ms", fmt.Sprintf("--listen-address=127.0.0.1:%d", metrics),
+		"--leader-elect=false", "--schedule-period=200ms", "--enable-metrics=true",
+		fmt.Sprintf("--listen-address=127.0.0.1:%d", metrics),
 		fmt.Sprintf("--healthz-address=127.0.0.1:%d", health), "--cache-dumper=false",
 		"--disable-default-scheduler-config=true"}, flags...)...)
 	p.Metrics = fmt.Sprintf("http://127.0.0.1:%d/metrics", metrics)
+	b.waitHTTP(p, p.Metrics, 30*time.Second)
 	// Volcano's scheduler makes its queues; opening them is the controller's work.
 	for _, queue := range []string{"root", "default"} {
 		b.Until(30*time.Second, "queue "+queue+" is there", func() error {

@@ -339,12 +339,15 @@ TEST(Store, ALeaseNeedNotBeOnDiskBeforeItIsConfirmed) {
   pb::ReserveRequest at_once;
   *at_once.mutable_pod() = PodOf(3, 1000, 1, 100);
   at_once.set_confirm(true);
-  EXPECT_EQ(server->service->Reserve(who, at_once, SimTime::Seconds(12)).position,
-            server->service->position());
+  const auto placed = server->service->Reserve(who, at_once, SimTime::Seconds(12));
+  EXPECT_EQ(placed.position, server->service->position());
   pb::ConfirmRequest confirm;
   *confirm.mutable_lease() = lease.body.lease();
-  EXPECT_EQ(server->service->Confirm(who, confirm, SimTime::Seconds(12)).position,
-            server->service->position());
+  const auto confirmed = server->service->Confirm(who, confirm, SimTime::Seconds(12));
+  EXPECT_EQ(confirmed.body.answer(), pb::LEASE_ANSWER_OK);
+  EXPECT_GT(confirmed.position, placed.position);
+  EXPECT_EQ(confirmed.position, server->service->position());
+  ASSERT_TRUE(server->files->JournalOf("c1")->WaitDurable(confirmed.position).has_value());
 
   // The machine ends with the lease of pod 4 unwritten.
   const std::string before = Slurp(folder.path() + "/c1/journal-1");
@@ -359,6 +362,9 @@ TEST(Store, ALeaseNeedNotBeOnDiskBeforeItIsConfirmed) {
   *confirm.mutable_lease() = lost.body.lease();
   EXPECT_EQ(again->service->Confirm(who, confirm, SimTime::Seconds(13)).body.answer(),
             pb::LEASE_ANSWER_FENCED);
+  *confirm.mutable_lease() = lease.body.lease();  // and what was confirmed is there
+  EXPECT_EQ(again->service->Confirm(who, confirm, SimTime::Seconds(13)).body.answer(),
+            pb::LEASE_ANSWER_OK);
   again = Server{};
   fs::remove_all(copy);
 }

@@ -5,11 +5,14 @@
 #   scripts/e2e.sh smoke           one case an adapter
 #   scripts/e2e.sh all             every case
 #   scripts/e2e.sh run REGEX       those whose name matches
-#   scripts/e2e.sh bench [REGEX]   binds a second, latency added to kube-scheduler; figures, no gate
+#   scripts/e2e.sh bench [REGEX]   figures beside stock schedulers (TestBinds, TestLatency, TestExtender,
+#                                  TestShares); no gate
 #
 # E2E_BASALT   the program basalt (build/release/bin/basalt)
 # E2E_BIN      folder of the bed's programs, built when they are missing (build/e2e/bin)
 # E2E_JOBS     compile actions at once (2)
+# E2E_SCALE    bench: size of the workload against the documented one (1)
+# E2E_ARM_LIMIT  bench: most time for one arm (10m)
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 export E2E_BASALT=${E2E_BASALT:-$root/build/release/bin/basalt}
@@ -43,5 +46,5 @@ case ${1:-} in
   all) cases . ;;
   run) cases "${2:?e2e: run which? write a regular expression}" ;;
   bench) cases "${2:-.}" bench ;;
-  *) sed -n '2,13s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
+  *) sed -n '2,16s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
 esac

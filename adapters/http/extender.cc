@@ -68,7 +68,10 @@ rpc::Reply<pb::ReserveResponse> Extender::Reserve(const char* who, pb::PodReques
   request.mutable_placement()->set_node(node);
   request.set_want_assignment(want_assignment);
   return room_->Run("reserve", TurnBy(), false, [&](service::Service& service, SimTime now) {
-    return service.Reserve(options_.caller, request, now);
+    auto answer = service.Reserve(options_.caller, request, now);
+    // Volcano binds by this lease without confirming it.
+    answer.position = service.position();
+    return answer;
   });
 }
 

@@ -1,5 +1,8 @@
 // Reserve: the lease, for a pod or a gang; and Batch. Said again it is the same lease, for as long
 // as that lives; a late copy of a request whose lease has ended takes nothing.
+//
+// Only what is confirmed waits for the journal: a lease that is lost with the server is fenced by
+// the next run's epoch, and its Confirm is refused.
 #include <algorithm>
 #include <utility>
 
@@ -95,7 +98,7 @@ Answer<pb::ReserveResponse> Service::ReservePod(const Caller& caller,
   const auto refuse = [&](const std::string& why) {
     decision->set_kind(pb::OUTCOME_KIND_WAIT);
     answer.body.set_refused(Shown(why));
-    return Durable(std::move(answer));
+    return answer;
   };
   const Allocation* held = engine_->Find(uid);
   if (AnsweredBefore(request.header(), uid, attempt, held == nullptr ? 0 : held->epoch)) {
@@ -122,13 +125,18 @@ Answer<pb::ReserveResponse> Service::ReservePod(const Caller& caller,
   }
   if (!outcome.placed()) {
     WriteDecision(*ask, outcome, request.want_reasons(), false, decision);
-    return Durable(std::move(answer));
+    return answer;
   }
   if (outcome.already_held && request.has_placement() &&
       (request.placement().node() != engine_->state().name(outcome.placement.node) ||
        (whole && request.placement().cards() != outcome.placement.cards.bits()))) {
     return refuse("the pod holds another place, on node " +
                   engine_->state().name(outcome.placement.node) + "; release that first");
+  }
+  std::vector<Placement> others;
+  if (request.pod().alternatives() > 0 && !request.has_placement() && !outcome.already_held) {
+    const int most = std::min(request.pod().alternatives(), kMaxAlternatives);
+    others = engine_->Alternatives(ask->request, outcome, static_cast<std::size_t>(most));
   }
   // A pod that comes in another's stead takes what its migration holds, if it is to go there.
   pb::CommandState* migration = MigrationFor(ask->request);
@@ -153,9 +161,13 @@ Answer<pb::ReserveResponse> Service::ReservePod(const Caller& caller,
     return answer;
   }
   WriteDecision(*ask, outcome, false, request.want_assignment(), decision);
+  for (const Placement& place : others) {
+    WritePlace(place, *ask->entry, false, decision->add_alternatives());
+  }
   WriteLease(*lease, false, answer.body.mutable_lease());
   NameHeld(uid, ask->key);
   Remember(request.header(), uid, attempt, lease->epoch);
+  if (!request.confirm()) return answer;
   return Durable(std::move(answer));
 }
 
@@ -174,7 +186,7 @@ Answer<pb::ReserveResponse> Service::ReserveMany(const Caller& caller,
   const auto refuse = [&](const std::string& why) {
     decision->set_kind(pb::OUTCOME_KIND_WAIT);
     answer.body.set_refused(Shown(why));
-    return Durable(std::move(answer));
+    return answer;
   };
   const Gang* held = engine_->FindGang(uid);
   const std::uint64_t epoch_before = held == nullptr ? 0 : held->newest_epoch;
@@ -197,7 +209,7 @@ Answer<pb::ReserveResponse> Service::ReserveMany(const Caller& caller,
   }
   if (!outcome.placed()) {
     WriteGang(*ask, outcome, false, decision);
-    return Durable(std::move(answer));
+    return answer;
   }
   const Result<Lease> lease =
       engine_->ReserveGang(ask->request, outcome, now, TtlOf(request.ttl_us()));
@@ -220,6 +232,7 @@ Answer<pb::ReserveResponse> Service::ReserveMany(const Caller& caller,
     }
   }
   Remember(request.header(), uid, attempt, lease->epoch);
+  if (!request.confirm()) return answer;
   return Durable(std::move(answer));
 }
 

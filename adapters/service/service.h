@@ -6,9 +6,10 @@
 // Contract:
 //  - Not fitting is a body; `code` is kOk then. A code is for bad input, rights, limits and a
 //    journal that cannot be written.
-//  - An answer may leave only when the journal is durable up to `position`; 0: at once. Calls about
-//    leases have one even if they changed nothing: what they answer may have been appended by an
-//    earlier call that is not durable yet. Actions wait for position().
+//  - An answer may leave only when the journal is durable up to `position`; 0: at once. Confirm,
+//    Renew and Release have one even if they changed nothing: what they answer may have been
+//    appended by an earlier call that is not durable yet. A lease that is not confirmed has none:
+//    lost with the server, it is fenced. Actions wait for position().
 //  - Before NODES and PODS (and the cluster's other required kinds) are synced, every decision is
 //    NOT_READY; Renew and Release work at any time.
 //  - A shadow (ClusterConfig::shadow) takes nothing and tells nobody to do anything: Reserve,

@@ -110,6 +110,7 @@ Status FileJournal::WriteOut(std::unique_lock<std::mutex>& lock, bool sync) {
   writing_ = false;
   if (problem.empty()) {
     if (sync || policy_.kind != SyncPolicy::Kind::kAlways) durable_ = up_to;
+    unsynced_ = !sync && (unsynced_ || !data.empty());
   } else {
     error_ = problem;
     pending_.clear();
@@ -122,15 +123,12 @@ Status FileJournal::WriteOut(std::unique_lock<std::mutex>& lock, bool sync) {
 
 Status FileJournal::WaitDurable(std::uint64_t position) {
   std::unique_lock<std::mutex> lock(mutex_);
-  if (policy_.kind != SyncPolicy::Kind::kAlways) {
-    if (!error_.empty()) return Fail(folder_, error_);
-    return {};
-  }
+  const bool sync = policy_.kind == SyncPolicy::Kind::kAlways;
   while (durable_ < position) {
     if (!error_.empty()) return Fail(folder_, error_);
     if (writing_) {
       written_.wait(lock);
-    } else if (Status ok = WriteOut(lock, true); !ok) {
+    } else if (Status ok = WriteOut(lock, sync); !ok) {
       return ok;
     }
   }
@@ -139,7 +137,9 @@ Status FileJournal::WaitDurable(std::uint64_t position) {
 
 Status FileJournal::Flush() {
   std::unique_lock<std::mutex> lock(mutex_);
-  return WriteOut(lock, policy_.kind == SyncPolicy::Kind::kInterval);
+  const bool sync = policy_.kind == SyncPolicy::Kind::kInterval;
+  if (error_.empty() && pending_.empty() && !(sync && unsynced_)) return {};
+  return WriteOut(lock, sync);
 }
 
 std::string FileJournal::WriteFile(const std::string& name, std::string_view data, int* fd) {

@@ -36,8 +36,8 @@ class FileOps {
 struct SyncPolicy {
   enum class Kind : std::uint8_t {
     kAlways,    // WaitDurable waits for the disk
-    kInterval,  // Flush writes and syncs; WaitDurable does not wait
-    kNever,     // Flush writes; the operating system syncs when it likes
+    kInterval,  // WaitDurable writes: a process that ends loses nothing; Flush syncs
+    kNever,     // WaitDurable writes; the operating system syncs when it likes
   };
   Kind kind = Kind::kAlways;
   std::int64_t interval_ms = 0;  // of Flush, for its caller
@@ -91,6 +91,7 @@ class FileJournal : public JournalSink, public DecisionSink {
   mutable std::mutex mutex_;
   std::condition_variable written_;
   bool writing_ = false;
+  bool unsynced_ = false;  // something was written since the last sync
   int fd_ = -1;
   int decisions_fd_ = -1;  // -1: nothing is recorded
   std::uint64_t generation_ = 0;

@@ -287,7 +287,9 @@ TEST_F(HttpTest, VolcanoAllocatesAndTakesBack) {
                {"NodeName", "gpu-2"},
                {"Status", 2},
                {"Pod", PodOf(test::PodUidText(5), 8)}};
+  const int waits = served_.store().waits;
   EXPECT_EQ(Post("/v1/c/volcano/allocateFunc", {{"task", task}})["errorMessage"], "");
+  EXPECT_GT(served_.store().waits, waits) << "Volcano binds by a lease that may be lost";
   EXPECT_EQ(Allocations(), 1U);
   json other = task;
   other["UID"] = test::PodUidText(6);

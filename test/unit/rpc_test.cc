@@ -150,7 +150,6 @@ TEST_F(RpcTest, AClientsLife) {
     const grpc::Status status = stub->Reserve(&context, reserve, &reserved);
     ASSERT_TRUE(status.ok()) << status.error_message();
     ASSERT_TRUE(reserved.has_lease()) << reserved.ShortDebugString();
-    EXPECT_GT(served_->store().waits, 0) << "the answer did not wait for the journal";
   }
   pb::WatchEvent event;
   do {
@@ -164,8 +163,10 @@ TEST_F(RpcTest, AClientsLife) {
     *confirm.mutable_lease() = reserved.lease();
     pb::ConfirmResponse confirmed;
     grpc::ClientContext context;
+    const int waits = served_->store().waits;
     ASSERT_TRUE(stub->Confirm(&context, confirm, &confirmed).ok());
     EXPECT_EQ(confirmed.answer(), pb::LEASE_ANSWER_OK) << confirmed.reason();
+    EXPECT_GT(served_->store().waits, waits) << "the answer did not wait for the journal";
   }
   {
     pb::ReleaseRequest release;
@@ -371,7 +372,9 @@ TEST_F(RpcTest, AnswersThatAreNotDurableAreErrors) {
   const auto stub = Stub();
   grpc::ClientContext context;
   pb::ReserveResponse answer;
-  const grpc::Status status = stub->Reserve(&context, ReserveCards(1, 1), &answer);
+  pb::ReserveRequest at_once = ReserveCards(1, 1);
+  at_once.set_confirm(true);
+  const grpc::Status status = stub->Reserve(&context, at_once, &answer);
   EXPECT_EQ(status.error_code(), grpc::StatusCode::DATA_LOSS);
 }
 

@@ -102,8 +102,7 @@ TEST(Service, ReserveSaidAgainIsTheSameLease) {
   EXPECT_EQ(again.body.lease().epoch(), first.epoch());
   EXPECT_TRUE(again.body.pod().already_held());
   EXPECT_EQ(again.body.lease().ttl_us(), 55'000'000);
-  // Its durability is waited for, though this call appended nothing.
-  EXPECT_EQ(again.position, bed.service().position());
+  EXPECT_EQ(again.position, 0u);  // nothing waits for a lease to be on disk
   EXPECT_EQ(bed.engine().allocation_count(), 1u);
   // Another attempt waits for the first one's end.
   pb::PodRequest second = PodOf(1, 1000, 1, 1000);
@@ -214,6 +213,13 @@ TEST(Service, AlternativesAreOtherNodesBestFirst) {
   ASSERT_EQ(decision.alternatives_size(), 2);
   EXPECT_EQ(decision.alternatives(0).node(), "n2");
   EXPECT_EQ(decision.alternatives(1).node(), "n3");
+  // Reserve tells the same, of what was there before it took its place.
+  const auto held = bed.Reserve(pod);
+  ASSERT_EQ(held.body.pod().alternatives_size(), 2);
+  EXPECT_EQ(held.body.pod().placement().node(), decision.placement().node());
+  EXPECT_EQ(held.body.pod().alternatives(0).node(), "n2");
+  EXPECT_EQ(held.body.pod().alternatives(1).node(), "n3");
+  EXPECT_EQ(bed.Reserve(pod).body.pod().alternatives_size(), 0);  // it holds its place
 }
 
 TEST(Service, EvaluateJudgesEachNode) {
@@ -431,14 +437,16 @@ TEST(Service, BatchesSeeWhatCameBefore) {
   for (std::uint64_t pod = 1; pod <= 4; ++pod) {
     *batch.add_items()->mutable_reserve()->mutable_pod() = PodOf(pod, 1000, 1, 1000);
   }
+  batch.mutable_items(0)->mutable_reserve()->set_confirm(true);
   batch.mutable_items(1)->mutable_reserve()->mutable_pod()->mutable_pod()->set_uid("bad");
+  const std::uint64_t before = bed.service().position();
   const auto all = bed.service().Batch(bed.caller, batch, bed.now());
   ASSERT_EQ(all.body.results_size(), 4);
   EXPECT_TRUE(all.body.results(0).reserve().has_lease());
   EXPECT_FALSE(all.body.results(1).bad_input().empty());
   EXPECT_TRUE(all.body.results(2).reserve().has_lease());
   EXPECT_FALSE(all.body.results(3).reserve().has_lease());
-  EXPECT_EQ(all.position, bed.service().position());
+  EXPECT_GT(all.position, before);  // of the one that is confirmed
   batch.set_stop_at_first_wait(true);
   EXPECT_EQ(bed.service().Batch(bed.caller, batch, bed.now()).body.results_size(), 2);
 }

@@ -136,7 +136,8 @@ TEST(Store, WhatWasDurableIsThereAgain) {
     for (std::uint64_t pod = 1; pod <= 20; ++pod) {
       const auto answer = Reserve(*server->service, pod);
       ASSERT_TRUE(answer.body.has_lease());
-      ASSERT_TRUE(server->files->JournalOf("c1")->WaitDurable(answer.position).has_value());
+      ASSERT_TRUE(
+          server->files->JournalOf("c1")->WaitDurable(server->service->position()).has_value());
     }
     digest = server->service->StateDigest();
   }
@@ -185,7 +186,8 @@ TEST(Store, ATornTailIsCutAtEveryByte) {
     Sync(*server->service, {NodeDelta("n1", 64000, 4)});
     for (std::uint64_t pod = 1; pod <= 6; ++pod) {
       const auto answer = Reserve(*server->service, pod);
-      ASSERT_TRUE(server->files->JournalOf("c1")->WaitDurable(answer.position).has_value());
+      ASSERT_TRUE(
+          server->files->JournalOf("c1")->WaitDurable(server->service->position()).has_value());
       digests.push_back(server->service->StateDigest());
       ends.push_back(fs::file_size(journal));
     }
@@ -257,12 +259,12 @@ TEST(Store, AFullDiskIsLatchedAndOvercome) {
     service::Service& s = *server->service;
     store::FileJournal& journal = *server->files->JournalOf("c1");
     Sync(s, {NodeDelta("n1", 64000, 4)});
-    const auto good = Reserve(s, 1);
-    ASSERT_TRUE(journal.WaitDurable(good.position).has_value());
+    Reserve(s, 1);
+    ASSERT_TRUE(journal.WaitDurable(s.position()).has_value());
     disk.left = 10;  // a part of a record gets through
-    const auto lost = Reserve(s, 2);
-    EXPECT_TRUE(lost.ok());
-    EXPECT_FALSE(journal.WaitDurable(lost.position).has_value());
+    EXPECT_TRUE(Reserve(s, 2).ok());
+    const std::uint64_t lost = s.position();
+    EXPECT_FALSE(journal.WaitDurable(lost).has_value());
     EXPECT_THAT(journal.error(), HasSubstr("No space left"));
     EXPECT_EQ(Reserve(s, 3).code, service::Code::kDataLoss);
     s.Tick(SimTime::Seconds(14));
@@ -270,13 +272,13 @@ TEST(Store, AFullDiskIsLatchedAndOvercome) {
     disk.left = std::size_t{1} << 30;
     s.Tick(SimTime::Seconds(16));
     EXPECT_EQ(journal.error(), "");
-    const auto after = Reserve(s, 3);
-    EXPECT_TRUE(after.ok());
-    EXPECT_TRUE(journal.WaitDurable(after.position).has_value());
-    EXPECT_TRUE(journal.WaitDurable(lost.position).has_value());
+    EXPECT_TRUE(Reserve(s, 3).ok());
+    EXPECT_TRUE(journal.WaitDurable(s.position()).has_value());
+    EXPECT_TRUE(journal.WaitDurable(lost).has_value());
     // Little room is refused before there is none.
     disk.free = 1 << 20;
-    EXPECT_FALSE(journal.WaitDurable(Reserve(s, 4).position).has_value());
+    EXPECT_TRUE(Reserve(s, 4).ok());
+    EXPECT_FALSE(journal.WaitDurable(s.position()).has_value());
     EXPECT_THAT(journal.error(), HasSubstr("1 MiB are free"));
     disk.free = std::int64_t{1} << 40;
     s.Tick(SimTime::Seconds(18));
@@ -303,17 +305,66 @@ TEST(Store, PoliciesOfSyncing) {
     auto server = Boot(folder.path(), options, &disk);
     Sync(*server->service, {NodeDelta("n1", 64000, 4)});
     store::FileJournal& journal = *server->files->JournalOf("c1");
-    const int before = disk.syncs;
-    const auto answer = Reserve(*server->service, 1);
-    ASSERT_TRUE(journal.WaitDurable(answer.position).has_value());
-    EXPECT_EQ(disk.syncs - before, std::string(policy) == "always" ? 1 : 0) << policy;
-    const auto size = fs::file_size(folder.path() + "/c1/journal-1");
     ASSERT_TRUE(journal.Flush().has_value());
-    if (std::string(policy) != "always") {
-      EXPECT_GT(fs::file_size(folder.path() + "/c1/journal-1"), size) << policy;
-      EXPECT_EQ(disk.syncs - before, std::string(policy) == "10ms" ? 1 : 0) << policy;
-    }
+    const int before = disk.syncs;
+    const std::string file = folder.path() + "/c1/journal-1";
+    const auto size = fs::file_size(file);
+    Reserve(*server->service, 1);
+    ASSERT_TRUE(journal.WaitDurable(server->service->position()).has_value());
+    // What was answered is written, so that a process that is killed loses nothing of it.
+    EXPECT_GT(fs::file_size(file), size) << policy;
+    EXPECT_EQ(disk.syncs - before, std::string(policy) == "always" ? 1 : 0) << policy;
+    // What was written is synced once, and nothing when nothing was written.
+    ASSERT_TRUE(journal.Flush().has_value());
+    ASSERT_TRUE(journal.Flush().has_value());
+    EXPECT_EQ(disk.syncs - before, std::string(policy) == "never" ? 0 : 1) << policy;
   }
+}
+
+TEST(Store, ALeaseNeedNotBeOnDiskBeforeItIsConfirmed) {
+  Folder folder;
+  SmallDisk disk;
+  auto server = Boot(folder.path(), {}, &disk);
+  ASSERT_TRUE(server.has_value());
+  Sync(*server->service, {NodeDelta("n1", 64000, 4)});
+  const service::Caller who{"t", true};
+  const auto lease = Reserve(*server->service, 1);
+  ASSERT_TRUE(lease.body.has_lease());
+  EXPECT_EQ(lease.position, 0u);  // waits for nothing: lost with the server, it is fenced
+  pb::ReserveRequest none;
+  *none.mutable_pod() = PodOf(2, 1000, 9, 100);
+  const auto refused = server->service->Reserve(who, none, SimTime::Seconds(12));
+  EXPECT_FALSE(refused.body.has_lease());
+  EXPECT_EQ(refused.position, 0u);
+  pb::ReserveRequest at_once;
+  *at_once.mutable_pod() = PodOf(3, 1000, 1, 100);
+  at_once.set_confirm(true);
+  const auto placed = server->service->Reserve(who, at_once, SimTime::Seconds(12));
+  EXPECT_EQ(placed.position, server->service->position());
+  pb::ConfirmRequest confirm;
+  *confirm.mutable_lease() = lease.body.lease();
+  const auto confirmed = server->service->Confirm(who, confirm, SimTime::Seconds(12));
+  EXPECT_EQ(confirmed.body.answer(), pb::LEASE_ANSWER_OK);
+  EXPECT_GT(confirmed.position, placed.position);
+  EXPECT_EQ(confirmed.position, server->service->position());
+  ASSERT_TRUE(server->files->JournalOf("c1")->WaitDurable(confirmed.position).has_value());
+
+  // The machine ends with the lease of pod 4 unwritten.
+  const std::string before = Slurp(folder.path() + "/c1/journal-1");
+  const auto lost = Reserve(*server->service, 4);
+  ASSERT_TRUE(lost.body.has_lease());
+  const fs::path copy = folder.path() + "/../" + fs::path(folder.path()).filename().string() + "-b";
+  fs::copy(folder.path(), copy, fs::copy_options::recursive);
+  EXPECT_EQ(Slurp(folder.path() + "/c1/journal-1"), before);
+  auto again = Boot(copy.string());
+  ASSERT_TRUE(again.has_value()) << again.error().ToString();
+  EXPECT_EQ(again->service->engine().allocation_count(), 2u);  // those that were confirmed
+  Sync(*again->service, {NodeDelta("n1", 64000, 4)});
+  *confirm.mutable_lease() = lost.body.lease();
+  EXPECT_EQ(again->service->Confirm(who, confirm, SimTime::Seconds(13)).body.answer(),
+            pb::LEASE_ANSWER_FENCED);
+  again = Server{};
+  fs::remove_all(copy);
 }
 
 TEST(Store, ManyWaitersShareASync) {
@@ -324,7 +375,8 @@ TEST(Store, ManyWaitersShareASync) {
   store::FileJournal& journal = *server->files->JournalOf("c1");
   std::vector<std::uint64_t> positions;
   for (std::uint64_t pod = 1; pod <= 16; ++pod) {
-    positions.push_back(Reserve(*server->service, pod).position);
+    Reserve(*server->service, pod);
+    positions.push_back(server->service->position());
   }
   const int before = disk.syncs;
   std::atomic<int> durable = 0;

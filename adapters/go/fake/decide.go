@@ -100,19 +100,24 @@ func (s *Server) Propose(ctx context.Context, request *placementv1.ProposeReques
 	pod := request.GetPod()
 	s.pods = append(s.pods, pod)
 	decision := s.proposePod(pod)
-	if decision.Kind == placementv1.OutcomeKind_OUTCOME_KIND_PLACED {
-		excluded := []string{decision.Placement.Node}
-		for range pod.GetAlternatives() {
-			next := s.place(need(pod.GetAsk()), nil, pod.GetConstraints(),
-				&placementv1.Constraints{ExcludedNodes: excluded})
-			if next == nil {
-				break
-			}
-			excluded = append(excluded, next.Node)
-			decision.Alternatives = append(decision.Alternatives, next)
-		}
-	}
+	s.alternatives(pod, decision)
 	return &placementv1.ProposeResponse{Of: &placementv1.ProposeResponse_Pod{Pod: decision}}, nil
+}
+
+func (s *Server) alternatives(pod *placementv1.PodRequest, decision *placementv1.Decision) {
+	if decision.Kind != placementv1.OutcomeKind_OUTCOME_KIND_PLACED {
+		return
+	}
+	excluded := []string{decision.Placement.Node}
+	for range pod.GetAlternatives() {
+		next := s.place(need(pod.GetAsk()), nil, pod.GetConstraints(),
+			&placementv1.Constraints{ExcludedNodes: excluded})
+		if next == nil {
+			break
+		}
+		excluded = append(excluded, next.Node)
+		decision.Alternatives = append(decision.Alternatives, next)
+	}
 }
 
 func (s *Server) proposePod(pod *placementv1.PodRequest) *placementv1.Decision {
@@ -256,6 +261,9 @@ func (s *Server) Reserve(ctx context.Context, request *placementv1.ReserveReques
 			ExcludedNodes: pod.GetConstraints().GetExcludedNodes()}
 	}
 	decision := s.proposePod(pod)
+	if request.GetPlacement() == nil {
+		s.alternatives(pod, decision)
+	}
 	response := &placementv1.ReserveResponse{Of: &placementv1.ReserveResponse_Pod{Pod: decision}}
 	if decision.Kind != placementv1.OutcomeKind_OUTCOME_KIND_PLACED {
 		return response, nil

@@ -44,8 +44,12 @@ func TestHAMisLockIsHadBeforeTheLeaseIsConfirmed(t *testing.T) {
 			f := setup(t, map[string]int{node: 1}, nil)
 			f.hamiNodes()
 			c := f.cycle(f.pod(1, 1, ""))
-			c.must(c.reserve())
+			c.must(c.choose())
 			read(c.state).place.Assignment.Annotations[toAllocate] = "GPU-1,NVIDIA,1,1:;"
+			c.must(f.plugin.Reserve(context.Background(), c.state, c.pod, c.node))
+			if locks && f.server.Count("Confirm") != 0 {
+				t.Error("confirmed before the lock is had")
+			}
 			c.must(f.plugin.PreBind(context.Background(), c.state, c.pod, c.node))
 			if got := f.lockOf(node); strings.HasSuffix(got, ",default,p1") != locks {
 				t.Errorf("the node's lock: %q", got)
@@ -63,8 +67,9 @@ func TestALockIsGivenBackWithTheLease(t *testing.T) {
 	f := setup(t, map[string]int{"a": 1}, nil)
 	f.hamiNodes()
 	c := f.cycle(f.pod(1, 1, ""))
-	c.must(c.reserve())
+	c.must(c.choose())
 	read(c.state).place.Assignment.Annotations[toAllocate] = "GPU-1,NVIDIA,1,1:;"
+	c.must(f.plugin.Reserve(context.Background(), c.state, c.pod, c.node))
 	f.server.Expire(string(c.pod.UID))
 	if status := f.plugin.PreBind(context.Background(), c.state, c.pod, c.node); status.IsSuccess() {
 		t.Fatal("confirmed a lease that has expired")
@@ -83,8 +88,9 @@ func TestALockedNodeBindsNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := f.cycle(f.pod(1, 1, ""))
-	c.must(c.reserve())
+	c.must(c.choose())
 	read(c.state).place.Assignment.Annotations[toAllocate] = "GPU-1,NVIDIA,1,1:;"
+	c.must(f.plugin.Reserve(context.Background(), c.state, c.pod, c.node))
 	ctx, cancel := context.WithTimeout(context.Background(), 250*time.Millisecond)
 	defer cancel()
 	if status := f.plugin.PreBind(ctx, c.state, c.pod, c.node); status.IsSuccess() {

@@ -1,12 +1,13 @@
 // Package plugin puts Basalt into kube-scheduler: nodes and cards of pods that ask for devices are
-// chosen by the engine, and held by a lease from Reserve until the pod is bound.
+// chosen by the engine, and held by a lease from PreFilter until the pod is bound.
 //
-//	PreFilter   asks once a pod: the best node and some alternatives; a gang is reserved as a whole
+//	PreFilter   takes a lease on the best node, and learns of some alternatives; a gang's as a whole
 //	Filter      is the node one of them
 //	Score       the engine's order
-//	Reserve     takes the lease on the node that kube-scheduler chose; Unreserve gives it back
+//	Reserve     moves the lease when kube-scheduler chose an alternative, and begins to confirm it;
+//	            Unreserve gives it back
 //	Permit      members of a gang wait for one another
-//	PreBind     confirms the lease: nothing is bound that is not confirmed
+//	PreBind     waits for the confirmation: nothing is bound that is not confirmed
 //	Bind        writes node, annotations and labels in one step
 //	PostFilter  remembers other plugins' vetoes; else asks the engine who gives way
 //
@@ -105,14 +106,21 @@ type decision struct {
 	round   *round                  // of the pod's gang; nil: it is placed alone
 	member  *gang                   // the gang that it waits for
 
-	lease *placementv1.Lease
-	place *placementv1.Place
-	locks []string // HAMi's, that are held on the node
-	bound bool     // Bind was tried
+	lease   *placementv1.Lease
+	place   *placementv1.Place
+	confirm *confirmation // under way; nil: PreBind asks
+	locks   []string      // HAMi's, that are held on the node
+	bound   bool          // Bind was tried
 
 	claims *claimState                   // nil: the pod has no resource claims
 	places map[string]*placementv1.Place // by node, as offered
 	dry    bool                          // kube-scheduler plays through a preemption
+}
+
+// confirmation that is asked for while the scheduling cycle goes on.
+type confirmation struct {
+	done chan struct{}
+	err  error // once done is closed
 }
 
 // Clone is made before a dry run changes anything.
@@ -234,17 +242,21 @@ func (p *Plugin) PreFilter(ctx context.Context, state fwk.CycleState, pod *v1.Po
 			return p.offer(ctx, state, d, pod, nodes)
 		}
 	}
-	response, err := p.client.Propose(ctx, &placementv1.ProposeRequest{
-		Of: &placementv1.ProposeRequest_Pod{Pod: request}, WantReasons: true})
+	response, err := p.reserve(ctx, request, nil)
 	if err != nil {
 		return nil, failed(err)
 	}
 	answer := response.GetPod()
-	if answer.GetKind() != placementv1.OutcomeKind_OUTCOME_KIND_PLACED {
-		return nil, p.notPlaced(d, pod, answer.GetKind(), answer.GetReason())
+	if response.GetLease() == nil {
+		reason := answer.GetReason()
+		if reason == "" {
+			reason = response.GetRefused()
+		}
+		return nil, p.notPlaced(d, pod, answer.GetKind(), reason)
 	}
 	d.held = answer.GetAlreadyHeld()
-	d.add(answer.GetPlacement())
+	d.lease, d.place = response.GetLease(), answer.GetPlacement()
+	d.add(d.place)
 	if !d.held {
 		for _, place := range answer.GetAlternatives() {
 			d.add(place)
@@ -274,6 +286,15 @@ func (p *Plugin) offer(ctx context.Context, state fwk.CycleState, d *decision, p
 		}
 	}
 	return d.result(), nil
+}
+
+// reserve the place; nil: the best one. The lease lasts over a cycle that ends without a
+// word to plugins: the pod's next one finds it, or its time ends.
+func (p *Plugin) reserve(ctx context.Context, request *placementv1.PodRequest, place *placementv1.Place) (
+	*placementv1.ReserveResponse, error) {
+	return p.client.Reserve(ctx, &placementv1.ReserveRequest{
+		Of: &placementv1.ReserveRequest_Pod{Pod: request}, Placement: place,
+		TtlUs: p.args.LeaseTTL.Microseconds(), WantReasons: true, WantAssignment: true})
 }
 
 func (d *decision) result() *fw.PreFilterResult {
@@ -352,7 +373,7 @@ func (p *Plugin) Score(_ context.Context, state fwk.CycleState, _ *v1.Pod, node 
 // ScoreExtensions: the scores are what they should be.
 func (p *Plugin) ScoreExtensions() fw.ScoreExtensions { return nil }
 
-// Reserve takes the lease.
+// Reserve moves the lease to the node that was chosen, and begins to confirm it.
 func (p *Plugin) Reserve(ctx context.Context, state fwk.CycleState, pod *v1.Pod, node string) *fwk.Status {
 	d := read(state)
 	if d == nil {
@@ -373,13 +394,39 @@ func (p *Plugin) reserveCards(ctx context.Context, d *decision, pod *v1.Pod, nod
 	if d.round != nil {
 		return d.round.take(pod.UID, node, d)
 	}
+	if d.place.GetNode() != node {
+		if status := p.move(ctx, d, pod, node); !status.IsSuccess() {
+			return status
+		}
+	}
+	// A confirmed lease has no end of its own, and a lock may take its time: that comes first then.
+	if len(p.locks(node, d.place.GetAssignment().GetAnnotations())) == 0 {
+		c, lease := &confirmation{done: make(chan struct{})}, d.lease
+		d.confirm = c
+		ctx = context.WithoutCancel(ctx) // the scheduling cycle's ends when the binding cycle begins
+		go func() {
+			defer close(c.done)
+			c.err = p.confirm(ctx, lease)
+		}()
+	}
+	return nil
+}
+
+// move the lease to an alternative: others had vetoed the engine's first choice.
+func (p *Plugin) move(ctx context.Context, d *decision, pod *v1.Pod, node string) *fwk.Status {
+	released, err := p.client.Release(ctx, d.lease)
+	if err != nil {
+		return failed(err)
+	}
+	if released.GetAnswer() != placementv1.LeaseAnswer_LEASE_ANSWER_OK {
+		return fwk.NewStatus(fwk.Unschedulable, "Basalt: "+released.GetReason())
+	}
+	d.lease, d.place = nil, nil
 	place := &placementv1.Place{Node: node}
 	if d.claims.active() && d.places[node] != nil {
 		place = d.places[node] // its devices are what the claims were fitted to
 	}
-	response, err := p.client.Reserve(ctx, &placementv1.ReserveRequest{
-		Of: &placementv1.ReserveRequest_Pod{Pod: d.request}, Placement: place,
-		TtlUs: p.args.LeaseTTL.Microseconds(), WantAssignment: true})
+	response, err := p.reserve(ctx, d.request, place)
 	if err != nil {
 		return failed(err)
 	}
@@ -400,7 +447,7 @@ func (p *Plugin) reserveCards(ctx context.Context, d *decision, pod *v1.Pod, nod
 	return nil
 }
 
-// Unreserve gives back what Reserve took. It may be called without it, and after a failed bind.
+// Unreserve gives back what the cycle took. It may be called without Reserve, and after a failed bind.
 func (p *Plugin) Unreserve(ctx context.Context, state fwk.CycleState, pod *v1.Pod, node string) {
 	d := read(state)
 	if d == nil {
@@ -448,8 +495,7 @@ func (p *Plugin) PreBindPreFlight(_ context.Context, state fwk.CycleState, _ *v1
 	return nil
 }
 
-// PreBind confirms the lease, after the node's lock is had: a confirmed lease has no end of its own.
-// Then the claims are written.
+// PreBind has the lease confirmed, after the node's lock is had; then the claims are written.
 func (p *Plugin) PreBind(ctx context.Context, state fwk.CycleState, pod *v1.Pod, node string) *fwk.Status {
 	d := read(state)
 	if d == nil {
@@ -475,9 +521,13 @@ func (p *Plugin) confirmCards(ctx context.Context, d *decision, pod *v1.Pod, nod
 		}
 	}
 	var err error
-	if d.round != nil {
+	switch {
+	case d.round != nil:
 		err = d.round.confirm(func(lease *placementv1.Lease) error { return p.confirm(ctx, lease) })
-	} else {
+	case d.confirm != nil:
+		<-d.confirm.done // in confirmWait at the latest
+		err = d.confirm.err
+	default:
 		err = p.confirm(ctx, d.lease)
 	}
 	if err != nil {

@@ -31,11 +31,14 @@ func TestAPodIsReservedConfirmedAndBoundWithItsCards(t *testing.T) {
 	if d := read(c.state); len(d.ranks) != 2 || d.ranks["c"] != 1 {
 		t.Errorf("alternatives: %v", d.ranks)
 	}
-	c.must(f.plugin.Reserve(context.Background(), c.state, c.pod, c.node))
 	if hold := f.server.Held()[string(c.pod.UID)]; hold.Node != "b" || hold.Confirmed {
-		t.Errorf("after Reserve: %+v", hold)
+		t.Errorf("after PreFilter: %+v", hold)
 	}
+	c.must(f.plugin.Reserve(context.Background(), c.state, c.pod, c.node))
 	c.must(c.bind())
+	if calls := f.server.Calls(); !slices.Equal(calls, []string{"Reserve", "Confirm"}) {
+		t.Errorf("a pod costs two calls, made were %v", calls)
+	}
 	if hold := f.server.Held()[string(c.pod.UID)]; !hold.Confirmed {
 		t.Errorf("bound without a confirmed lease: %+v", hold)
 	}
@@ -56,6 +59,28 @@ func TestAnAlternativeMayBeTaken(t *testing.T) {
 	c.must(f.plugin.Reserve(context.Background(), c.state, c.pod, c.node))
 	if hold := f.server.Held()[string(c.pod.UID)]; hold.Node != "b" {
 		t.Errorf("reserved %+v, kube-scheduler chose b", hold)
+	}
+	c.must(c.bind())
+	if binding := f.bindings()["p1"]; binding == nil || binding.Target.Name != "b" ||
+		!strings.HasPrefix(binding.Annotations[podres.CardsAnnotation], "b/") {
+		t.Errorf("binding: %v", binding)
+	}
+}
+
+func TestAnAlternativeMayBeTakenByOthers(t *testing.T) {
+	f := setup(t, map[string]int{"a": 2, "b": 2}, nil)
+	c := f.cycle(f.pod(1, 1, ""))
+	c.must(c.choose())
+	f.server.Hold(string(uid(2)), "b", 0, 1)
+	if status := f.plugin.Reserve(context.Background(), c.state, c.pod, "b"); status.Code() != fwk.Unschedulable {
+		t.Errorf("Reserve: %v", status)
+	}
+	c.unreserve()
+	if held := f.server.Held(); len(held) != 1 {
+		t.Errorf("still held: %v", held)
+	}
+	if waiting, _ := f.plugin.books.take(); waiting["default/p1"] == nil {
+		t.Error("the pod is not woken")
 	}
 }
 
@@ -80,13 +105,19 @@ func TestPodsWithoutDevicesAreLeftAlone(t *testing.T) {
 func TestUnreserveGivesBackOnce(t *testing.T) {
 	f := setup(t, map[string]int{"a": 1}, nil)
 	c := f.cycle(f.pod(1, 1, ""))
+	c.unreserve() // before PreFilter: nothing to give back
 	c.must(c.choose())
-	c.unreserve() // before Reserve: nothing to give back
 	c.must(f.plugin.Reserve(context.Background(), c.state, c.pod, c.node))
-	c.unreserve()
+	c.unreserve() // while it is being confirmed, or after
 	c.unreserve()
 	if len(f.server.Held()) != 0 || f.server.Count("Release") != 1 {
 		t.Errorf("held %v after %d releases", f.server.Held(), f.server.Count("Release"))
+	}
+	early := f.cycle(f.pod(2, 1, ""))
+	early.must(early.choose())
+	early.unreserve() // another plugin's Reserve refused it before ours was called
+	if len(f.server.Held()) != 0 {
+		t.Errorf("held %v", f.server.Held())
 	}
 }
 
@@ -101,6 +132,9 @@ func TestVetoesAreFedBackAndEnd(t *testing.T) {
 		}
 		if _, status := f.plugin.PostFilter(context.Background(), c.state, pod, f.refusedBy("TaintToleration", node)); status.IsSuccess() {
 			t.Error("a veto is no success")
+		}
+		if held := f.server.Held(); len(held) != 0 {
+			t.Fatalf("held in spite of the veto: %v", held)
 		}
 	}
 	status := f.cycle(pod).choose()
@@ -165,8 +199,9 @@ func TestDownMeansClosed(t *testing.T) {
 	if status := f.cycle(c.pod).choose(); status.Code() != fwk.Error {
 		t.Errorf("while the server is down: %v; an Error is tried again soon", status)
 	}
-	if status := f.plugin.Reserve(context.Background(), c.state, c.pod, "a"); status.Code() != fwk.Error {
-		t.Errorf("Reserve: %v", status)
+	c.must(f.plugin.Reserve(context.Background(), c.state, c.pod, "a"))
+	if status := c.bind(); status.IsSuccess() || len(f.bindings()) != 0 {
+		t.Errorf("bound without an answer: %v", status)
 	}
 	f.server.Start()
 	f.server.SetReady(false)
@@ -215,8 +250,9 @@ func TestConfirmIsAskedUntilThereIsAnAnswer(t *testing.T) {
 func TestAnExpiredLeaseBindsNothing(t *testing.T) {
 	f := setup(t, map[string]int{"a": 1}, nil)
 	c := f.cycle(f.pod(1, 1, ""))
-	c.must(c.reserve())
+	c.must(c.choose())
 	f.server.Expire(string(c.pod.UID))
+	c.must(f.plugin.Reserve(context.Background(), c.state, c.pod, c.node))
 	if status := c.bind(); status.Code() != fwk.Unschedulable {
 		t.Errorf("PreBind: %v", status)
 	}
@@ -228,8 +264,9 @@ func TestAnExpiredLeaseBindsNothing(t *testing.T) {
 func TestARestartThatLostTheLeaseFencesIt(t *testing.T) {
 	f := setup(t, map[string]int{"a": 1}, nil)
 	c := f.cycle(f.pod(1, 1, ""))
-	c.must(c.reserve())
+	c.must(c.choose())
 	f.server.Restart(false)
+	c.must(f.plugin.Reserve(context.Background(), c.state, c.pod, c.node))
 	if status := c.bind(); status.IsSuccess() || len(f.bindings()) != 0 {
 		t.Errorf("PreBind: %v", status)
 	}

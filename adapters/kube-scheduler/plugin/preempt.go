@@ -105,6 +105,9 @@ func (p *Plugin) vetoed(ctx context.Context, d *decision, pod *v1.Pod, statuses 
 		if now, err := p.live(ctx, pod); err == nil && now.UID == pod.UID && now.Spec.NodeName == "" {
 			p.release(ctx, &placementv1.Lease{Cluster: p.client.Cluster(), Uid: string(pod.UID)})
 		}
+	case d.lease != nil:
+		p.release(ctx, d.lease)
+		d.lease = nil
 	}
 	p.books.stir()
 }

@@ -15,7 +15,7 @@ func TestServerKilled(t *testing.T) {
 	for _, step := range []struct {
 		method string
 		reply  bool
-	}{{"Propose", false}, {"Propose", true}, {"Reserve", false}, {"Reserve", true}, {"Confirm", false}, {"Confirm", true}} {
+	}{{"Reserve", false}, {"Reserve", true}, {"Confirm", false}, {"Confirm", true}} {
 		name := step.method + "/before"
 		if step.reply {
 			name = step.method + "/after"

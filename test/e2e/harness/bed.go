@@ -42,6 +42,7 @@ type Bed struct {
 	Auditor    *auditor.Auditor
 	Kubelet    *kubelet.Kubelet
 	Learn      bool // the server learns from Volcano's extender; set it before StartServe
+	Quiet      bool // schedulers log as they do by default
 
 	bin       string
 	etcdPort  int

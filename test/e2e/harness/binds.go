@@ -2,7 +2,9 @@ package harness
 
 import (
 	"fmt"
+	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -12,26 +14,30 @@ import (
 	"k8s.io/client-go/tools/cache"
 )
 
-// BindWatch notes when pods were first seen with a node.
+// BindWatch notes when pods were first seen, and first seen with a node.
 type BindWatch struct {
 	bed   *Bed
 	mutex sync.Mutex
 	moved *sync.Cond
+	made  map[string]time.Time
 	at    map[string]time.Time
 }
 
 // WatchBinds begins to watch.
 func (b *Bed) WatchBinds() *BindWatch {
 	b.T.Helper()
-	w := &BindWatch{bed: b, at: map[string]time.Time{}}
+	w := &BindWatch{bed: b, made: map[string]time.Time{}, at: map[string]time.Time{}}
 	w.moved = sync.NewCond(&w.mutex)
 	see := func(object any) {
 		pod := object.(*v1.Pod)
+		w.mutex.Lock()
+		defer w.mutex.Unlock()
+		if _, known := w.made[pod.Name]; !known {
+			w.made[pod.Name] = time.Now()
+		}
 		if pod.Spec.NodeName == "" {
 			return
 		}
-		w.mutex.Lock()
-		defer w.mutex.Unlock()
 		if _, known := w.at[pod.Name]; !known {
 			w.at[pod.Name] = time.Now()
 			w.moved.Broadcast()
@@ -73,21 +79,29 @@ func (w *BindWatch) Until(name string, most time.Duration) time.Time {
 	}
 }
 
-// All waits until so many pods have a node; the times, ascending.
-func (w *BindWatch) All(count int, most time.Duration) []time.Time {
+// Took is the time from when the pod was first seen to when it was seen with its node; both by the
+// same watch.
+func (w *BindWatch) Took(name string) time.Duration {
+	w.mutex.Lock()
+	defer w.mutex.Unlock()
+	return w.at[name].Sub(w.made[name])
+}
+
+// Some waits until so many pods have a node, or the time is over; the times of those that have one,
+// ascending.
+func (w *BindWatch) Some(count int, most time.Duration) []time.Time {
 	w.bed.T.Helper()
-	var out []time.Time
-	w.bed.Until(most, fmt.Sprintf("%d pods are bound", count), func() error {
+	for end := time.Now().Add(most); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
 		w.mutex.Lock()
-		defer w.mutex.Unlock()
-		if len(w.at) < count {
-			return fmt.Errorf("%d are", len(w.at))
+		bound := len(w.at)
+		w.mutex.Unlock()
+		if bound >= count {
+			break
 		}
-		for _, at := range w.at {
-			out = append(out, at)
-		}
-		return nil
-	})
+	}
+	w.mutex.Lock()
+	out := slices.Collect(maps.Values(w.at))
+	w.mutex.Unlock()
 	slices.SortFunc(out, time.Time.Compare)
 	return out
 }
@@ -98,4 +112,26 @@ func (b *Bed) TryVolcanoGang(name string, minimum int, queue string) error {
 		object(VolcanoPodGroups, "PodGroup", name, map[string]any{"minMember": int64(minimum), "queue": queue}),
 		metav1.CreateOptions{})
 	return err
+}
+
+// DeleteGang deletes a Volcano PodGroup and its pods NAME-0 .. NAME-(count-1), and waits until all are
+// gone.
+func (b *Bed) DeleteGang(name string, count int) {
+	b.T.Helper()
+	b.must(b.Dynamic.Resource(VolcanoPodGroups).Namespace("default").Delete(b.ctx, name, metav1.DeleteOptions{}))
+	b.Each(count, func(i int) error {
+		return b.Client.CoreV1().Pods("default").Delete(b.ctx, fmt.Sprintf("%s-%d", name, i), metav1.DeleteOptions{})
+	})
+	b.Until(time.Minute, "the gang's pods are gone", func() error {
+		left := 0
+		for _, pod := range b.List("") {
+			if strings.HasPrefix(pod.Name, name+"-") {
+				left++
+			}
+		}
+		if left > 0 {
+			return fmt.Errorf("%d are left", left)
+		}
+		return nil
+	})
 }

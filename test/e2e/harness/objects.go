@@ -183,6 +183,12 @@ func (b *Bed) Pod(spec PodSpec) *v1.Pod {
 	return pod
 }
 
+// TryPod is Pod for use from several goroutines.
+func (b *Bed) TryPod(spec PodSpec) error {
+	_, err := b.Client.CoreV1().Pods("default").Create(b.ctx, spec.Build(), metav1.CreateOptions{})
+	return err
+}
+
 // PodsOf makes NAME-0 .. NAME-(count-1), all alike.
 func (b *Bed) PodsOf(count int, spec PodSpec) {
 	b.T.Helper()
@@ -192,8 +198,7 @@ func (b *Bed) PodsOf(count int, spec PodSpec) {
 		if spec.OwnGang {
 			one.Annotations = map[string]string{"scheduling.k8s.io/group-name": one.Name}
 		}
-		_, err := b.Client.CoreV1().Pods("default").Create(b.ctx, one.Build(), metav1.CreateOptions{})
-		return err
+		return b.TryPod(one)
 	})
 }
 

@@ -16,11 +16,12 @@ import (
 // Process is a program that the bed has started. Its output goes to NAME.log, its pid to NAME.pid in
 // the bed's folder.
 type Process struct {
-	Name string
-	Log  string
-	cmd  *exec.Cmd
-	done chan struct{}
-	err  error
+	Name    string
+	Log     string
+	Metrics string // URL of its Prometheus metrics; empty: none
+	cmd     *exec.Cmd
+	done    chan struct{}
+	err     error
 }
 
 type start struct {
@@ -90,6 +91,12 @@ func (p *Process) Kill() {
 	_ = p.cmd.Process.Kill()
 	<-p.done
 }
+
+// Pause stops the process where it is, until Resume.
+func (p *Process) Pause() { _ = p.cmd.Process.Signal(syscall.SIGSTOP) }
+
+// Resume lets a paused process go on.
+func (p *Process) Resume() { _ = p.cmd.Process.Signal(syscall.SIGCONT) }
 
 // Stop asks it to end, and ends it after the time.
 func (p *Process) Stop(most time.Duration) {

@@ -28,7 +28,18 @@ podMaxBackoffSeconds: 2
 func (b *Bed) StartStockScheduler(more string) *Process {
 	b.T.Helper()
 	config := b.write("kube-scheduler.yaml", fmt.Sprintf(kubeConfiguration, b.Kubeconfig, more))
-	return b.Run("kube-scheduler", "kube-scheduler", "--config="+config, "--secure-port=0")
+	return b.runKubeScheduler("kube-scheduler", config)
+}
+
+func (b *Bed) runKubeScheduler(program, config string, flags ...string) *Process {
+	b.T.Helper()
+	port, err := freePort()
+	b.must(err)
+	p := b.Run(program, program, append([]string{"--config=" + config, "--bind-address=127.0.0.1",
+		fmt.Sprintf("--secure-port=%d", port), "--cert-dir=" + filepath.Join(b.Dir, program+".pki"),
+		"--authorization-always-allow-paths=/metrics"}, flags...)...)
+	p.Metrics = fmt.Sprintf("https://127.0.0.1:%d/metrics", port)
+	return p
 }
 
 // StartKubeScheduler starts ours with the plugin. target is where the server listens; arguments are
@@ -56,23 +67,46 @@ func (b *Bed) StartKubeScheduler(target string, arguments ...string) *Process {
       kind: NodeResourcesFitArgs
       ignoredResources: [nvidia.com/gpumem, nvidia.com/gpucores, nvidia.com/gpumem-percentage]
 `))
-	return b.Run("basalt-kube-scheduler", "basalt-kube-scheduler", "--config="+config, "--secure-port=0", "-v=3")
+	return b.runKubeScheduler("basalt-kube-scheduler", config, b.verbosity("-v=3")...)
+}
+
+// verbosity of schedulers: nothing by default when figures are taken.
+func (b *Bed) verbosity(usual string) []string {
+	if b.Quiet {
+		return nil
+	}
+	return []string{usual}
 }
 
 // StartVolcano starts Volcano's scheduler with a configuration; program is the stock one or ours.
 func (b *Bed) StartVolcano(program, configuration string, flags ...string) *Process {
 	b.T.Helper()
+	return b.startVolcano(program, program, configuration, flags...)
+}
+
+// StartVolcanoAs starts one that takes the pods of this scheduler's name.
+func (b *Bed) StartVolcanoAs(program, name, configuration string, flags ...string) *Process {
+	b.T.Helper()
+	return b.startVolcano(program, program+"-"+name, configuration, append([]string{"--scheduler-name=" + name}, flags...)...)
+}
+
+func (b *Bed) startVolcano(program, name, configuration string, flags ...string) *Process {
+	b.T.Helper()
 	// Volcano reads its configuration again when anything in the same folder is written, as the logs are.
-	b.must(os.MkdirAll(filepath.Join(b.Dir, "conf"), 0o755))
-	config := b.write(filepath.Join("conf", program+".conf"), configuration)
+	b.must(os.MkdirAll(filepath.Join(b.Dir, name+".d"), 0o755))
+	config := b.write(filepath.Join(name+".d", "scheduler.conf"), configuration)
 	metrics, err := freePort()
 	b.must(err)
 	health, err := freePort()
 	b.must(err)
-	p := b.Run(program, program, append([]string{"--kubeconfig=" + b.Kubeconfig, "--scheduler-conf=" + config,
-		"--leader-elect=false", "--schedule-period=200ms", fmt.Sprintf("--listen-address=127.0.0.1:%d", metrics),
+	flags = append(b.verbosity("-v=3"), flags...)
+	p := b.Run(name, program, append([]string{"--kubeconfig=" + b.Kubeconfig, "--scheduler-conf=" + config,
+		"--leader-elect=false", "--schedule-period=200ms", "--enable-metrics=true",
+		fmt.Sprintf("--listen-address=127.0.0.1:%d", metrics),
 		fmt.Sprintf("--healthz-address=127.0.0.1:%d", health), "--cache-dumper=false",
-		"--disable-default-scheduler-config=true", "-v=3"}, flags...)...)
+		"--disable-default-scheduler-config=true"}, flags...)...)
+	p.Metrics = fmt.Sprintf("http://127.0.0.1:%d/metrics", metrics)
+	b.waitHTTP(p, p.Metrics, 30*time.Second)
 	// Volcano's scheduler makes its queues; opening them is the controller's work.
 	for _, queue := range []string{"root", "default"} {
 		b.Until(30*time.Second, "queue "+queue+" is there", func() error {

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"google.golang.org/grpc"
@@ -35,6 +36,7 @@ func (b *Bed) program() string {
 const serveConfiguration = `listen_unix: %q
 listen_http: "127.0.0.1:%d"
 store: %q
+%s
 clusters:
 - id: ` + Cluster + `
   lease_ttl_s: 20
@@ -44,8 +46,9 @@ clusters:
   - {tier: 2, name: spine}
 `
 
-// StartServe starts the server on its folder, empty or as an earlier one left it.
-func (b *Bed) StartServe() {
+// StartServe starts the server on its folder, empty or as an earlier one left it. Lines are added to
+// its configuration.
+func (b *Bed) StartServe(lines ...string) {
 	b.T.Helper()
 	var err error
 	if b.httpPort == 0 {
@@ -55,8 +58,8 @@ func (b *Bed) StartServe() {
 	// A server that was killed leaves its socket.
 	_ = os.Remove(b.Socket())
 	learn := map[bool]string{false: "no", true: "yes"}[b.Learn]
-	config := b.write("basalt.yaml",
-		fmt.Sprintf(serveConfiguration, b.Socket(), b.httpPort, filepath.Join(b.Dir, "store"), learn))
+	config := b.write("basalt.yaml", fmt.Sprintf(serveConfiguration, b.Socket(), b.httpPort,
+		filepath.Join(b.Dir, "store"), strings.Join(lines, "\n"), learn))
 	b.serve, err = startProcess(b.Dir, "basalt", b.program(), nil, "serve", "--config", config)
 	b.must(err)
 	b.waitHTTP(b.serve, b.URL("/healthz"), 20*time.Second)

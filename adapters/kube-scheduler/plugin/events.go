@@ -35,7 +35,7 @@ func (p *Plugin) start(ctx context.Context) error {
 }
 
 func (p *Plugin) startSync(ctx context.Context) error {
-	options := syncer.Options{Client: p.client, Kube: p.handle.ClientSet()}
+	options := syncer.Options{Client: p.client, Kube: p.handle.ClientSet(), Room: p.books.stir}
 	if _, err := p.handle.ClientSet().Discovery().ServerResourcesForGroupVersion("scheduling.volcano.sh/v1beta1"); err == nil {
 		config := *p.handle.KubeConfig()
 		config.ContentType, config.AcceptContentTypes = "application/json", "application/json" // of custom resources
@@ -112,12 +112,16 @@ func hadDevices(_ klog.Logger, _ *v1.Pod, deleted, _ any) (fwk.QueueingHint, err
 	return fwk.QueueSkip, nil
 }
 
-// PreEnqueue keeps a gang out of the queue until it has its least number of pods.
+// PreEnqueue keeps a gang out of the queue until it has its least number of pods. That holds for its
+// pods without devices, too, which may come first: a head waits for its workers.
 func (p *Plugin) PreEnqueue(ctx context.Context, pod *v1.Pod) *fwk.Status {
-	if groupOf(pod) == "" || !p.ours(pod) {
+	if groupOf(pod) == "" {
 		return nil
 	}
 	if _, _, err := p.members(pod); err != nil {
+		if _, group := p.groups.group(pod.Namespace, groupOf(pod)); group != nil && !podres.HasDevices(pod) {
+			return nil // no gang that is known here, and no devices: none of ours
+		}
 		p.books.gate(pod)
 		return fwk.NewStatus(fwk.UnschedulableAndUnresolvable, "Basalt: "+err.Error())
 	}

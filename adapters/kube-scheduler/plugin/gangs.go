@@ -107,11 +107,10 @@ func (p *Plugin) preFilterGang(ctx context.Context, d *decision, pod *v1.Pod, no
 		}
 		g.request = request
 	}
-	g.request.Constraints, err = p.constraints(pod, nodes)
-	if err != nil {
+	if err := p.constrain(g.request, members, nodes); err != nil {
 		return true, fwk.NewStatus(fwk.UnschedulableAndUnresolvable, err.Error())
 	}
-	g.request.Constraints.ExcludedNodes = p.books.vetoed(g.uids()...)
+	g.request.Constraints = &placementv1.Constraints{ExcludedNodes: p.books.vetoed(g.uids()...)}
 	d.member = g
 	response, err := p.client.Reserve(ctx, &placementv1.ReserveRequest{
 		Of:    &placementv1.ReserveRequest_Gang{Gang: g.request},
@@ -175,6 +174,12 @@ func (p *Plugin) gangRequest(group *podGroup, members []*v1.Pod) *placementv1.Ga
 		if err != nil {
 			words = []byte(pod.Name)
 		}
+		// Pods of one task go to the same nodes.
+		if required := requiredNodes(pod); required != nil {
+			if more, err := required.Marshal(); err == nil {
+				words = append(words, more...)
+			}
+		}
 		digest := sha256.Sum256(words)
 		name := "task-" + hex.EncodeToString(digest[:6])
 		if tasks[name] == nil {
@@ -199,6 +204,32 @@ func (p *Plugin) gangRequest(group *podGroup, members []*v1.Pod) *placementv1.Ga
 		request.Tasks = append(request.Tasks, task)
 	}
 	return request
+}
+
+// constrain tells each task's node affinity, by that of one of its pods: they are alike in it.
+func (p *Plugin) constrain(request *placementv1.GangRequest, members []*v1.Pod, nodes []fwk.NodeInfo) error {
+	byUID := map[string]*v1.Pod{}
+	for _, member := range members {
+		byUID[string(member.UID)] = member
+	}
+	for _, task := range request.GetTasks() {
+		for _, key := range task.GetMembers() {
+			pod := byUID[key.GetUid()]
+			if pod == nil {
+				continue
+			}
+			only, err := onlyNodes(pod, nodes)
+			if err != nil {
+				return fmt.Errorf("pod %s: %w", pod.Name, err)
+			}
+			task.Constraints = nil
+			if only != nil {
+				task.Constraints = &placementv1.Constraints{OnlyNodes: only}
+			}
+			break
+		}
+	}
+	return nil
 }
 
 func (r *round) placeOf(uid types.UID) *placementv1.Place {
@@ -397,7 +428,7 @@ func (p *Plugin) members(pod *v1.Pod) (*podGroup, []*v1.Pod, error) {
 	}
 	var members []*v1.Pod
 	for _, one := range all {
-		if one.DeletionTimestamp == nil && !podres.Ended(one) && podres.HasDevices(one) {
+		if one.DeletionTimestamp == nil && !podres.Ended(one) {
 			members = append(members, one)
 		}
 	}

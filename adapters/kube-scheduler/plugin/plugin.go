@@ -10,13 +10,14 @@
 //	Bind        writes node, annotations and labels in one step
 //	PostFilter  remembers other plugins' vetoes; else asks the engine who gives way
 //
-// Pods that ask for no devices are none of its business.
+// Pods that ask for no devices are none of its business, unless they are of a gang that does.
 package plugin
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	v1 "k8s.io/api/core/v1"
@@ -120,7 +121,18 @@ func read(state fwk.CycleState) *decision {
 	return data.(*decision)
 }
 
-func (p *Plugin) ours(pod *v1.Pod) bool { return podres.HasDevices(pod) }
+// ours are pods that ask for devices, and those of a gang that does: a head without cards starts with
+// its workers.
+func (p *Plugin) ours(pod *v1.Pod) bool {
+	if podres.HasDevices(pod) || groupOf(pod) == "" {
+		return podres.HasDevices(pod)
+	}
+	if _, err := p.groups.group(pod.Namespace, groupOf(pod)); err != nil {
+		return false
+	}
+	all, err := p.groups.pods(pod.Namespace, groupOf(pod))
+	return err == nil && slices.ContainsFunc(all, podres.HasDevices)
+}
 
 // request for one pod, with what has been vetoed and what the pod's own affinity rules out.
 func (p *Plugin) request(pod *v1.Pod, nodes []fwk.NodeInfo) (*placementv1.PodRequest, error) {
@@ -135,13 +147,25 @@ func (p *Plugin) request(pod *v1.Pod, nodes []fwk.NodeInfo) (*placementv1.PodReq
 }
 
 func (p *Plugin) constraints(pod *v1.Pod, nodes []fwk.NodeInfo) (*placementv1.Constraints, error) {
-	out := &placementv1.Constraints{ExcludedNodes: p.books.vetoed(pod.UID)}
-	affinity := pod.Spec.Affinity
-	if affinity == nil || affinity.NodeAffinity == nil ||
-		affinity.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution == nil {
-		return out, nil
+	only, err := onlyNodes(pod, nodes)
+	return &placementv1.Constraints{ExcludedNodes: p.books.vetoed(pod.UID), OnlyNodes: only}, err
+}
+
+// requiredNodes is the pod's required node affinity; nil: none.
+func requiredNodes(pod *v1.Pod) *v1.NodeSelector {
+	if affinity := pod.Spec.Affinity; affinity != nil && affinity.NodeAffinity != nil {
+		return affinity.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution
 	}
-	// The engine knows selectors and taints; expressions are Kubernetes' own language.
+	return nil
+}
+
+// onlyNodes are those that the pod's required node affinity allows; nil: all. The engine knows selectors
+// and taints; expressions are Kubernetes' own language.
+func onlyNodes(pod *v1.Pod, nodes []fwk.NodeInfo) ([]string, error) {
+	if requiredNodes(pod) == nil {
+		return nil, nil
+	}
+	var only []string
 	required := nodeaffinity.GetRequiredNodeAffinity(pod)
 	for _, info := range nodes {
 		fits, err := required.Match(info.Node())
@@ -149,13 +173,13 @@ func (p *Plugin) constraints(pod *v1.Pod, nodes []fwk.NodeInfo) (*placementv1.Co
 			return nil, err
 		}
 		if fits {
-			out.OnlyNodes = append(out.OnlyNodes, info.Node().Name)
+			only = append(only, info.Node().Name)
 		}
 	}
-	if len(out.OnlyNodes) == 0 {
+	if len(only) == 0 {
 		return nil, errNoNode
 	}
-	return out, nil
+	return only, nil
 }
 
 var errNoNode = errors.New("no node matches the pod's node affinity")

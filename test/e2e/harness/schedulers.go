@@ -53,7 +53,7 @@ func (b *Bed) StartKubeScheduler(target string, arguments ...string) *Process {
     args:
       apiVersion: kubescheduler.config.k8s.io/v1
       kind: NodeResourcesFitArgs
-      ignoredResources: [nvidia.com/gpumem, nvidia.com/gpucores, nvidia.com/gpumem-percentage]
+      ignoredResources: [nvidia.com/gpumem, nvidia.com/gpucores, nvidia.com/gpumem-percentage, nvidia.com/gpumem-a100]
 `))
 	return b.Run("basalt-kube-scheduler", "basalt-kube-scheduler", "--config="+config, "--secure-port=0", "-v=3")
 }

@@ -3,9 +3,12 @@ package harness
 import (
 	"context"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"time"
 
 	"google.golang.org/grpc"
@@ -43,8 +46,24 @@ clusters:
   - {tier: 2, name: spine}
 `
 
-// StartServe starts the server on its folder, empty or as an earlier one left it.
+// StartServe starts the server on its folder, empty or as an earlier one left it, and waits until it
+// answers.
 func (b *Bed) StartServe() {
+	b.T.Helper()
+	b.serve = b.startServe(nil)
+	b.waitHTTP(b.serve, b.URL("/healthz"), 20*time.Second)
+}
+
+// StartServeUntil starts a server that ends by -9 at a step of what it writes to its store; the steps
+// are crash.c's.
+func (b *Bed) StartServeUntil(step string) *Process {
+	b.T.Helper()
+	b.serve = b.startServe([]string{"LD_PRELOAD=" + filepath.Join(b.bin, "crash.so"),
+		"CRASH_UNDER=" + filepath.Join(b.Dir, "store"), "CRASH_AT=" + step})
+	return b.serve
+}
+
+func (b *Bed) startServe(environment []string) *Process {
 	b.T.Helper()
 	var err error
 	if b.httpPort == 0 {
@@ -54,9 +73,9 @@ func (b *Bed) StartServe() {
 	// A server that was killed leaves its socket.
 	_ = os.Remove(b.Socket())
 	config := b.write("basalt.yaml", fmt.Sprintf(serveConfiguration, b.Socket(), b.httpPort, filepath.Join(b.Dir, "store")))
-	b.serve, err = startProcess(b.Dir, "basalt", b.program(), nil, "serve", "--config", config)
+	p, err := startProcess(b.Dir, "basalt", b.program(), environment, "serve", "--config", config)
 	b.must(err)
-	b.waitHTTP(b.serve, b.URL("/healthz"), 20*time.Second)
+	return p
 }
 
 // Target of the server, for clients.
@@ -86,6 +105,26 @@ func (b *Bed) UntilSynced() {
 		}
 		return nil
 	})
+}
+
+// Metric is the value of one line of the server's /metrics; NAME{LABELS} as it is written there.
+func (b *Bed) Metric(line string) (float64, error) {
+	client := http.Client{Timeout: 5 * time.Second}
+	response, err := client.Get(b.URL("/metrics"))
+	if err != nil {
+		return 0, err
+	}
+	defer response.Body.Close()
+	text, err := io.ReadAll(response.Body)
+	if err != nil {
+		return 0, err
+	}
+	for _, one := range strings.Split(string(text), "\n") {
+		if value, found := strings.CutPrefix(one, line+" "); found {
+			return strconv.ParseFloat(value, 64)
+		}
+	}
+	return 0, fmt.Errorf("/metrics has no %s", line)
 }
 
 // Status of the cluster as the server sees it, after it has audited itself.

@@ -196,6 +196,9 @@ func (p *Plugin) gangRequest(group *podGroup, members []*v1.Pod) *placementv1.Ga
 	request := &placementv1.GangRequest{
 		Gang: &placementv1.PodKey{Uid: string(group.uid), Namespace: group.namespace, Name: group.name},
 		Job:  group.namespace + "/" + group.name, Standing: podres.Standing(members[0], ""), Level: group.level()}
+	if slices.ContainsFunc(members, podres.Apart) {
+		request.Layout = placementv1.GangLayout_GANG_LAYOUT_SPREAD
+	}
 	left := group.minimum
 	for _, name := range names {
 		task := tasks[name]

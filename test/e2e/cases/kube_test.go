@@ -131,6 +131,20 @@ func TestKubeVetoes(t *testing.T) {
 			t.Errorf("%d are on node %s", count, node)
 		}
 	}
+	// A gang of the same: each member's place is vetoed once another has it.
+	b.Gang("gang", 12)
+	member := kubeMember("gang", "gang", cards(1))
+	member.Prepare = func(pod *v1.Pod) {
+		apart(pod)
+		pod.Spec.Affinity.PodAntiAffinity.RequiredDuringSchedulingIgnoredDuringExecution[0].LabelSelector.MatchLabels = of("gang")
+	}
+	b.PodsOf(12, member)
+	b.UntilRunning(soon, "of=gang", 12)
+	for node, count := range nodesOf(b, "of=gang") {
+		if count != 1 {
+			t.Errorf("%d of the gang are on node %s", count, node)
+		}
+	}
 	b.Pod(harness.PodSpec{Name: "thirteenth", Scheduler: harness.KubeScheduler, Limits: cards(1), Labels: of("apart"), Prepare: apart})
 	b.Stays(3*time.Second, "no node is left for one more", func() error {
 		if node := b.Get("thirteenth").Spec.NodeName; node != "" {
@@ -138,6 +152,9 @@ func TestKubeVetoes(t *testing.T) {
 		}
 		return nil
 	})
+	// A node of which the pod in its way has gone is tried again at once, though it was vetoed.
+	b.Delete("apart-0")
+	b.UntilBound(20*time.Second, "of=apart", 12)
 	end(b)
 }
 

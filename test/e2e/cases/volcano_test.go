@@ -186,19 +186,20 @@ func TestVolcanoRules(t *testing.T) {
 		})
 	}
 	part("a reason on PodGroup, pods and events", func(t *testing.T) {
+		const reason = "Basalt: the cluster has 16 gpu"
 		b.VolcanoGang("large", 17, "default", nil)
 		b.PodsOf(17, volcanoMember("large", "large", cards(1)))
 		b.Until(soon, "the PodGroup says why", func() error {
 			_, conditions := b.VolcanoGangStatus("large")
 			text := strings.Join(conditions, "; ")
-			if !strings.Contains(text, "Unschedulable") || !strings.Contains(text, "room for 16 of 17") {
+			if !strings.Contains(text, "Unschedulable") || !strings.Contains(text, reason) {
 				return errorf("conditions: %s", text)
 			}
 			return nil
 		})
 		b.Until(soon, "its events and a pod's condition do", func() error {
 			events := strings.Join(append(b.Events("PodGroup", "large"), b.Events("Pod", "large-3")...), "; ")
-			if why := b.Why("large-3"); !strings.Contains(why, "room for 16 of 17") || !strings.Contains(events, "room for 16 of 17") {
+			if why := b.Why("large-3"); !strings.Contains(why, reason) || !strings.Contains(events, reason) {
 				return errorf("the pod: %s; events: %s", why, events)
 			}
 			return nil
@@ -229,6 +230,7 @@ func TestVolcanoRules(t *testing.T) {
 	})
 	part("a closed queue", func(t *testing.T) {
 		b.QueueState("closed", "Closed")
+		time.Sleep(time.Second) // until the scheduler has heard it
 		b.VolcanoGang("shut", 2, "closed", nil)
 		b.PodsOf(2, volcanoMember("shut", "shut", cards(1)))
 		noneBound(b, 4*time.Second, "of=shut")

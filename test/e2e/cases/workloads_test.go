@@ -254,10 +254,10 @@ func TestHAMiVersions(t *testing.T) {
 			}
 			for _, nodes := range kinds {
 				name := nodes.Name
-				spec := harness.PodSpec{Name: name, Scheduler: harness.KubeScheduler, Limits: slice(10000, 15), Labels: of(name)}
+				spec := harness.PodSpec{Name: name, Scheduler: harness.KubeScheduler, Limits: slice(10000, 10), Labels: of(name)}
 				if host == "volcano" {
 					b.VolcanoGang(name, 4, "default", nil)
-					spec = volcanoMember(name, name, slice(10000, 15))
+					spec = volcanoMember(name, name, slice(10000, 10))
 				}
 				spec.Prepare = func(pod *v1.Pod) {
 					pod.Spec.NodeSelector = map[string]string{"hami": nodes.Version}

@@ -3,7 +3,10 @@ package podres
 import (
 	"testing"
 
+	"google.golang.org/protobuf/proto"
 	v1 "k8s.io/api/core/v1"
+
+	placementv1 "basalt.io/adapters/placement/v1"
 )
 
 func TestApart(t *testing.T) {
@@ -30,6 +33,22 @@ func TestApart(t *testing.T) {
 		pod := &v1.Pod{Spec: test.spec}
 		if Apart(pod) != test.apart || Relative(pod) != test.relative {
 			t.Errorf("%s: apart %v, relative %v", name, Apart(pod), Relative(pod))
+		}
+	}
+}
+
+func TestSpreadIsOverTheWidestDomain(t *testing.T) {
+	one, two, any := int32(1), int32(2), int32(anyTier)
+	for name, test := range map[string]struct{ has, want *placementv1.LevelWish }{
+		"no level":        {nil, &placementv1.LevelWish{Preferred: &any}},
+		"required":        {&placementv1.LevelWish{Required: &two}, &placementv1.LevelWish{Required: &two, Preferred: &two}},
+		"required, named": {&placementv1.LevelWish{RequiredName: "rack"}, &placementv1.LevelWish{RequiredName: "rack", PreferredName: "rack"}},
+		"preferred":       {&placementv1.LevelWish{Preferred: &one}, &placementv1.LevelWish{Preferred: &one}},
+	} {
+		gang := &placementv1.GangRequest{Level: test.has}
+		Spread(gang)
+		if gang.Layout != placementv1.GangLayout_GANG_LAYOUT_SPREAD || !proto.Equal(gang.Level, test.want) {
+			t.Errorf("%s: %v", name, gang)
 		}
 	}
 }

@@ -197,7 +197,7 @@ func (p *Plugin) gangRequest(group *podGroup, members []*v1.Pod) *placementv1.Ga
 		Gang: &placementv1.PodKey{Uid: string(group.uid), Namespace: group.namespace, Name: group.name},
 		Job:  group.namespace + "/" + group.name, Standing: podres.Standing(members[0], ""), Level: group.level()}
 	if slices.ContainsFunc(members, podres.Apart) {
-		request.Layout = placementv1.GangLayout_GANG_LAYOUT_SPREAD
+		podres.Spread(request)
 	}
 	left := group.minimum
 	for _, name := range names {

@@ -190,6 +190,16 @@ func (b *bed) holds(n int) {
 	}
 }
 
+func TestAmountsThatNoNodeOffersAreNotVolcanos(t *testing.T) {
+	Register()
+	asked := cards("1")
+	asked["nvidia.com/gpumem"], asked["nvidia.com/gpucores"] = resource.MustParse("8192"), resource.MustParse("30")
+	got := api.NewResource(asked)
+	if len(got.ScalarResources) != 2 || got.ScalarResources["nvidia.com/gpu"] != 1000 || got.ScalarResources["pods"] == 0 {
+		t.Errorf("Volcano counts %v", got.ScalarResources)
+	}
+}
+
 func TestAGangIsBoundWholeByOneCall(t *testing.T) {
 	b := newBed(t, map[string]int{"n0": 4, "n1": 4})
 	b.gang(8, 8)

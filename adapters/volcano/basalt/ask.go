@@ -243,7 +243,7 @@ func (t *try) gangOf(uid string, groups []*group) *placementv1.GangRequest {
 	}
 	request.Level = level(hard, tier, job.IsSoftTopologyMode(), allowed)
 	if slices.ContainsFunc(groups, func(g *group) bool { return podres.Apart(g.members[0].Pod) }) {
-		request.Layout = placementv1.GangLayout_GANG_LAYOUT_SPREAD
+		podres.Spread(request)
 	}
 	numbers := map[api.SubJobID]int32{}
 	for _, g := range groups {

@@ -231,7 +231,7 @@ func TestVolcanoRules(t *testing.T) {
 	part("a closed queue", func(t *testing.T) {
 		b.QueueState("closed", "Closed")
 		time.Sleep(time.Second) // until the scheduler has heard it
-		b.VolcanoGang("shut", 2, "closed", nil)
+		b.VolcanoGang("shut", 2, "closed", map[string]any{"minResources": map[string]any{"nvidia.com/gpu": "2"}})
 		b.PodsOf(2, volcanoMember("shut", "shut", cards(1)))
 		noneBound(b, 4*time.Second, "of=shut")
 		if phase, _ := b.VolcanoGangStatus("shut"); phase != "Pending" && phase != "" {

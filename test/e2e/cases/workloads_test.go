@@ -64,13 +64,13 @@ func TestKubeRay(t *testing.T) {
 	b.PodsOf(2, more)
 	b.UntilRunning(soon, "ray.io/cluster=ray", 6)
 	// 12 of 16 cards are used: a second cluster does not fit, and its head does not start either.
-	b.Gang("second", 3)
+	b.Gang("second", 5)
 	b.Pod(rayPod("second", "head", "headgroup", nil, kube))
-	b.PodsOf(2, rayPod("second", "worker", "large", cards(4), kube))
+	b.PodsOf(4, rayPod("second", "worker", "small", cards(2), kube))
 	noneBound(b, 5*time.Second, "ray.io/cluster=second")
 	b.Delete("more-0", "again-0")
-	b.UntilRunning(soon, "ray.io/cluster=second", 3)
-	b.GangsWhole(map[string]int{"ray": 4, "second": 3})
+	b.UntilRunning(soon, "ray.io/cluster=second", 5)
+	b.GangsWhole(map[string]int{"ray": 4, "second": 5})
 	end(b)
 }
 
@@ -88,13 +88,13 @@ func TestVolcanoRay(t *testing.T) {
 	more.Name = "more"
 	b.PodsOf(2, more)
 	b.UntilRunning(soon, "ray.io/cluster=ray", 6)
-	b.VolcanoGang("ray-second-pg", 3, "default", nil)
+	b.VolcanoGang("ray-second-pg", 5, "default", nil)
 	b.Pod(rayPod("second", "head", "headgroup", nil, volcano))
-	b.PodsOf(2, rayPod("second", "worker", "large", cards(4), volcano))
+	b.PodsOf(4, rayPod("second", "worker", "small", cards(2), volcano))
 	noneBound(b, 5*time.Second, "ray.io/cluster=second")
 	b.Delete("more-0", "more-1")
-	b.UntilRunning(soon, "ray.io/cluster=second", 3)
-	b.GangsWhole(map[string]int{"ray-ray-pg": 4, "ray-second-pg": 3})
+	b.UntilRunning(soon, "ray.io/cluster=second", 5)
+	b.GangsWhole(map[string]int{"ray-ray-pg": 4, "ray-second-pg": 5})
 	end(b)
 }
 

@@ -12,6 +12,7 @@
 
 #include "devices/allocation.h"
 #include "devices/node_numa.h"
+#include "devices/passthrough.h"
 #include "devices/plugins.h"
 #include "devices/quantity.h"
 #include "topology/pair_scores.h"
@@ -50,6 +51,8 @@ Result<Quantity> AmountOf(const NodeResources& node, const std::string& resource
   }
   return Quantity{};
 }
+
+constexpr std::string_view kPassthroughMode = "passthrough";
 
 // The interfaces by which the register's plugin is asked, with the word of its models.
 std::vector<Interface> InterfacesOf(const Catalog& catalog, const Register& reg) {
@@ -103,6 +106,7 @@ class Reader {
       registers->clear();  // nothing of theirs is on the node
     } else {
       registers->insert(registers->end(), counted->begin(), counted->end());
+      if (Status ok = CountPassthrough(&*registers); !ok) return tl::unexpected<Error>(ok.error());
       NameCards(&*registers);
       for (const Register& reg : *registers) AddCards(reg);
     }
@@ -158,6 +162,39 @@ class Reader {
     registers->erase(by_volcano > 0 && by_hami <= 0 ? hami : volcano);
   }
 
+  // The cards of the passthrough pool: the kubelet tells how many of a model, and nothing else.
+  Status CountPassthrough(std::vector<Register>* registers) const {
+    for (const auto& [resource, amount] : node_.capacity) {
+      const CardModel* model = PassthroughModel(catalog_, resource);
+      if (model == nullptr) continue;
+      const Result<Quantity> count = AmountOf(node_, resource);
+      const Result<Quantity> capacity =
+          ParseQuantity(amount, "node " + node_.name + ": " + resource);
+      if (!count) return tl::unexpected<Error>(count.error());
+      if (!capacity) return tl::unexpected<Error>(capacity.error());
+      if (capacity->value > kMaxCardsPerNode) {
+        return Fail("node " + node_.name + ": " + resource,
+                    fmt::format("counts {} cards; a node has at most {}", capacity->value,
+                                kMaxCardsPerNode));
+      }
+      Register& made = registers->emplace_back();
+      made.key = resource;
+      made.platform = "plugin";
+      made.vendor = model->vendor;
+      const std::string name = resource.substr(resource.find('/') + 1);
+      for (std::int64_t i = 0; i < capacity->value; ++i) {
+        RegisteredCard& card = made.cards.emplace_back();
+        card.uuid = fmt::format("{}/{}/{}", node_.name, name, i);
+        card.type = model->name;
+        card.index = static_cast<std::int32_t>(i);
+        card.slots = 1;
+        card.healthy = i < count->value;  // the kubelet offers fewer when some are ill
+        card.mode = kPassthroughMode;
+      }
+    }
+    return {};
+  }
+
   // The catalog's model of a card; null: unknown.
   const CardModel* ModelFor(const Register& reg, const RegisteredCard& card) {
     const CardModel* model = ModelOfType(catalog_, card.type);
@@ -195,8 +232,10 @@ class Reader {
     std::ranges::sort(cards, {}, [](const RegisteredCard& c) { return std::tie(c.index, c.uuid); });
     const bool distinct =
         std::ranges::adjacent_find(cards, {}, &RegisteredCard::index) == cards.end();
-    const bool withdrawn = Offered(node_, InterfacesOf(catalog_, reg)) == 0 ||
-                           (reg.counted && TextAt(node_.allocatable, reg.key) == "0");
+    const bool passthrough = !cards.empty() && cards.front().mode == kPassthroughMode;
+    const bool withdrawn =
+        !passthrough && (Offered(node_, InterfacesOf(catalog_, reg)) == 0 ||
+                         (reg.counted && TextAt(node_.allocatable, reg.key) == "0"));
     const std::string taint = PluginTaint(catalog_, reg.vendor, reg.platform);
     std::vector<std::string>& plugins = out_.facts.plugins;
     const auto at = std::ranges::lower_bound(plugins, taint);
@@ -236,7 +275,9 @@ class Reader {
         if (card.cores > kMost / 10) told.insert("compute beyond 200 % is not handed out");
       }
       if (reg.platform == "plugin" || (reg.counted && card.slots == 1)) {
-        spec.mode = card.slots > 1 ? CardMode::kShared : CardMode::kExclusive;
+        spec.mode = passthrough      ? CardMode::kPassthrough
+                    : card.slots > 1 ? CardMode::kShared
+                                     : CardMode::kExclusive;
       }
       if (card.mode == "mig") SetMig(reg, card, model, &spec, &condition, &told);
       if (!reg.profile_ids.empty() && model != nullptr) {

@@ -194,6 +194,7 @@ Result<PodRequest> ReadRequest(const Catalog& catalog, const PodResources& pod) 
   if (Status ok = RefuseUnchosenModes(catalog, *chosen, amounts, pod); !ok) {
     return fail(ok.error());
   }
+  out.spec.passthrough = std::ranges::any_of(amounts, &NamedAmounts::passthrough);
   std::vector<ContainerAsk> asks(pod.containers.size());
   std::vector<std::string> models;
   bool neutral = false;
@@ -212,6 +213,9 @@ Result<PodRequest> ReadRequest(const Catalog& catalog, const PodResources& pod) 
     neutral = neutral || cards->count > 0;
     if (*chosen != nullptr && AsksThrough((*chosen)->interface, amounts[i])) {
       Offer offer = **chosen;
+      if (out.spec.passthrough != amounts[i].passthrough) {
+        return Fail(place(i), "a pod has passthrough cards or others, not both");
+      }
       if (!amounts[i].models.empty()) {
         if (!models.empty() && models != amounts[i].models) {
           return Fail(place(i), "another container of the pod asks for another model");

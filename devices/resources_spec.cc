@@ -7,6 +7,7 @@
 #include <optional>
 #include <set>
 
+#include "devices/passthrough.h"
 #include "devices/quantity.h"
 #include "scheduler-core/workload/request.h"
 #include "topology/card_set.h"
@@ -255,6 +256,11 @@ Result<NamedAmounts> RenameModelResources(const Catalog& catalog, const PodConta
             models.push_back(model.name);
           }
         }
+      }
+      if (const CardModel* model = PassthroughModel(catalog, name); model != nullptr) {
+        as = "nvidia.com/gpu";
+        models.push_back(model->name);
+        out.passthrough = true;
       }
       if (!models.empty()) {
         if (!out.models.empty() && out.models != models) {

@@ -23,12 +23,14 @@ struct NamedAmounts {
   Amounts limits;
   Amounts requests;
   std::vector<std::string> models;  // that the renamed ones allow; empty: all
+  bool passthrough = false;         // they name cards of the passthrough pool
 };
 
 // All interfaces of the catalog whose mode the annotations choose.
 std::vector<Offer> OffersFor(const Catalog& catalog,
                              const std::map<std::string, std::string>& annotations);
 
+// Names of one model, and names of passthrough cards, become those of the interface that they mean.
 // Errors: a renamed resource stands beside the one it is renamed to, or names two models.
 Result<NamedAmounts> RenameModelResources(const Catalog& catalog, const PodContainer& container,
                                           const std::string& where);

@@ -4,7 +4,7 @@
 #   scripts/e2e.sh unit            vet and unit tests of all Go modules
 #   scripts/e2e.sh smoke           one case an adapter
 #   scripts/e2e.sh all             every case
-#   scripts/e2e.sh run REGEX       those whose name matches
+#   scripts/e2e.sh run REGEX       those whose name matches (TestKwok: test/e2e/build.sh kwok first)
 #   scripts/e2e.sh bench [REGEX]   figures beside stock schedulers (TestBinds, TestLatency, TestExtender,
 #                                  TestShares); no gate
 #
@@ -31,10 +31,10 @@ unit() {
   done
 }
 
-cases() {  # REGEX [PACKAGE]
+cases() {  # REGEX [PACKAGE [GROUP]...]
   local package=${2:-cases}
   [ -x "$E2E_BASALT" ] || { echo "e2e: $E2E_BASALT is missing; run make build" >&2; exit 2; }
-  OUT=$E2E_BIN "$root/test/e2e/build.sh"
+  OUT=$E2E_BIN "$root/test/e2e/build.sh" crds crash etcd cp sync kube-scheduler volcano "${@:3}"
   (cd "$root/test/e2e" && go test -c -p "$jobs" -o "$E2E_BIN/$package.test" "./$package")
   # A test starts processes and stops them; one after the other, so that figures mean something.
   (cd "$root/test/e2e/$package" && "$E2E_BIN/$package.test" -test.v -test.timeout "${E2E_TIMEOUT:-55m}" -test.run "$1")
@@ -43,7 +43,7 @@ cases() {  # REGEX [PACKAGE]
 case ${1:-} in
   unit) unit ;;
   smoke) cases '^(TestControlPlane|TestKubeSlices|TestVolcanoGang|TestKubeExtender|TestVolcanoExtender|TestTwoSchedulers)$' ;;
-  all) cases . ;;
+  all) cases . cases kwok ;;
   run) cases "${2:?e2e: run which? write a regular expression}" ;;
   bench) cases "${2:-.}" bench ;;
   *) sed -n '2,16s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Builds the test bed's programs from the pinned modules into OUT.
 #
-#   build.sh [GROUP]...      crds, etcd, cp, kwok, volcano, kube-scheduler, sync; default: all but kwok
+#   build.sh [GROUP]...      crds, crash, etcd, cp, kwok, volcano, kube-scheduler, sync; default: all but kwok
 #
 # OUT        folder of the programs (build/e2e/bin of the repository)
 # E2E_JOBS   compile actions at once (2)
@@ -38,16 +38,30 @@ crds() {  # the custom resources' definitions, as their projects publish them
     "$plugins"/config/crd/bases/scheduling.x-k8s.io_podgroups.yaml "$out/crds"
 }
 
+kwok() {
+  build "$here/kwok" kwok sigs.k8s.io/kwok/cmd/kwok
+  local stages
+  stages=$(cd "$here/kwok" && go list -m -f '{{.Dir}}' sigs.k8s.io/kwok)/kustomize/stage
+  rm -rf "$out/kwok-stages" && mkdir -p "$out/kwok-stages"
+  # Without pod-complete: it ends the pods of Jobs at once.
+  install -m 644 "$stages"/node/fast/node-initialize.yaml "$stages"/pod/fast/pod-ready.yaml \
+    "$stages"/node/heartbeat-with-lease/node-heartbeat-with-lease.yaml "$stages"/pod/fast/pod-delete.yaml \
+    "$out/kwok-stages"
+}
+
 group() {
   case $1 in
     crds) crds ;;
+    crash)
+      echo "build crash.so"
+      ${CC:-cc} -shared -fPIC -O1 -Wall -Wextra -Werror -o "$out/crash.so" "$here/crash/crash.c" -ldl ;;
     etcd) build "$here/etcd" etcd go.etcd.io/etcd/server/v3 ;;
     cp)
       build "$here/cp" kube-apiserver k8s.io/kubernetes/cmd/kube-apiserver
       build "$here/cp" kube-scheduler k8s.io/kubernetes/cmd/kube-scheduler
       build "$here/cp" vc-scheduler volcano.sh/volcano/cmd/scheduler
       build "$here/cp" vc-controller-manager volcano.sh/volcano/cmd/controller-manager ;;
-    kwok) build "$here/kwok" kwok sigs.k8s.io/kwok/cmd/kwok ;;
+    kwok) kwok ;;
     volcano) build "$root/adapters/volcano" basalt-vc-scheduler ./cmd/scheduler ;;
     kube-scheduler) build "$root/adapters/kube-scheduler" basalt-kube-scheduler ./cmd/scheduler ;;
     sync) build "$root/adapters/go" basalt-sync ./cmd/basalt-sync ;;
@@ -55,5 +69,5 @@ group() {
   esac
 }
 
-[ $# -gt 0 ] || set -- crds etcd cp sync kube-scheduler volcano
+[ $# -gt 0 ] || set -- crds crash etcd cp sync kube-scheduler volcano
 for name in "$@"; do group "$name"; done

@@ -42,6 +42,30 @@ std::string Json(int index, const std::string& type, std::int64_t memory,
          R"(","mode":"hami-core","health":true)" + more + '}';
 }
 
+// Cards for virtual machines stand beside those that HAMi has registered, in a pool of their own.
+TEST(Node, PassthroughCardsAreCountedFromTheirResource) {
+  NodeResources node = NodeOf({{kNvidia, "[" + Json(0, "NVIDIA A30", 24'576) + "]"}},
+                              {{"nvidia.com/gpu", "10"},
+                               {"nvidia.com/TU104GL_Tesla_T4", "2"},
+                               {"devices.kubevirt.io/kvm", "1k"},
+                               {"nvidia.com/XX_T4", "4"}});
+  node.allocatable["nvidia.com/TU104GL_Tesla_T4"] = "1";
+  const NodeRead read = MustNode(node);
+  ASSERT_THAT(read.spec.cards, SizeIs(3));
+  EXPECT_EQ(read.spec.cards[0].mode, CardMode::kShared);
+  for (const int i : {1, 2}) {
+    const CardSpec& card = read.spec.cards[static_cast<std::size_t>(i)];
+    EXPECT_EQ(card.mode, CardMode::kPassthrough);
+    EXPECT_EQ(card.model, "T4");
+    EXPECT_EQ(card.memory_mib, 16'384);
+    EXPECT_EQ(card.uuid, "n1/TU104GL_Tesla_T4/" + std::to_string(i - 1));
+  }
+  EXPECT_TRUE(read.conditions[1].healthy);
+  EXPECT_FALSE(read.conditions[2].healthy);
+  EXPECT_THAT(WhyNotNode(NodeOf({}, {{"nvidia.com/TU104GL_Tesla_T4", "65"}})),
+              HasSubstr("a node has at most"));
+}
+
 TEST(Node, HostAndLabels) {
   NodeResources node = NodeOf({});
   node.labels = {{"zone", "a"}};

@@ -279,6 +279,40 @@ TEST(Amd, PercentOfComputeUnits) {
             "1 x 330m 4096 MiB");
 }
 
+// As KubeVirt's pods ask for a card that a virtual machine gets whole.
+TEST(Passthrough, IsWholeCardsOfTheNamedModel) {
+  for (const auto& [name, model] :
+       std::map<std::string, std::string>{{"nvidia.com/TU104GL_Tesla_T4", "T4"},
+                                          {"nvidia.com/TU104GL_TESLA_T4", "T4"},
+                                          {"nvidia.com/GA100_A100_SXM4_80GB", "A100-80G"},
+                                          {"nvidia.com/GA100_A100_PCIe_40GB", "A100"},
+                                          {"nvidia.com/GV100GL_Tesla_V100_SXM2_32GB", "V100M32"},
+                                          {"nvidia.com/GH100_H100_SXM5_80GB", "H100"},
+                                          {"nvidia.com/AD102GL_L20", "L20"}}) {
+    const RequestSpec s = MustRead(One({{name, "2"}})).spec;
+    EXPECT_TRUE(s.passthrough) << name;
+    EXPECT_EQ(s.gpus, 2) << name;
+    EXPECT_EQ(s.gpu_milli, kWholeCard) << name;
+    EXPECT_THAT(s.models, ElementsAre(model)) << name;
+    EXPECT_TRUE(IsCardResource(Cards(), name));
+  }
+  // No chip, no model, another domain: no cards of ours.
+  for (const char* name :
+       {"nvidia.com/Tesla_T4", "nvidia.com/TU104GL_Tesla_T9", "nvidia.com/TU104GL",
+        "example.com/TU104GL_Tesla_T4", "devices.kubevirt.io/kvm"}) {
+    EXPECT_EQ(MustRead(One({{name, "1"}})).spec.gpus, 0) << name;
+    EXPECT_FALSE(IsCardResource(Cards(), name));
+  }
+  EXPECT_FALSE(MustRead(One({{"nvidia.com/gpu", "1"}})).spec.passthrough);
+  EXPECT_THAT(Why({{"nvidia.com/TU104GL_Tesla_T4", "1"}, {"nvidia.com/gpu", "1"}}),
+              HasSubstr("stands beside"));
+  PodResources pod = One({{"nvidia.com/gpu", "1"}});
+  pod.containers.push_back({.name = "vm", .limits = {{"nvidia.com/TU104GL_Tesla_T4", "1"}}});
+  const auto both = ReadRequest(Cards(), pod);
+  ASSERT_FALSE(both.has_value());
+  EXPECT_THAT(both.error().ToString(), HasSubstr("passthrough cards or others, not both"));
+}
+
 TEST(ModelNames, AskWithoutLabelsOrTaints) {
   const RequestSpec s = MustRead(One({{"gpu-a100", "2"}})).spec;
   EXPECT_EQ(Text(s), "2 x 1000m 100%");

@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -22,12 +23,14 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"k8s.io/client-go/dynamic"
+	v1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/klog/v2"
 	vcclient "volcano.sh/apis/pkg/client/clientset/versioned"
 
 	"basalt.io/adapters/client"
 	placementv1 "basalt.io/adapters/placement/v1"
+	"basalt.io/adapters/podres"
 )
 
 // Options of a syncer. Client and Kube are required.
@@ -45,6 +48,10 @@ type Options struct {
 	RetryPause time.Duration // first of the pauses between tries, which grow to 5 s; 100 ms
 	RejectedIn time.Duration // after which a refused object is told once more; 30 s
 	ClaimGrace time.Duration // after which devices of a claim whose pod is not bound are held; 5 s
+
+	// Room is called when the server has taken in what may make room for somebody: nodes, queues and
+	// paths that have changed, pods that have ended. It must not block.
+	Room func()
 }
 
 // Syncer runs one stream. Make it with New.
@@ -327,8 +334,13 @@ func (s *Syncer) answered(in incoming, refused map[key]bool) error {
 	}
 	session.epoch = response.GetServerEpoch()
 	session.acked = max(session.acked, response.GetAppliedGeneration())
+	room := false
 	for len(session.unacked) > 0 && session.unacked[0].generation <= session.acked {
+		room = room || slices.ContainsFunc(session.unacked[0].items, makesRoom)
 		session.unacked = session.unacked[1:]
+	}
+	if room && s.options.Room != nil {
+		s.options.Room()
 	}
 	s.generation.Store(session.acked)
 	if response.GetReady() && !s.ready.Swap(true) {
@@ -345,6 +357,13 @@ func (s *Syncer) answered(in incoming, refused map[key]bool) error {
 		}
 	}
 	return nil
+}
+
+func makesRoom(it item) bool {
+	if it.key.kind != kindPod || it.object == nil {
+		return true
+	}
+	return podres.Ended(it.object.(*v1.Pod))
 }
 
 // keyOf what the server calls "node NAME", "pod UID", "queue NAME", "budget NAME", "path of node NAME".

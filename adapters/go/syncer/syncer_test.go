@@ -302,6 +302,51 @@ func many(nodes, pods int) (out []runtime.Object) {
 
 var background = context.Background()
 
+// What may make room is told to whoever waits for it when the server knows it, not before.
+func TestRoomIsToldOnceTheServerKnows(t *testing.T) {
+	rooms := make(chan int, 100) // nodes that the server knew
+	var b *bed
+	started := make(chan struct{})
+	b = newBed(t, nil, func(o *Options) {
+		o.Room = func() {
+			<-started
+			b.server.with(func() { rooms <- len(b.server.nodes) })
+		}
+	}, many(1, 2)...)
+	close(started)
+	b.until("ready", func() bool { return b.server.ready })
+	room := func(what string) int {
+		select {
+		case nodes := <-rooms:
+			return nodes
+		case <-time.After(20 * time.Second):
+			t.Fatalf("nothing was said of %s", what)
+			return 0
+		}
+	}
+	room("the listing")
+	add := node("new", "4")
+	if _, err := b.kube.CoreV1().Nodes().Create(background, add, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	for room("a new node") < 2 {
+	}
+	// A pod that is bound takes room.
+	if _, err := b.kube.CoreV1().Pods("ns").Create(background, pod("more", 9, "new"), metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	b.until("the pod is known", func() bool { return len(b.server.pods) == 3 })
+	for len(rooms) > 0 {
+		<-rooms
+	}
+	ended := pod("more", 9, "new")
+	ended.Status.Phase = v1.PodSucceeded
+	if _, err := b.kube.CoreV1().Pods("ns").UpdateStatus(background, ended, metav1.UpdateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	room("a pod that has ended")
+}
+
 func TestListingThenChanges(t *testing.T) {
 	b := newBed(t, nil, nil, many(5, 17)...)
 	b.until("ready", func() bool { return b.server.ready && len(b.server.pods) == 17 })

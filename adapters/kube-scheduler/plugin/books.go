@@ -15,7 +15,7 @@ import (
 
 const (
 	maxVetoes   = 64              // of one pod; then it waits until they are forgotten
-	vetoTime    = 5 * time.Minute // a node that was vetoed may have changed
+	vetoTime    = 5 * time.Minute // after which a node is tried again, changed or not
 	wakePause   = 100 * time.Millisecond
 	idleWake    = 15 * time.Second // what no event told
 	watchPause  = time.Second
@@ -106,6 +106,15 @@ func (b *books) veto(uid types.UID, nodes []string) {
 		if len(e.vetoes) < maxVetoes {
 			e.vetoes[node] = time.Now()
 		}
+	}
+}
+
+// forgive a node: what it was vetoed for may be over.
+func (b *books) forgive(node string) {
+	b.mutex.Lock()
+	defer b.mutex.Unlock()
+	for _, e := range b.pods {
+		delete(e.vetoes, node)
 	}
 }
 

@@ -3,9 +3,12 @@ package plugin
 import (
 	"context"
 	"errors"
+	"maps"
+	"reflect"
 
 	v1 "k8s.io/api/core/v1"
 	resourceapi "k8s.io/api/resource/v1"
+	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/klog/v2"
@@ -37,7 +40,7 @@ func (p *Plugin) start(ctx context.Context) error {
 
 func (p *Plugin) startSync(ctx context.Context) error {
 	options := syncer.Options{Client: p.client, Kube: p.handle.ClientSet(), Budgets: true,
-		Claims: syncer.ServesClaims(p.handle.ClientSet())}
+		Claims: syncer.ServesClaims(p.handle.ClientSet()), Room: p.books.stir}
 	if _, err := p.handle.ClientSet().Discovery().ServerResourcesForGroupVersion("scheduling.volcano.sh/v1beta1"); err == nil {
 		config := *p.handle.KubeConfig()
 		config.ContentType, config.AcceptContentTypes = "application/json", "application/json" // of custom resources
@@ -64,21 +67,41 @@ func (p *Plugin) startSync(ctx context.Context) error {
 }
 
 // startHints stirs on what makes room without an event that kube-scheduler would pass on to a plugin:
-// pods of any scheduler that have ended.
+// pods of any scheduler that have ended. A node that has changed, or on which a pod has ended, may be
+// taken by pods for which others have vetoed it.
 func (p *Plugin) startHints() error {
+	gone := func(object any) any {
+		if unknown, ok := object.(cache.DeletedFinalStateUnknown); ok {
+			return unknown.Obj
+		}
+		return object
+	}
+	ended := func(pod *v1.Pod) {
+		if pod.Spec.NodeName != "" {
+			p.books.forgive(pod.Spec.NodeName)
+			p.books.stir()
+		}
+	}
 	_, err := p.handle.SharedInformerFactory().Core().V1().Pods().Informer().AddEventHandler(cache.ResourceEventHandlerFuncs{
 		UpdateFunc: func(before, after any) {
-			was, is := before.(*v1.Pod), after.(*v1.Pod)
-			if !podres.Ended(was) && podres.Ended(is) && podres.HasDevices(is) {
-				p.books.stir()
+			if was, is := before.(*v1.Pod), after.(*v1.Pod); !podres.Ended(was) && podres.Ended(is) {
+				ended(is)
 			}
 		},
 		DeleteFunc: func(object any) {
-			if unknown, ok := object.(cache.DeletedFinalStateUnknown); ok {
-				object = unknown.Obj
-			}
-			if pod, ok := object.(*v1.Pod); ok && podres.HasDevices(pod) {
+			if pod, ok := gone(object).(*v1.Pod); ok {
 				p.books.forget(pod.UID)
+				ended(pod)
+			}
+		},
+	})
+	if err != nil {
+		return err
+	}
+	_, err = p.handle.SharedInformerFactory().Core().V1().Nodes().Informer().AddEventHandler(cache.ResourceEventHandlerFuncs{
+		UpdateFunc: func(before, after any) {
+			if was, is := before.(*v1.Node), after.(*v1.Node); changed(was, is) {
+				p.books.forgive(is.Name)
 				p.books.stir()
 			}
 		},
@@ -96,6 +119,13 @@ func (p *Plugin) startHints() error {
 		DeleteFunc: func(any) { p.books.stir() },
 	})
 	return err
+}
+
+// changed says that a node may take pods now that it did not; heartbeats are no change.
+func changed(was, is *v1.Node) bool {
+	return was.Spec.Unschedulable != is.Spec.Unschedulable || !reflect.DeepEqual(was.Spec.Taints, is.Spec.Taints) ||
+		!maps.Equal(was.Labels, is.Labels) ||
+		!apiequality.Semantic.DeepEqual(was.Status.Allocatable, is.Status.Allocatable)
 }
 
 // EventsToRegister names what may make a refused pod fit. What only the engine knows (leases that end,
@@ -131,17 +161,21 @@ func hadDevices(_ klog.Logger, _ *v1.Pod, deleted, _ any) (fwk.QueueingHint, err
 	return fwk.QueueSkip, nil
 }
 
-// PreEnqueue keeps a gang out of the queue until it has its least number of pods.
+// PreEnqueue keeps a gang out of the queue until it has its least number of pods. That holds for its
+// pods without devices, too, which may come first: a head waits for its workers.
 func (p *Plugin) PreEnqueue(ctx context.Context, pod *v1.Pod) *fwk.Status {
 	if p.hasClaims(pod) {
 		if status := p.claimer.inner.PreEnqueue(ctx, pod); !status.IsSuccess() {
 			return status
 		}
 	}
-	if groupOf(pod) == "" || !p.ours(pod) {
+	if groupOf(pod) == "" {
 		return nil
 	}
 	if _, _, err := p.members(pod); err != nil {
+		if _, group := p.groups.group(pod.Namespace, groupOf(pod)); group != nil && !podres.HasDevices(pod) {
+			return nil // no gang that is known here, and no devices: none of ours
+		}
 		p.books.gate(pod)
 		return fwk.NewStatus(fwk.UnschedulableAndUnresolvable, "Basalt: "+err.Error())
 	}

@@ -111,11 +111,10 @@ func (p *Plugin) preFilterGang(ctx context.Context, d *decision, pod *v1.Pod, no
 		}
 		g.request = request
 	}
-	g.request.Constraints, err = p.constraints(pod, d.claims.claimed(), nodes)
-	if err != nil {
+	if err := p.constrain(g.request, members, d.claims.claimed(), nodes); err != nil {
 		return true, fwk.NewStatus(fwk.UnschedulableAndUnresolvable, err.Error())
 	}
-	g.request.Constraints.ExcludedNodes = p.books.vetoed(g.uids()...)
+	g.request.Constraints = &placementv1.Constraints{ExcludedNodes: p.books.vetoed(g.uids()...)}
 	d.member = g
 	response, err := p.client.Reserve(ctx, &placementv1.ReserveRequest{
 		Of:    &placementv1.ReserveRequest_Gang{Gang: g.request},
@@ -189,6 +188,12 @@ func (p *Plugin) gangRequest(ctx context.Context, group *podGroup, members []*v1
 		if err != nil {
 			words = []byte(pod.Name)
 		}
+		// Pods of one task go to the same nodes.
+		if required := requiredNodes(pod); required != nil {
+			if more, err := required.Marshal(); err == nil {
+				words = append(words, more...)
+			}
+		}
 		digest := sha256.Sum256(words)
 		name := "task-" + hex.EncodeToString(digest[:6])
 		if tasks[name] == nil {
@@ -205,6 +210,9 @@ func (p *Plugin) gangRequest(ctx context.Context, group *podGroup, members []*v1
 	request := &placementv1.GangRequest{
 		Gang: &placementv1.PodKey{Uid: string(group.uid), Namespace: group.namespace, Name: group.name},
 		Job:  group.namespace + "/" + group.name, Standing: podres.Standing(members[0], ""), Level: group.level()}
+	if slices.ContainsFunc(members, podres.Apart) {
+		podres.Spread(request)
+	}
 	left := group.minimum
 	for _, name := range names {
 		task := tasks[name]
@@ -219,6 +227,33 @@ func (p *Plugin) gangRequest(ctx context.Context, group *podGroup, members []*v1
 		request.Level.RequiredName = cliqueLabel
 	}
 	return request, nil
+}
+
+// constrain tells each task's node affinity, by that of one of its pods: they are alike in it. What the
+// claims of one want holds for all.
+func (p *Plugin) constrain(request *placementv1.GangRequest, members []*v1.Pod, wants *claimed, nodes []fwk.NodeInfo) error {
+	byUID := map[string]*v1.Pod{}
+	for _, member := range members {
+		byUID[string(member.UID)] = member
+	}
+	for _, task := range request.GetTasks() {
+		for _, key := range task.GetMembers() {
+			pod := byUID[key.GetUid()]
+			if pod == nil {
+				continue
+			}
+			only, err := p.onlyNodes(pod, wants, nodes)
+			if err != nil {
+				return fmt.Errorf("pod %s: %w", pod.Name, err)
+			}
+			task.Constraints = nil
+			if only != nil {
+				task.Constraints = &placementv1.Constraints{OnlyNodes: only}
+			}
+			break
+		}
+	}
+	return nil
 }
 
 func (r *round) placeOf(uid types.UID) *placementv1.Place {
@@ -417,7 +452,7 @@ func (p *Plugin) members(pod *v1.Pod) (*podGroup, []*v1.Pod, error) {
 	}
 	var members []*v1.Pod
 	for _, one := range all {
-		if one.DeletionTimestamp == nil && !podres.Ended(one) && p.ours(one) {
+		if one.DeletionTimestamp == nil && !podres.Ended(one) {
 			members = append(members, one)
 		}
 	}

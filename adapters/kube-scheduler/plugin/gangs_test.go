@@ -139,6 +139,52 @@ func TestHeadAndWorkersAreTasks(t *testing.T) {
 	}
 }
 
+func TestAHeadWithoutDevicesStartsWithItsWorkers(t *testing.T) {
+	f := setup(t, map[string]int{"a": 4}, nil)
+	f.groups.minimum["ray"] = 3
+	head := f.pod(1, 0, "ray")
+	if status := f.plugin.PreEnqueue(context.Background(), head); status.IsSuccess() {
+		t.Error("a head without workers was let in")
+	}
+	f.pod(2, 2, "ray")
+	worker := f.pod(3, 2, "ray")
+	if status := f.plugin.PreEnqueue(context.Background(), worker); !status.IsSuccess() {
+		t.Errorf("a complete gang: %v", status)
+	}
+	if waiting, _ := f.plugin.books.take(); waiting["default/p1"] == nil {
+		t.Error("the head is not woken")
+	}
+	c := f.cycle(head)
+	if status := c.reserve(); !status.IsWait() {
+		t.Errorf("the head does not wait for its workers: %v", status)
+	}
+	if gang := f.server.Gangs()[0]; len(gang.Tasks) != 2 || gang.Tasks[0].Min != 1 || gang.Tasks[1].Min != 2 {
+		t.Errorf("tasks: %v", gang.Tasks)
+	}
+	// Without a PodGroup it is a pod like any other.
+	stranger := f.pod(4, 0, "nothing")
+	if status := f.plugin.PreEnqueue(context.Background(), stranger); !status.IsSuccess() {
+		t.Errorf("a pod without devices, of no gang: %v", status)
+	}
+}
+
+func TestTasksHaveTheirOwnNodeAffinity(t *testing.T) {
+	f := setup(t, map[string]int{"a": 4, "b": 4}, nil)
+	pods := f.gang("g", 2, 1, 2, 1)
+	for i, zone := range []string{"a", "b"} {
+		pods[i].Spec.Affinity = &v1.Affinity{NodeAffinity: &v1.NodeAffinity{
+			RequiredDuringSchedulingIgnoredDuringExecution: &v1.NodeSelector{NodeSelectorTerms: []v1.NodeSelectorTerm{{
+				MatchExpressions: []v1.NodeSelectorRequirement{{Key: "zone", Operator: v1.NodeSelectorOpIn, Values: []string{zone}}}}}}}}
+	}
+	for i, want := range []string{"a", "b"} {
+		c := f.cycle(pods[i])
+		c.must(c.choose())
+		if c.node != want {
+			t.Errorf("%s is placed on %s", pods[i].Name, c.node)
+		}
+	}
+}
+
 func TestAWorkerThatComesLaterIsPlacedBesideItsGang(t *testing.T) {
 	f := setup(t, map[string]int{"a": 8}, nil)
 	pods := f.gang("g", 2, 1, 2, 1)

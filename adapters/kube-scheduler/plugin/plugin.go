@@ -11,14 +11,15 @@
 //	Bind        writes node, annotations and labels in one step
 //	PostFilter  remembers other plugins' vetoes; else asks the engine who gives way
 //
-// Pods that ask for no devices are none of its business. Resource claims are allocated here, too
-// (claims.go).
+// Pods that ask for no devices are none of its business, unless they are of a gang that does. Resource
+// claims are allocated here, too (claims.go).
 package plugin
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	v1 "k8s.io/api/core/v1"
@@ -137,8 +138,21 @@ func read(state fwk.CycleState) *decision {
 	return data.(*decision)
 }
 
-// ours says whether the engine may have a say: the pod asks for devices or has resource claims.
-func (p *Plugin) ours(pod *v1.Pod) bool { return podres.HasDevices(pod) || p.hasClaims(pod) }
+// asks says whether the engine may have a say: the pod asks for devices or has resource claims.
+func (p *Plugin) asks(pod *v1.Pod) bool { return podres.HasDevices(pod) || p.hasClaims(pod) }
+
+// waitsForCards is true of pods without devices of a gang that has some: a head without cards starts
+// with its workers.
+func (p *Plugin) waitsForCards(pod *v1.Pod) bool {
+	if groupOf(pod) == "" || podres.HasDevices(pod) {
+		return false
+	}
+	if _, err := p.groups.group(pod.Namespace, groupOf(pod)); err != nil {
+		return false
+	}
+	all, err := p.groups.pods(pod.Namespace, groupOf(pod))
+	return err == nil && slices.ContainsFunc(all, p.asks)
+}
 
 // request for one pod, with what has been vetoed and what the pod's own affinity rules out.
 func (p *Plugin) request(pod *v1.Pod, wants *claimed, nodes []fwk.NodeInfo) (*placementv1.PodRequest, error) {
@@ -156,11 +170,23 @@ func (p *Plugin) request(pod *v1.Pod, wants *claimed, nodes []fwk.NodeInfo) (*pl
 }
 
 func (p *Plugin) constraints(pod *v1.Pod, wants *claimed, nodes []fwk.NodeInfo) (*placementv1.Constraints, error) {
-	out := &placementv1.Constraints{ExcludedNodes: p.books.vetoed(pod.UID)}
-	// The engine knows selectors and taints; expressions are Kubernetes' own language.
+	only, err := p.onlyNodes(pod, wants, nodes)
+	return &placementv1.Constraints{ExcludedNodes: p.books.vetoed(pod.UID), OnlyNodes: only}, err
+}
+
+// requiredNodes is the pod's required node affinity; nil: none.
+func requiredNodes(pod *v1.Pod) *v1.NodeSelector {
+	if affinity := pod.Spec.Affinity; affinity != nil && affinity.NodeAffinity != nil {
+		return affinity.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution
+	}
+	return nil
+}
+
+// onlyNodes are those that the pod's required node affinity and its claims allow; nil: all. The engine
+// knows selectors and taints; expressions are Kubernetes' own language.
+func (p *Plugin) onlyNodes(pod *v1.Pod, wants *claimed, nodes []fwk.NodeInfo) ([]string, error) {
 	var rules []func(*v1.Node) (bool, error)
-	if affinity := pod.Spec.Affinity; affinity != nil && affinity.NodeAffinity != nil &&
-		affinity.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution != nil {
+	if requiredNodes(pod) != nil {
 		rules = append(rules, nodeaffinity.GetRequiredNodeAffinity(pod).Match)
 	}
 	if wants != nil {
@@ -176,8 +202,9 @@ func (p *Plugin) constraints(pod *v1.Pod, wants *claimed, nodes []fwk.NodeInfo) 
 		}
 	}
 	if len(rules) == 0 {
-		return out, nil
+		return nil, nil
 	}
+	var only []string
 	for _, info := range nodes {
 		fits := true
 		for _, rule := range rules {
@@ -188,13 +215,13 @@ func (p *Plugin) constraints(pod *v1.Pod, wants *claimed, nodes []fwk.NodeInfo) 
 			fits = fits && one
 		}
 		if fits {
-			out.OnlyNodes = append(out.OnlyNodes, info.Node().Name)
+			only = append(only, info.Node().Name)
 		}
 	}
-	if len(out.OnlyNodes) == 0 {
+	if len(only) == 0 {
 		return nil, errNoNode
 	}
-	return out, nil
+	return only, nil
 }
 
 var errNoNode = errors.New("no node matches the pod's node affinity, or the place and clique of its resource claims")
@@ -211,7 +238,7 @@ func (p *Plugin) PreFilter(ctx context.Context, state fwk.CycleState, pod *v1.Po
 	if !status.IsSuccess() {
 		return nil, status
 	}
-	engine := (podres.HasDevices(pod) || claims.wantsCards()) && !p.client.FallBack()
+	engine := (podres.HasDevices(pod) || claims.wantsCards() || p.waitsForCards(pod)) && !p.client.FallBack()
 	if !engine && claims == nil {
 		return nil, fwk.NewStatus(fwk.Skip)
 	}

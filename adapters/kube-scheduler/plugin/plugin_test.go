@@ -149,6 +149,36 @@ func TestVetoesAreFedBackAndEnd(t *testing.T) {
 	}
 }
 
+func TestAVetoIsForgottenWhenAPodOfTheNodeEnds(t *testing.T) {
+	f := setup(t, map[string]int{"a": 4}, nil)
+	if err := f.plugin.startHints(); err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	defer stop()
+	other := &v1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "other", Namespace: "default", UID: uid(77)},
+		Spec: v1.PodSpec{NodeName: "a"}}
+	pods := f.handle.client.CoreV1().Pods("default")
+	if _, err := pods.Create(ctx, other, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	f.handle.factory.Start(ctx.Done())
+	f.handle.factory.WaitForCacheSync(ctx.Done())
+	pod := f.pod(1, 1, "")
+	f.plugin.books.veto(pod.UID, []string{"a"})
+	if got := f.plugin.books.vetoed(pod.UID); !slices.Equal(got, []string{"a"}) {
+		t.Fatalf("vetoed: %v", got)
+	}
+	if err := pods.Delete(ctx, "other", metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	for end := time.Now().Add(20 * time.Second); len(f.plugin.books.vetoed(pod.UID)) > 0; time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("the veto stays")
+		}
+	}
+}
+
 func TestAVetoedPlaceThatIsHeldIsGivenBack(t *testing.T) {
 	f := setup(t, map[string]int{"a": 1, "b": 1}, nil)
 	pod := f.pod(1, 1, "")

@@ -40,12 +40,16 @@ type host struct {
 	predicate func(*api.TaskInfo, *api.NodeInfo) error
 	overused  func(*api.QueueInfo) bool
 	allocates func(*api.QueueInfo, *api.TaskInfo) bool
+	before    func(*framework.Session, *api.TaskInfo) error // PrePredicate
 }
 
 func (h *host) Name() string { return "host" }
 func (h *host) OnSessionOpen(ssn *framework.Session) {
 	if h.predicate != nil {
 		ssn.AddPredicateFn("host", h.predicate)
+	}
+	if h.before != nil {
+		ssn.AddPrePredicateFn("host", func(task *api.TaskInfo) error { return h.before(ssn, task) })
 	}
 	if h.overused != nil {
 		ssn.AddOverusedFn("host", func(o any) bool { return h.overused(o.(*api.QueueInfo)) })
@@ -186,6 +190,16 @@ func (b *bed) holds(n int) {
 	}
 }
 
+func TestAmountsThatNoNodeOffersAreNotVolcanos(t *testing.T) {
+	Register()
+	asked := cards("1")
+	asked["nvidia.com/gpumem"], asked["nvidia.com/gpucores"] = resource.MustParse("8192"), resource.MustParse("30")
+	got := api.NewResource(asked)
+	if len(got.ScalarResources) != 2 || got.ScalarResources["nvidia.com/gpu"] != 1000 || got.ScalarResources["pods"] == 0 {
+		t.Errorf("Volcano counts %v", got.ScalarResources)
+	}
+}
+
 func TestAGangIsBoundWholeByOneCall(t *testing.T) {
 	b := newBed(t, map[string]int{"n0": 4, "n1": 4})
 	b.gang(8, 8)
@@ -285,6 +299,47 @@ func TestAVetoIsFedBack(t *testing.T) {
 	}
 	if got := b.server.Gangs()[1].Tasks[0].Constraints.ExcludedNodes; len(got) != 36 {
 		t.Errorf("excluded %v", got)
+	}
+}
+
+// Predicates of pods that must be apart work on what PrePredicate saw: it must see the members of the
+// gang that have their places already.
+func TestPodsThatMustBeApartAre(t *testing.T) {
+	b := newBed(t, map[string]int{"n0": 4, "n1": 4})
+	taken := map[string]map[string]bool{} // by task: nodes with a pod of the gang
+	b.host.before = func(ssn *framework.Session, task *api.TaskInfo) error {
+		taken[task.Name] = map[string]bool{}
+		for name, node := range ssn.Nodes {
+			if len(node.Tasks) > 0 {
+				taken[task.Name][name] = true
+			}
+		}
+		return nil
+	}
+	b.host.predicate = func(task *api.TaskInfo, node *api.NodeInfo) error {
+		if taken[task.Name][node.Name] {
+			return errors.New("one of them is here")
+		}
+		return nil
+	}
+	for i := range 2 {
+		b.pod(fmt.Sprintf("p%d", i), "worker", 1, "").Spec.Affinity = &v1.Affinity{PodAntiAffinity: &v1.PodAntiAffinity{
+			RequiredDuringSchedulingIgnoredDuringExecution: []v1.PodAffinityTerm{{TopologyKey: v1.LabelHostname}}}}
+	}
+	b.group(2)
+	b.run()
+	defer b.test.Close()
+	on := map[string]int{}
+	for _, hold := range b.server.Held() {
+		on[hold.Node]++
+	}
+	if request := b.server.Gangs()[0]; request.Layout != placementv1.GangLayout_GANG_LAYOUT_SPREAD {
+		t.Errorf("the engine is not asked to spread: %v", request)
+	}
+	for node, count := range on {
+		if count > 1 {
+			t.Errorf("%d are on %s", count, node)
+		}
 	}
 }
 

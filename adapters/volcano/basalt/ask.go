@@ -239,6 +239,9 @@ func (t *try) gangOf(uid string, groups []*group) *placementv1.GangRequest {
 		allowed = job.PodGroup.Spec.NetworkTopology.HighestTierAllowed
 	}
 	request.Level = level(hard, tier, job.IsSoftTopologyMode(), allowed)
+	if slices.ContainsFunc(groups, func(g *group) bool { return podres.Apart(g.members[0].Pod) }) {
+		podres.Spread(request)
+	}
 	numbers := map[api.SubJobID]int32{}
 	for _, g := range groups {
 		task := &placementv1.GangTask{Name: g.name, Ask: g.ask, Min: g.min}

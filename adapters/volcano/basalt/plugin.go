@@ -31,8 +31,18 @@ import (
 // Name of the plugin and of the action.
 const Name = "basalt"
 
+// amounts are what HAMi's pods ask of a card beside their number. No node offers them: they are the
+// engine's to count, and Volcano would find no room for them.
+var amounts = []string{
+	"nvidia.com/gpumem", "nvidia.com/gpumem-percentage", "nvidia.com/gpucores",
+	"amd.com/gpumem", "amd.com/gpucores", "hygon.com/dcumem", "hygon.com/dcucores",
+	"metax-tech.com/vmemory", "metax-tech.com/vcore", "kunlunxin.com/vxpu-memory",
+	"enflame.com/gcu-memory", "enflame.com/gcu-core",
+}
+
 // Register makes both known to Volcano; call it before app.Run.
 func Register() {
+	api.IgnoredDevicesList.Append(amounts...)
 	framework.RegisterPluginBuilder(Name, New)
 	framework.RegisterAction(NewAction())
 }

@@ -33,6 +33,7 @@ func (t *try) take(a *ask, got answer) ([]veto, error) {
 	var placed, left []*api.TaskInfo
 	waits := false
 	half := t.halfSubJobs(got)
+	relative := slices.ContainsFunc(t.pending, func(task *api.TaskInfo) bool { return podres.Relative(task.Pod) })
 	for _, task := range t.pending {
 		place := got.places[string(task.Pod.UID)]
 		if place == nil || task.Status != api.Pending {
@@ -49,7 +50,16 @@ func (t *try) take(a *ask, got answer) ([]veto, error) {
 			left = append(left, task)
 			continue
 		}
-		node, idle, err := t.suits(task, place.GetNode())
+		// What depends on other pods is looked at with those of this job in their places.
+		var err error
+		if relative && len(placed) > 0 {
+			err = t.ssn.PrePredicateFn(task)
+		}
+		var node *api.NodeInfo
+		idle := false
+		if err == nil {
+			node, idle, err = t.suits(task, place.GetNode())
+		}
 		if err != nil {
 			vetoes = append(vetoes, veto{g, task, place.GetNode(), err})
 		}
@@ -224,6 +234,10 @@ func (t *try) exclude(a *ask, vetoes []veto) {
 		}
 		fits.SetNodeError(v.node, v.err)
 		if !known {
+			// The places that were tried are given up: the predicates look at the nodes without them.
+			if err := t.ssn.PrePredicateFn(v.task); err != nil {
+				klog.V(3).InfoS("Task is refused before any node", "task", v.task.Name, "reason", err.Error())
+			}
 			var mutex sync.Mutex
 			nodes := t.ssn.NodeList
 			workqueue.ParallelizeUntil(context.Background(), predicateParts, len(nodes), func(i int) {

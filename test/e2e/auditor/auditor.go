@@ -178,6 +178,19 @@ func (a *Auditor) CardsUsed() map[string][]string {
 	return used
 }
 
+// Grants counts the cards that plugins gave to containers of pods with the label; "": of all pods.
+func (a *Auditor) Grants(key, value string) int {
+	a.mutex.Lock()
+	defer a.mutex.Unlock()
+	count := 0
+	for uid, claims := range a.grants {
+		if pod := a.pods[uid]; pod != nil && (key == "" || pod.Labels[key] == value) {
+			count += len(claims)
+		}
+	}
+	return count
+}
+
 // Gangs checks at rest: of a gang none runs, or at least its minimum. `group` names a pod's gang,
 // empty for none; `minimum` is its least number.
 func (a *Auditor) Gangs(group func(*v1.Pod) string, minimum func(string) int) []Violation {

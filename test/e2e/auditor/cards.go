@@ -112,13 +112,16 @@ func askedOf(pod *v1.Pod) []Asked {
 	var out []Asked
 	for _, list := range [][]v1.Container{pod.Spec.InitContainers, pod.Spec.Containers} {
 		for i := range list {
-			limits := list[i].Resources.Limits
-			get := func(name v1.ResourceName) int64 {
-				quantity, ok := limits[name]
-				if !ok {
-					return 0
+			// Under the name itself or the name for one model ("nvidia.com/gpu-a100").
+			get := func(name string) int64 {
+				sum := int64(0)
+				for resource, quantity := range list[i].Resources.Limits {
+					model, ofModel := strings.CutPrefix(string(resource), name+"-")
+					if string(resource) == name || (ofModel && model != "percentage") {
+						sum += quantity.Value()
+					}
 				}
-				return quantity.Value()
+				return sum
 			}
 			one := Asked{get(wholeCard), get(hamiMemory), get(hamiCores)}
 			if count := get(volcanoCard); count > 0 {
@@ -148,8 +151,12 @@ func claimsOf(pod *v1.Pod) (claims []Claim, told bool, err error) {
 		if slots[len(slots)-1] == "" {
 			slots = slots[:len(slots)-1]
 		}
-		for container, slot := range slots {
-			got, err := parseDevices(slot, container)
+		first := 0
+		if init := len(pod.Spec.InitContainers); init > 0 && len(slots) == len(pod.Spec.Containers) {
+			first = init // HAMi to v2.7: none for init containers
+		}
+		for i, slot := range slots {
+			got, err := parseDevices(slot, first+i)
 			if err != nil {
 				return nil, true, fmt.Errorf("%s: %w", hamiAllocated, err)
 			}

@@ -21,7 +21,11 @@ const (
 
 // volcanoConfig has our action in place of allocate. hami: the nodes run HAMi's plugins.
 func volcanoConfig(target string, hami bool) string {
-	return `actions: "enqueue, basalt, backfill"
+	return volcanoActions("enqueue, basalt, backfill", target, hami, "closed")
+}
+
+func volcanoActions(actions, target string, hami bool, onDown string) string {
+	return `actions: "` + actions + `"
 tiers:
 - plugins:
   - name: priority
@@ -31,6 +35,9 @@ tiers:
     arguments:
       basalt.target: "` + target + `"
       basalt.preempt: true
+      basalt.reclaim: true
+      basalt.onDown: ` + onDown + `
+      basalt.downAfter: 2s
       basalt.hami: ` + strconv.FormatBool(hami) + `
       basalt.gangTimeout: 5s
   - name: predicates
@@ -146,4 +153,13 @@ func allIn(nodes map[string]int, set map[string]bool) error {
 		}
 	}
 	return nil
+}
+
+// metricIs demands a value of the server's /metrics.
+func metricIs(b *harness.Bed, line string, want float64) error {
+	value, err := b.Metric(line)
+	if err == nil && value != want {
+		err = errorf("%s is %v, want %v", line, value, want)
+	}
+	return err
 }

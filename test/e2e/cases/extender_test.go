@@ -7,12 +7,9 @@ import (
 	"basalt.io/e2e/harness"
 )
 
-// Stock kube-scheduler, configured only. basalt-sync feeds the server and carries out the binds.
-func TestKubeExtender(t *testing.T) {
-	b := bed(t, harness.Nodes{Name: "n", Count: 2, Cards: 4, Plugin: harness.HAMi})
-	b.StartSync(b.Target(), "--hami")
-	b.UntilSynced()
-	b.StartStockScheduler(`extenders:
+// kubeExtender is a part of kube-scheduler's configuration.
+func kubeExtender(b *harness.Bed) string {
+	return `extenders:
 - urlPrefix: ` + b.URL("/v1/"+harness.Cluster+"/kube") + `
   filterVerb: filter
   prioritizeVerb: prioritize
@@ -25,7 +22,15 @@ func TestKubeExtender(t *testing.T) {
   - {name: nvidia.com/gpu, ignoredByScheduler: true}
   - {name: nvidia.com/gpumem, ignoredByScheduler: true}
   - {name: nvidia.com/gpucores, ignoredByScheduler: true}
-`)
+`
+}
+
+// Stock kube-scheduler, configured only. basalt-sync feeds the server and carries out the binds.
+func TestKubeExtender(t *testing.T) {
+	b := bed(t, harness.Nodes{Name: "n", Count: 2, Cards: 4, Plugin: harness.HAMi})
+	b.StartSync(b.Target(), "--hami")
+	b.UntilSynced()
+	b.StartStockScheduler(kubeExtender(b))
 	b.PodsOf(6, harness.PodSpec{Name: "one", Scheduler: harness.StockScheduler, Limits: cards(1), Labels: of("one")})
 	b.UntilRunning(soon, "of=one", 6)
 	b.PodsOf(4, harness.PodSpec{Name: "half", Scheduler: harness.StockScheduler, Limits: slice(40000, 50), Labels: of("half")})

@@ -10,97 +10,6 @@ import (
 	"basalt.io/e2e/harness"
 )
 
-// The server ends by -9 at every step of a pod's and a gang's way, and starts again on its journal.
-func TestServerKilled(t *testing.T) {
-	for _, step := range []struct {
-		method string
-		reply  bool
-	}{{"Reserve", false}, {"Reserve", true}, {"Confirm", false}, {"Confirm", true}} {
-		name := step.method + "/before"
-		if step.reply {
-			name = step.method + "/after"
-		}
-		t.Run(name, func(t *testing.T) {
-			b := bed(t, harness.Nodes{Name: "n", Count: 4, Cards: 8, Plugin: harness.Stock})
-			var once sync.Once
-			killed := make(chan struct{})
-			proxy := b.StartProxy(func(message harness.Message) harness.Fate {
-				// The third one: pods on every step of their way are about.
-				if message.Method == step.method && message.Reply == step.reply && message.Number == 3 {
-					once.Do(func() {
-						b.KillServe()
-						close(killed)
-					})
-					return harness.Fate{Drop: step.reply}
-				}
-				return harness.Fate{}
-			})
-			b.StartKubeScheduler(proxy.Target(), "leaseTTL: 10s", "confirmWait: 20s")
-			b.UntilSynced()
-			b.PodsOf(8, harness.PodSpec{Name: "one", Scheduler: harness.KubeScheduler, Limits: cards(1), Labels: of("one")})
-			b.Gang("gang", 8)
-			b.PodsOf(8, kubeMember("member", "gang", cards(2)))
-			select {
-			case <-killed:
-			case <-time.After(soon):
-				t.Fatal("the step was not reached")
-			}
-			b.StartServe()
-			b.UntilRunning(2*soon, "of=one", 8)
-			b.UntilRunning(2*soon, "of=member", 8)
-			b.GangsWhole(map[string]int{"gang": 8})
-			end(b)
-		})
-	}
-}
-
-// Volcano's scheduler through the same.
-func TestServerKilledUnderVolcano(t *testing.T) {
-	for _, step := range []struct {
-		method string
-		reply  bool
-	}{{"Reserve", false}, {"Reserve", true}, {"Confirm", false}, {"Confirm", true}} {
-		t.Run(fmt.Sprintf("%s/%v", step.method, step.reply), func(t *testing.T) {
-			b := bed(t, harness.Nodes{Name: "n", Count: 4, Cards: 8, Plugin: harness.Stock})
-			var once sync.Once
-			killed := make(chan struct{})
-			proxy := b.StartProxy(func(message harness.Message) harness.Fate {
-				if message.Method == step.method && message.Reply == step.reply {
-					kill := false
-					once.Do(func() {
-						b.KillServe()
-						close(killed)
-						kill = true
-					})
-					return harness.Fate{Drop: kill && step.reply}
-				}
-				return harness.Fate{}
-			})
-			b.StartSync(b.Target())
-			b.UntilSynced()
-			b.StartVolcano("basalt-vc-scheduler", volcanoConfig(proxy.Target(), false))
-			minimum := map[string]int{}
-			for i := range 3 {
-				name := fmt.Sprintf("g%d", i)
-				minimum[name] = 8
-				b.VolcanoGang(name, 8, "default", nil)
-				b.PodsOf(8, volcanoMember(name, name, cards(1)))
-			}
-			select {
-			case <-killed:
-			case <-time.After(soon):
-				t.Fatal("the step was not reached")
-			}
-			b.StartServe()
-			for name := range minimum {
-				b.UntilRunning(2*soon, "of="+name, 8)
-			}
-			b.GangsWhole(minimum)
-			end(b)
-		})
-	}
-}
-
 func TestAPIServerRestart(t *testing.T) {
 	b := kubeBed(t, harness.Nodes{Name: "n", Count: 4, Cards: 8, Plugin: harness.HAMi})
 	b.Gang("gang", 8)
@@ -113,6 +22,26 @@ func TestAPIServerRestart(t *testing.T) {
 	b.UntilRunning(2*soon, "of=one", 16)
 	b.UntilRunning(2*soon, "of=member", 8)
 	b.GangsWhole(map[string]int{"gang": 8})
+	end(b)
+}
+
+func TestAPIServerRestartUnderVolcano(t *testing.T) {
+	b := volcanoBed(t, harness.Nodes{Name: "n", Count: 4, Cards: 8, Plugin: harness.HAMi})
+	minimum := map[string]int{}
+	for i := range 3 {
+		name := fmt.Sprintf("g%d", i)
+		minimum[name] = 8
+		b.VolcanoGang(name, 8, "default", nil)
+		b.PodsOf(8, volcanoMember(name, name, cards(1)))
+	}
+	b.UntilBound(soon, "", 1)
+	b.KillAPIServer()
+	time.Sleep(2 * time.Second)
+	b.StartAPIServer()
+	for name := range minimum {
+		b.UntilRunning(2*soon, "of="+name, 8)
+	}
+	b.GangsWhole(minimum)
 	end(b)
 }
 
@@ -137,15 +66,11 @@ func TestKubeSchedulerRestart(t *testing.T) {
 	end(b)
 }
 
-// Requests that arrive twice, the second time late and behind others; sync messages twice and out of
-// order; answers that are lost.
-func TestDuplicatesAndReordering(t *testing.T) {
-	seed := rand.Uint64()
-	t.Logf("seed %d", seed)
-	b := bed(t, harness.Nodes{Name: "n", Count: 4, Cards: 8, Plugin: harness.Stock})
+// badNetwork drops, doubles and delays messages.
+func badNetwork(seed uint64) func(harness.Message) harness.Fate {
 	var mutex sync.Mutex
 	random := rand.New(rand.NewPCG(seed, 0))
-	proxy := b.StartProxy(func(message harness.Message) harness.Fate {
+	return func(message harness.Message) harness.Fate {
 		mutex.Lock()
 		defer mutex.Unlock()
 		chance := random.IntN(100)
@@ -162,7 +87,16 @@ func TestDuplicatesAndReordering(t *testing.T) {
 			return harness.Fate{Drop: chance < 5}
 		}
 		return harness.Fate{Drop: chance < 5, Twice: chance >= 70, Late: time.Duration(random.IntN(3000)) * time.Millisecond}
-	})
+	}
+}
+
+// Requests that arrive twice, the second time late and behind others; sync messages twice and out of
+// order; answers that are lost.
+func TestDuplicatesAndReordering(t *testing.T) {
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	b := bed(t, harness.Nodes{Name: "n", Count: 4, Cards: 8, Plugin: harness.Stock})
+	proxy := b.StartProxy(badNetwork(seed))
 	b.StartKubeScheduler(proxy.Target(), "leaseTTL: 5s")
 	b.UntilSynced()
 	minimum := map[string]int{}
@@ -180,5 +114,30 @@ func TestDuplicatesAndReordering(t *testing.T) {
 		}
 	}
 	b.GangsWhole(minimum)
+	end(b)
+}
+
+func TestDuplicatesAndReorderingUnderVolcano(t *testing.T) {
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	b := bed(t, harness.Nodes{Name: "n", Count: 4, Cards: 8, Plugin: harness.Stock})
+	proxy := b.StartProxy(badNetwork(seed))
+	b.StartSync(proxy.Target())
+	b.UntilSynced()
+	b.StartVolcano("basalt-vc-scheduler", volcanoConfig(proxy.Target(), false))
+	minimum := map[string]int{}
+	for round := range 4 {
+		for part, count := range []int{8, 4, 1} {
+			name := fmt.Sprintf("g%d-%d", round, part)
+			minimum[name] = count
+			b.VolcanoGang(name, count, "default", nil)
+			b.PodsOf(count, volcanoMember(name, name, cards(1)))
+		}
+		for part, count := range []int{8, 4, 1} {
+			b.UntilRunning(2*soon, fmt.Sprintf("of=g%d-%d", round, part), count)
+		}
+		b.GangsWhole(minimum)
+		b.DeleteAll()
+	}
 	end(b)
 }

@@ -2,6 +2,7 @@ package cases
 
 import (
 	"fmt"
+	"maps"
 	"strings"
 	"testing"
 	"time"
@@ -103,23 +104,6 @@ func TestKubeGang(t *testing.T) {
 	end(b)
 }
 
-func TestKubeRay(t *testing.T) {
-	b := kubeBed(t, harness.Nodes{Name: "n", Count: 2, Cards: 8, Plugin: harness.HAMi})
-	// As KubeRay makes them: a head, a group of workers, one PodGroup; the autoscaler adds workers.
-	b.Gang("ray", 5)
-	head := kubeMember("head", "ray", slice(10240, 10))
-	b.Pod(head)
-	b.PodsOf(4, kubeMember("worker", "ray", cards(2)))
-	b.UntilRunning(soon, "of=worker", 4)
-	b.UntilRunning(soon, "of=head", 1)
-	b.PodsOf(3, kubeMember("scaled", "ray", cards(2)))
-	b.UntilRunning(soon, "of=scaled", 3)
-	b.Delete("scaled-0", "worker-1")
-	b.PodsOf(2, kubeMember("again", "ray", cards(2)))
-	b.UntilRunning(soon, "of=again", 2)
-	end(b)
-}
-
 func TestKubePreemption(t *testing.T) {
 	b := kubeBed(t, harness.Nodes{Name: "n", Count: 2, Cards: 4, Plugin: harness.HAMi})
 	b.PodsOf(8, harness.PodSpec{Name: "low", Scheduler: harness.KubeScheduler, Limits: cards(1), Labels: of("low"), Priority: "low"})
@@ -147,6 +131,20 @@ func TestKubeVetoes(t *testing.T) {
 			t.Errorf("%d are on node %s", count, node)
 		}
 	}
+	// A gang of the same: each member's place is vetoed once another has it.
+	b.Gang("gang", 12)
+	member := kubeMember("gang", "gang", cards(1))
+	member.Prepare = func(pod *v1.Pod) {
+		apart(pod)
+		pod.Spec.Affinity.PodAntiAffinity.RequiredDuringSchedulingIgnoredDuringExecution[0].LabelSelector.MatchLabels = of("gang")
+	}
+	b.PodsOf(12, member)
+	b.UntilRunning(soon, "of=gang", 12)
+	for node, count := range nodesOf(b, "of=gang") {
+		if count != 1 {
+			t.Errorf("%d of the gang are on node %s", count, node)
+		}
+	}
 	b.Pod(harness.PodSpec{Name: "thirteenth", Scheduler: harness.KubeScheduler, Limits: cards(1), Labels: of("apart"), Prepare: apart})
 	b.Stays(3*time.Second, "no node is left for one more", func() error {
 		if node := b.Get("thirteenth").Spec.NodeName; node != "" {
@@ -154,6 +152,9 @@ func TestKubeVetoes(t *testing.T) {
 		}
 		return nil
 	})
+	// A node of which the pod in its way has gone is tried again at once, though it was vetoed.
+	b.Delete("apart-0")
+	b.UntilBound(20*time.Second, "of=apart", 12)
 	end(b)
 }
 
@@ -180,4 +181,171 @@ func TestKubeQueue(t *testing.T) {
 	}
 	b.UntilRunning(soon, "of=team", 2)
 	end(b)
+}
+
+// What another queue has borrowed goes back to its owner.
+func TestKubeReclaim(t *testing.T) {
+	b := harness.Start(t)
+	b.AddNodes(harness.Nodes{Name: "n", Count: 2, Cards: 4, Plugin: harness.HAMi})
+	deserved := map[string]any{"deserved": map[string]any{"nvidia.com/gpu": "4"}}
+	b.Queue("lender", maps.Clone(deserved))
+	b.Queue("borrower", maps.Clone(deserved))
+	b.StartServe()
+	b.StartKubeScheduler(b.Target())
+	b.UntilSynced()
+	of := func(queue string) map[string]string {
+		return map[string]string{"of": queue, "volcano.sh/queue-name": queue}
+	}
+	b.PodsOf(8, harness.PodSpec{Name: "borrower", Scheduler: harness.KubeScheduler, Limits: cards(1), Labels: of("borrower")})
+	b.UntilRunning(soon, "of=borrower", 8)
+	b.Gang("lender", 3)
+	lender := kubeMember("lender", "lender", cards(1))
+	lender.Labels["volcano.sh/queue-name"] = "lender"
+	b.PodsOf(3, lender)
+	b.UntilRunning(soon, "of=lender", 3)
+	if left := len(b.List("of=borrower")); left != 5 {
+		t.Errorf("%d of the borrower's 8 are left, 3 had to go", left)
+	}
+	// It may take no more than its own.
+	b.PodsOf(3, harness.PodSpec{Name: "again", Scheduler: harness.KubeScheduler, Limits: cards(1), Labels: of("lender")})
+	b.Until(soon, "the lender has its four", func() error {
+		if bound := b.Bound("of=lender"); bound != 4 {
+			return errorf("it has %d", bound)
+		}
+		return nil
+	})
+	b.Stays(3*time.Second, "the borrower keeps its own four", func() error {
+		if left := len(b.List("of=borrower")); left != 4 {
+			return errorf("%d are left", left)
+		}
+		return nil
+	})
+	b.GangsWhole(map[string]int{"lender": 3})
+	end(b)
+}
+
+// Pods that wait are woken by what makes room, long before anything looks at them by itself.
+func TestKubeWakes(t *testing.T) {
+	const most = 12 * time.Second // the plugin looks at all that waits each 15 s
+	nodes := harness.Nodes{Name: "n", Count: 1, Cards: 2, Plugin: harness.HAMi}
+	b := harness.Start(t)
+	b.AddNodes(nodes)
+	b.Queue("team", map[string]any{"capability": map[string]any{"nvidia.com/gpu": "1"}})
+	b.StartServe()
+	b.StartKubeScheduler(b.Target())
+	b.UntilSynced()
+	whole := func(name string) harness.PodSpec {
+		return harness.PodSpec{Name: name, Scheduler: harness.KubeScheduler, Limits: cards(1), Labels: of(name)}
+	}
+	number := 0
+	waits := func(spec harness.PodSpec) string {
+		number++
+		spec.Name = fmt.Sprintf("%s-%d", spec.Name, number)
+		b.Pod(spec)
+		b.Until(soon, spec.Name+" waits", func() error {
+			if why := b.Why(spec.Name); !strings.Contains(why, "Basalt") {
+				return errorf("it says %q", why)
+			}
+			return nil
+		})
+		return spec.Name
+	}
+	woken := func(name, what string) {
+		t.Helper()
+		began := time.Now()
+		b.Until(most, name+" is woken by "+what, func() error {
+			if b.Get(name).Spec.NodeName == "" {
+				return errorf("it waits: %s", b.Why(name))
+			}
+			return nil
+		})
+		t.Logf("%s: %.1f s", what, time.Since(began).Seconds())
+	}
+	b.PodsOf(2, whole("first"))
+	b.UntilRunning(soon, "of=first", 2)
+	one := waits(whole("waits"))
+	b.Delete("first-0")
+	woken(one, "a pod's deletion")
+	two := waits(whole("waits"))
+	b.Finish("first-1")
+	woken(two, "a pod's end")
+	three := waits(whole("waits"))
+	b.AddNodes(harness.Nodes{Name: "new", Count: 1, Cards: 2, Plugin: harness.HAMi})
+	woken(three, "a new node")
+	b.Cordon("new-0", true)
+	four := waits(whole("waits"))
+	b.Cordon("new-0", false)
+	woken(four, "a node that takes pods again")
+	b.AddNodes(harness.Nodes{Name: "more", Count: 1, Cards: 4, Plugin: harness.HAMi})
+	queued := whole("queued")
+	queued.Labels["volcano.sh/queue-name"] = "team"
+	queued.Name = "held"
+	b.Pod(queued)
+	b.UntilRunning(soon, "of=queued", 1)
+	queued.Name = "queued"
+	five := waits(queued)
+	b.Delete("held")
+	woken(five, "room in its queue")
+	// A member that completes its gang.
+	b.Gang("gang", 2)
+	b.Pod(kubeMember("early", "gang", cards(1)))
+	noneBound(b, 2*time.Second, "of=early")
+	b.Pod(kubeMember("late", "gang", cards(1)))
+	woken("early", "the last pod of its gang")
+	end(b)
+}
+
+// Gated pods are not asked for; a gang with one starts as a whole when it is ungated.
+func TestKubeGates(t *testing.T) {
+	b := kubeBed(t, harness.Nodes{Name: "n", Count: 2, Cards: 4, Plugin: harness.Stock})
+	b.Gang("gang", 4)
+	b.PodsOf(3, kubeMember("member", "gang", cards(1)))
+	gated := kubeMember("gated", "gang", cards(1))
+	gated.Prepare = func(pod *v1.Pod) { pod.Spec.SchedulingGates = []v1.PodSchedulingGate{{Name: "e2e/gate"}} }
+	b.Pod(gated)
+	noneBound(b, 4*time.Second, "of")
+	b.Ungate("gated")
+	b.UntilRunning(soon, "of=member", 3)
+	b.UntilRunning(soon, "of=gated", 1)
+	b.GangsWhole(map[string]int{"gang": 4})
+	end(b)
+}
+
+// Without the server nothing with cards is bound ("closed"), or kube-scheduler goes by counts.
+func TestKubeWithoutServer(t *testing.T) {
+	t.Run("closed", func(t *testing.T) {
+		b := kubeBed(t, harness.Nodes{Name: "n", Count: 2, Cards: 4, Plugin: harness.HAMi})
+		b.KillServe()
+		b.Gang("gang", 4)
+		b.PodsOf(4, kubeMember("member", "gang", cards(1)))
+		b.PodsOf(2, harness.PodSpec{Name: "one", Scheduler: harness.KubeScheduler, Limits: cards(1), Labels: of("one")})
+		b.Pod(harness.PodSpec{Name: "plain", Scheduler: harness.KubeScheduler, Labels: map[string]string{"plain": "yes"}})
+		b.UntilRunning(soon, "plain=yes", 1)
+		noneBound(b, 5*time.Second, "of")
+		b.StartServe()
+		b.UntilRunning(soon, "of=one", 2)
+		b.UntilRunning(soon, "of=member", 4)
+		end(b)
+	})
+	t.Run("fallback", func(t *testing.T) {
+		b := bed(t, harness.Nodes{Name: "n", Count: 2, Cards: 4, Plugin: harness.Stock})
+		b.StartKubeScheduler(b.Target(), "onDown: fallback")
+		b.UntilSynced()
+		b.PodsOf(2, harness.PodSpec{Name: "before", Scheduler: harness.KubeScheduler, Limits: cards(1), Labels: of("before")})
+		b.UntilRunning(soon, "of=before", 2)
+		b.KillServe()
+		b.PodsOf(4, harness.PodSpec{Name: "during", Scheduler: harness.KubeScheduler, Limits: cards(1), Labels: of("during")})
+		b.UntilRunning(soon, "of=during", 4)
+		b.StartServe()
+		b.UntilSynced()
+		b.PodsOf(4, harness.PodSpec{Name: "after", Scheduler: harness.KubeScheduler, Limits: cards(1), Labels: of("after")})
+		b.UntilBound(soon, "of=after", 2)
+		b.Stays(3*time.Second, "all eight cards are used, none twice", func() error {
+			if bound := b.Bound(""); bound != 8 {
+				return errorf("%d are bound", bound)
+			}
+			return nil
+		})
+		end(b)
+	})
 }

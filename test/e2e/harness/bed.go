@@ -33,8 +33,9 @@ const adminToken = "e2e-admin-token"
 
 // Bed is one running control plane.
 type Bed struct {
-	T          testing.TB
-	Dir        string // of logs, pid files, stores and sockets
+	T          testing.TB // of the part that runs
+	Test       testing.TB // that has started the bed
+	Dir        string     // of logs, pid files, stores and sockets
 	Kubeconfig string
 	Config     *rest.Config
 	Client     kubernetes.Interface
@@ -73,7 +74,7 @@ func Bin(t testing.TB) string {
 // Start brings up etcd, the API server with all kinds, the auditor and the node side.
 func Start(t testing.TB) *Bed {
 	t.Helper()
-	b := &Bed{T: t, bin: Bin(t), Auditor: auditor.New()}
+	b := &Bed{T: t, Test: t, bin: Bin(t), Auditor: auditor.New()}
 	// Sockets have short paths; t.TempDir's are long.
 	dir, err := os.MkdirTemp("", "basalt-e2e-")
 	b.must(err)
@@ -104,6 +105,9 @@ func Start(t testing.TB) *Bed {
 	b.must(err)
 	return b
 }
+
+// Context of the bed: it ends with it.
+func (b *Bed) Context() context.Context { return b.ctx }
 
 func (b *Bed) must(err error) {
 	b.T.Helper()

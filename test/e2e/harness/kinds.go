@@ -21,6 +21,7 @@ import (
 // Kinds of custom resources that tests make.
 var (
 	VolcanoPodGroups = schema.GroupVersionResource{Group: "scheduling.volcano.sh", Version: "v1beta1", Resource: "podgroups"}
+	VolcanoJobs      = schema.GroupVersionResource{Group: "batch.volcano.sh", Version: "v1alpha1", Resource: "jobs"}
 	Queues           = schema.GroupVersionResource{Group: "scheduling.volcano.sh", Version: "v1beta1", Resource: "queues"}
 	HyperNodes       = schema.GroupVersionResource{Group: "topology.volcano.sh", Version: "v1alpha1", Resource: "hypernodes"}
 	PodGroups        = schema.GroupVersionResource{Group: "scheduling.x-k8s.io", Version: "v1alpha1", Resource: "podgroups"}
@@ -100,8 +101,36 @@ func (b *Bed) Queue(name string, spec map[string]any) {
 	}
 	_, err := b.Dynamic.Resource(Queues).Create(b.ctx, object(Queues, "Queue", name, spec), metav1.CreateOptions{})
 	b.must(err)
-	_, err = b.Dynamic.Resource(Queues).Patch(b.ctx, name, types.MergePatchType,
-		[]byte(`{"status":{"state":"Open"}}`), metav1.PatchOptions{}, "status")
+	b.QueueState(name, "Open")
+}
+
+// QueueState opens a Volcano queue ("Open") or closes it ("Closed").
+func (b *Bed) QueueState(name, state string) {
+	b.T.Helper()
+	_, err := b.Dynamic.Resource(Queues).Patch(b.ctx, name, types.MergePatchType,
+		[]byte(fmt.Sprintf(`{"status":{"state":%q}}`, state)), metav1.PatchOptions{}, "status")
+	b.must(err)
+}
+
+// VolcanoGangStatus is a PodGroup's phase, and its conditions as "TYPE REASON: message".
+func (b *Bed) VolcanoGangStatus(name string) (phase string, conditions []string) {
+	b.T.Helper()
+	group, err := b.Dynamic.Resource(VolcanoPodGroups).Namespace("default").Get(b.ctx, name, metav1.GetOptions{})
+	b.must(err)
+	phase, _, _ = unstructured.NestedString(group.Object, "status", "phase")
+	list, _, _ := unstructured.NestedSlice(group.Object, "status", "conditions")
+	for _, one := range list {
+		c := one.(map[string]any)
+		conditions = append(conditions, fmt.Sprintf("%v %v: %v", c["type"], c["reason"], c["message"]))
+	}
+	return phase, conditions
+}
+
+// SetMinimum changes how many pods a PodGroup of scheduler-plugins needs.
+func (b *Bed) SetMinimum(name string, minimum int) {
+	b.T.Helper()
+	_, err := b.Dynamic.Resource(PodGroups).Namespace("default").Patch(b.ctx, name, types.MergePatchType,
+		[]byte(fmt.Sprintf(`{"spec":{"minMember":%d}}`, minimum)), metav1.PatchOptions{})
 	b.must(err)
 }
 

@@ -3,12 +3,17 @@ package harness
 import (
 	"encoding/json"
 	"fmt"
+	"math/rand/v2"
+	"strings"
 	"sync"
+	"time"
 
 	v1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+
+	"basalt.io/e2e/kubelet"
 )
 
 // Plugin is which device plugin a node has.
@@ -19,15 +24,21 @@ const (
 	Volcano Plugin = "volcano" // registers them for Volcano's deviceshare
 	Stock   Plugin = "stock"   // NVIDIA's own: counts cards and chooses by itself
 	DRA     Plugin = "dra"     // none; a DRA driver publishes a ResourceSlice
+	Bare    Plugin = "bare"    // none; what Also says
 )
 
 // Nodes describes fake nodes NAME-0 .. NAME-(Count-1) that are alike.
 type Nodes struct {
-	Name   string
-	Count  int
-	Cards  int
-	Plugin Plugin
-	Labels map[string]string
+	Name    string
+	Count   int
+	Cards   int
+	Plugin  Plugin
+	Labels  map[string]string
+	Version string            // of HAMi's plugin: "2.7", "2.8", "2.10" (also "")
+	Model   string            // of its cards; CardModel
+	Memory  int               // of its cards, MiB; CardMemory
+	Also    map[string]string // more that the kubelet offers
+	Kwok    bool              // kwok keeps the node and its pods, not our kubelet
 }
 
 // The cards of all fake nodes.
@@ -46,52 +57,92 @@ func (n Nodes) NodeName(i int) string { return fmt.Sprintf("%s-%d", n.Name, i) }
 func (n Nodes) build(i int) *v1.Node {
 	name := n.NodeName(i)
 	node := &v1.Node{ObjectMeta: metav1.ObjectMeta{Name: name, Annotations: map[string]string{},
-		Labels: map[string]string{"kubernetes.io/hostname": name, "nvidia.com/gpu.product": "NVIDIA-A100-SXM4-80GB",
-			"nvidia.com/gpu.memory": fmt.Sprint(CardMemory)}}}
+		Labels: map[string]string{"kubernetes.io/hostname": name, "nvidia.com/gpu.product": "NVIDIA-A100-SXM4-80GB"}}}
 	for key, value := range n.Labels {
 		node.Labels[key] = value
 	}
+	model := CardModel
+	if n.Model != "" {
+		model = n.Model
+		node.Labels["nvidia.com/gpu.product"] = strings.ReplaceAll(model, " ", "-")
+	}
+	if n.Memory == 0 {
+		n.Memory = CardMemory
+	}
+	node.Labels["nvidia.com/gpu.memory"] = fmt.Sprint(n.Memory)
 	have := v1.ResourceList{"cpu": resource.MustParse("128"), "memory": resource.MustParse("1024Gi"),
 		"pods": resource.MustParse("200"), "ephemeral-storage": resource.MustParse("1Ti")}
 	count := func(number int) resource.Quantity { return *resource.NewQuantity(int64(number), resource.DecimalSI) }
 	switch n.Plugin {
 	case HAMi:
-		type device struct {
-			ID      string `json:"id"`
-			Index   int    `json:"index,omitempty"`
-			Count   int    `json:"count"`
-			Memory  int    `json:"devmem"`
-			Cores   int    `json:"devcore"`
-			Type    string `json:"type"`
-			Mode    string `json:"mode"`
-			Healthy bool   `json:"health"`
-		}
-		var list []device
-		for c := range n.Cards {
-			list = append(list, device{UUID(name, c), c, CardSplit, CardMemory, 100, CardModel, "hami-core", true})
-		}
-		text, err := json.Marshal(list)
-		if err != nil {
-			panic(err)
-		}
-		node.Annotations["hami.io/node-nvidia-register"] = string(text)
+		node.Annotations["hami.io/node-nvidia-register"] = n.register(name, model)
 		have["nvidia.com/gpu"] = count(n.Cards * CardSplit)
 	case Volcano:
 		text := ""
 		for c := range n.Cards {
-			text += fmt.Sprintf("%s,%d,%d,NVIDIA-%s,true,hami-core:", UUID(name, c), CardSplit, CardMemory, "A100-SXM4-80GB")
+			text += fmt.Sprintf("%s,%d,%d,NVIDIA-%s,true,hami-core:", UUID(name, c), CardSplit, n.Memory,
+				strings.TrimPrefix(model, "NVIDIA "))
 		}
 		node.Annotations["volcano.sh/node-vgpu-register"] = text
 		have["volcano.sh/vgpu-number"] = count(n.Cards * CardSplit)
-		have["volcano.sh/vgpu-memory"] = count(n.Cards * CardMemory)
+		have["volcano.sh/vgpu-memory"] = count(n.Cards * n.Memory)
 		have["volcano.sh/vgpu-cores"] = count(n.Cards * 100)
 	case DRA:
+	case Bare:
+		delete(node.Labels, "nvidia.com/gpu.product")
+		delete(node.Labels, "nvidia.com/gpu.memory")
 	default:
 		have["nvidia.com/gpu"] = count(n.Cards)
 	}
-	node.Status = v1.NodeStatus{Capacity: have, Allocatable: have,
-		Conditions: []v1.NodeCondition{{Type: v1.NodeReady, Status: v1.ConditionTrue, Reason: "Fake"}}}
+	for name, amount := range n.Also {
+		have[v1.ResourceName(name)] = resource.MustParse(amount)
+	}
+	node.Status = v1.NodeStatus{Capacity: have, Allocatable: have}
+	if n.Kwok {
+		node.Annotations[kubelet.KwokAnnotation] = "fake"
+		return node // kwok says when it is ready
+	}
+	node.Status.Conditions = []v1.NodeCondition{{Type: v1.NodeReady, Status: v1.ConditionTrue, Reason: "Fake"}}
 	return node
+}
+
+// register is HAMi's, as the version of its plugin writes it: text up to v2.7, JSON with an empty
+// devicepairscore in v2.8 and v2.9, JSON since.
+func (n Nodes) register(node, model string) string {
+	type device struct {
+		ID      string    `json:"id"`
+		Index   int       `json:"index,omitempty"`
+		Count   int       `json:"count"`
+		Memory  int       `json:"devmem"`
+		Cores   int       `json:"devcore"`
+		Type    string    `json:"type"`
+		NUMA    int       `json:"numa,omitempty"`
+		Mode    string    `json:"mode"`
+		Healthy bool      `json:"health"`
+		Pair    *struct{} `json:"devicepairscore,omitempty"`
+	}
+	text := ""
+	var list []device
+	for c := range n.Cards {
+		numa := 2 * c / n.Cards
+		text += fmt.Sprintf("%s,%d,%d,100,NVIDIA-%s,%d,true,%d,hami-core:", UUID(node, c), CardSplit, n.Memory, model, numa, c)
+		one := device{ID: UUID(node, c), Index: c, Count: CardSplit, Memory: n.Memory, Cores: 100, Type: model,
+			NUMA: numa, Mode: "hami-core", Healthy: true}
+		if n.Version == "2.8" {
+			one.Pair = &struct{}{}
+		}
+		list = append(list, one)
+	}
+	if n.Version == "2.7" {
+		return text
+	}
+	// The plugin goes through a map: the order is random.
+	rand.Shuffle(len(list), func(i, j int) { list[i], list[j] = list[j], list[i] })
+	out, err := json.Marshal(list)
+	if err != nil {
+		panic(err)
+	}
+	return string(out)
 }
 
 // AddNodes makes the nodes.
@@ -210,6 +261,18 @@ func (b *Bed) Delete(names ...string) {
 	}
 }
 
+// DeleteAll pods, and wait until they are gone.
+func (b *Bed) DeleteAll() {
+	b.T.Helper()
+	b.must(b.Client.CoreV1().Pods("default").DeleteCollection(b.ctx, metav1.DeleteOptions{}, metav1.ListOptions{}))
+	b.Until(time.Minute, "all pods are gone", func() error {
+		if n := len(b.List("")); n > 0 {
+			return fmt.Errorf("%d are left", n)
+		}
+		return nil
+	})
+}
+
 // Get a pod as the API server has it.
 func (b *Bed) Get(name string) *v1.Pod {
 	b.T.Helper()
@@ -224,6 +287,35 @@ func (b *Bed) List(selector string) []v1.Pod {
 	list, err := b.Client.CoreV1().Pods("default").List(b.ctx, metav1.ListOptions{LabelSelector: selector})
 	b.must(err)
 	return list.Items
+}
+
+// Ungate takes a pod's scheduling gates off.
+func (b *Bed) Ungate(name string) {
+	b.T.Helper()
+	_, err := b.Client.CoreV1().Pods("default").Patch(b.ctx, name, types.MergePatchType,
+		[]byte(`{"spec":{"schedulingGates":null}}`), metav1.PatchOptions{})
+	b.must(err)
+}
+
+// Cordon a node, or take that back.
+func (b *Bed) Cordon(node string, on bool) {
+	b.T.Helper()
+	_, err := b.Client.CoreV1().Nodes().Patch(b.ctx, node, types.MergePatchType,
+		[]byte(fmt.Sprintf(`{"spec":{"unschedulable":%v}}`, on)), metav1.PatchOptions{})
+	b.must(err)
+}
+
+// Events about an object of the namespace default: "REASON: message", oldest first.
+func (b *Bed) Events(kind, name string) []string {
+	b.T.Helper()
+	list, err := b.Client.CoreV1().Events("default").List(b.ctx, metav1.ListOptions{
+		FieldSelector: "involvedObject.kind=" + kind + ",involvedObject.name=" + name})
+	b.must(err)
+	var out []string
+	for _, event := range list.Items {
+		out = append(out, event.Reason+": "+event.Message)
+	}
+	return out
 }
 
 // Finish ends a running pod with success.

@@ -18,12 +18,16 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+
+	placementv1 "basalt.io/adapters/placement/v1"
 )
 
 // Message is one on its way through the proxy.
 type Message struct {
 	Method string // "Reserve", "Sync", ...
 	Reply  bool   // from the server
+	Gang   bool   // its request is about a gang
 	Number int    // of this method and direction, from 1
 }
 
@@ -38,9 +42,17 @@ type Fate struct {
 // judge sees each message before it is passed on; it may kill the server.
 type Proxy struct {
 	Path   string
-	judge  func(Message) Fate
+	judge  atomic.Pointer[func(Message) Fate]
 	conn   *grpc.ClientConn
 	counts map[string]*atomic.Int64
+}
+
+// Judge from now on; messages are counted anew.
+func (p *Proxy) Judge(judge func(Message) Fate) {
+	for _, count := range p.counts {
+		count.Store(0)
+	}
+	p.judge.Store(&judge)
 }
 
 // frame is a message as bytes: the proxy knows no protocol.
@@ -68,7 +80,8 @@ func (rawCodec) Unmarshal(data []byte, value any) error {
 // StartProxy listens on a socket of its own.
 func (b *Bed) StartProxy(judge func(Message) Fate) *Proxy {
 	b.T.Helper()
-	p := &Proxy{Path: filepath.Join(b.Dir, "proxy.sock"), judge: judge, counts: map[string]*atomic.Int64{}}
+	p := &Proxy{Path: filepath.Join(b.Dir, "proxy.sock"), counts: map[string]*atomic.Int64{}}
+	p.judge.Store(&judge)
 	for _, method := range []string{"Hello", "Sync", "Propose", "Reserve", "Confirm", "Renew", "Release", "Batch",
 		"Evaluate", "Evict", "Explain", "GetSnapshot", "Watch", "ReportUsage", "WatchActions", "AckAction"} {
 		p.counts[method+"/false"], p.counts[method+"/true"] = &atomic.Int64{}, &atomic.Int64{}
@@ -91,12 +104,34 @@ func (b *Bed) StartProxy(judge func(Message) Fate) *Proxy {
 	return p
 }
 
-func (p *Proxy) fate(method string, reply bool) Fate {
+func (p *Proxy) fate(method string, reply, gang bool) Fate {
 	count := p.counts[fmt.Sprintf("%s/%v", method, reply)]
 	if count == nil {
 		return Fate{}
 	}
-	return p.judge(Message{method, reply, int(count.Add(1))})
+	return (*p.judge.Load())(Message{method, reply, gang, int(count.Add(1))})
+}
+
+// ofGang says whether a request is about a gang. What cannot be read is about none.
+func ofGang(method string, data []byte) bool {
+	switch method {
+	case "Propose":
+		request := &placementv1.ProposeRequest{}
+		return proto.Unmarshal(data, request) == nil && request.GetGang() != nil
+	case "Reserve":
+		request := &placementv1.ReserveRequest{}
+		return proto.Unmarshal(data, request) == nil && request.GetGang() != nil
+	case "Evict":
+		request := &placementv1.EvictRequest{}
+		return proto.Unmarshal(data, request) == nil && request.GetGang() != nil
+	case "Confirm":
+		request := &placementv1.ConfirmRequest{}
+		return proto.Unmarshal(data, request) == nil && request.GetLease().GetGang()
+	case "Release":
+		request := &placementv1.ReleaseRequest{}
+		return proto.Unmarshal(data, request) == nil && request.GetLease().GetGang()
+	}
+	return false
 }
 
 var streams = map[string]bool{"Sync": true, "Watch": true, "WatchActions": true, "GetSnapshot": true}
@@ -117,7 +152,8 @@ func (p *Proxy) serve(_ any, from grpc.ServerStream) error {
 	if err := from.RecvMsg(request); err != nil {
 		return err
 	}
-	fate := p.fate(method, false)
+	gang := ofGang(method, request.data)
+	fate := p.fate(method, false, gang)
 	if fate.Drop {
 		return status.Error(codes.Unavailable, "the proxy dropped the request")
 	}
@@ -133,7 +169,7 @@ func (p *Proxy) serve(_ any, from grpc.ServerStream) error {
 	if err := p.conn.Invoke(ctx, path, request, answer); err != nil {
 		return err
 	}
-	if p.fate(method, true).Drop {
+	if p.fate(method, true, gang).Drop {
 		return status.Error(codes.Unavailable, "the proxy dropped the answer")
 	}
 	return from.SendMsg(answer)
@@ -200,7 +236,7 @@ func (p *Proxy) pump(method string, reply bool, receive, pass func(any) error, c
 			}
 			return err
 		}
-		fate := p.fate(method, reply)
+		fate := p.fate(method, reply, false)
 		if fate.Drop {
 			return status.Error(codes.Unavailable, "the proxy broke the stream")
 		}

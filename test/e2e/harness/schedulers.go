@@ -65,7 +65,7 @@ func (b *Bed) StartKubeScheduler(target string, arguments ...string) *Process {
     args:
       apiVersion: kubescheduler.config.k8s.io/v1
       kind: NodeResourcesFitArgs
-      ignoredResources: [nvidia.com/gpumem, nvidia.com/gpucores, nvidia.com/gpumem-percentage]
+      ignoredResources: [nvidia.com/gpumem, nvidia.com/gpucores, nvidia.com/gpumem-percentage, nvidia.com/gpumem-a100]
 `))
 	return b.runKubeScheduler("basalt-kube-scheduler", config, b.verbosity("-v=3")...)
 }

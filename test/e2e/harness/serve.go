@@ -3,9 +3,11 @@ package harness
 import (
 	"context"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -46,9 +48,24 @@ clusters:
   - {tier: 2, name: spine}
 `
 
-// StartServe starts the server on its folder, empty or as an earlier one left it. Lines are added to
-// its configuration.
+// StartServe starts the server on its folder, empty or as an earlier one left it, and waits until it
+// answers. Lines are added to its configuration.
 func (b *Bed) StartServe(lines ...string) {
+	b.T.Helper()
+	b.serve = b.startServe(nil, lines)
+	b.waitHTTP(b.serve, b.URL("/healthz"), 20*time.Second)
+}
+
+// StartServeUntil starts a server that ends by -9 at a step of what it writes to its store; the steps
+// are crash.c's.
+func (b *Bed) StartServeUntil(step string) *Process {
+	b.T.Helper()
+	b.serve = b.startServe([]string{"LD_PRELOAD=" + filepath.Join(b.bin, "crash.so"),
+		"CRASH_UNDER=" + filepath.Join(b.Dir, "store"), "CRASH_AT=" + step}, nil)
+	return b.serve
+}
+
+func (b *Bed) startServe(environment, lines []string) *Process {
 	b.T.Helper()
 	var err error
 	if b.httpPort == 0 {
@@ -60,9 +77,9 @@ func (b *Bed) StartServe(lines ...string) {
 	learn := map[bool]string{false: "no", true: "yes"}[b.Learn]
 	config := b.write("basalt.yaml", fmt.Sprintf(serveConfiguration, b.Socket(), b.httpPort,
 		filepath.Join(b.Dir, "store"), strings.Join(lines, "\n"), learn))
-	b.serve, err = startProcess(b.Dir, "basalt", b.program(), nil, "serve", "--config", config)
+	p, err := startProcess(b.Dir, "basalt", b.program(), environment, "serve", "--config", config)
 	b.must(err)
-	b.waitHTTP(b.serve, b.URL("/healthz"), 20*time.Second)
+	return p
 }
 
 // Target of the server, for clients.
@@ -92,6 +109,26 @@ func (b *Bed) UntilSynced() {
 		}
 		return nil
 	})
+}
+
+// Metric is the value of one line of the server's /metrics; NAME{LABELS} as it is written there.
+func (b *Bed) Metric(line string) (float64, error) {
+	client := http.Client{Timeout: 5 * time.Second}
+	response, err := client.Get(b.URL("/metrics"))
+	if err != nil {
+		return 0, err
+	}
+	defer response.Body.Close()
+	text, err := io.ReadAll(response.Body)
+	if err != nil {
+		return 0, err
+	}
+	for _, one := range strings.Split(string(text), "\n") {
+		if value, found := strings.CutPrefix(one, line+" "); found {
+			return strconv.ParseFloat(value, 64)
+		}
+	}
+	return 0, fmt.Errorf("/metrics has no %s", line)
 }
 
 // Status of the cluster as the server sees it, after it has audited itself.

@@ -7,6 +7,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -22,6 +23,9 @@ import (
 
 	"basalt.io/e2e/auditor"
 )
+
+// KwokAnnotation is on nodes that kwok keeps: they are none of ours.
+const KwokAnnotation = "kwok.x-k8s.io/node"
 
 // HoldLabel keeps a pod Pending on its node: its container never starts.
 const HoldLabel = "e2e.basalt.io/hold"
@@ -46,6 +50,7 @@ type Kubelet struct {
 	client  kubernetes.Interface
 	auditor *auditor.Auditor
 	pods    corelisters.PodLister
+	others  corelisters.NodeLister
 	queue   workqueue.TypedRateLimitingInterface[string]
 
 	mutex    sync.Mutex
@@ -58,7 +63,8 @@ type Kubelet struct {
 func Start(ctx context.Context, client kubernetes.Interface, audit *auditor.Auditor) (*Kubelet, error) {
 	factory := informers.NewSharedInformerFactory(client, 0)
 	pods := factory.Core().V1().Pods()
-	k := &Kubelet{client: client, auditor: audit, pods: pods.Lister(),
+	nodes := factory.Core().V1().Nodes()
+	k := &Kubelet{client: client, auditor: audit, pods: pods.Lister(), others: nodes.Lister(),
 		queue: workqueue.NewTypedRateLimitingQueue(workqueue.NewTypedItemExponentialFailureRateLimiter[string](
 			20*time.Millisecond, 2*time.Second)),
 		begun: map[served]string{}, nodes: map[string]*sync.Mutex{}}
@@ -74,7 +80,7 @@ func Start(ctx context.Context, client kubernetes.Interface, audit *auditor.Audi
 		return nil, err
 	}
 	factory.Start(ctx.Done())
-	if !cache.WaitForCacheSync(ctx.Done(), pods.Informer().HasSynced) {
+	if !cache.WaitForCacheSync(ctx.Done(), pods.Informer().HasSynced, nodes.Informer().HasSynced) {
 		return nil, ctx.Err()
 	}
 	for range workers {
@@ -144,6 +150,9 @@ func (k *Kubelet) serve(ctx context.Context, key string) error {
 	if err != nil {
 		return err
 	}
+	if node, err := k.others.Get(pod.Spec.NodeName); err == nil && node.Annotations[KwokAnnotation] != "" {
+		return nil
+	}
 	if pod.DeletionTimestamp != nil {
 		now := int64(0)
 		err := k.client.CoreV1().Pods(space).Delete(ctx, name, metav1.DeleteOptions{
@@ -207,16 +216,21 @@ func containers(pod *v1.Pod) []v1.Container {
 	return append(append([]v1.Container(nil), pod.Spec.InitContainers...), pod.Spec.Containers...)
 }
 
+// asksAs says whether the resource is the plugin's: its name, or the name for one model ("gpu-a100").
+func asksAs(name v1.ResourceName, plugin string) bool {
+	return string(name) == plugin || strings.HasPrefix(string(name), plugin+"-")
+}
+
 // allocate asks each container's plugin in turn, init containers first, as kubelet does.
 func (k *Kubelet) allocate(ctx context.Context, pod *v1.Pod) (refused string, err error) {
 	var node *v1.Node
 	for container, spec := range containers(pod) {
 		for name, quantity := range spec.Resources.Limits {
 			var key string
-			switch name {
-			case "nvidia.com/gpu":
+			switch {
+			case asksAs(name, "nvidia.com/gpu"):
 				key = hamiRegister
-			case "volcano.sh/vgpu-number":
+			case asksAs(name, "volcano.sh/vgpu-number"):
 				key = volcanoRegister
 			default:
 				continue

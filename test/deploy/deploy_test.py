@@ -42,9 +42,9 @@ skus: {folder}/skus.yaml
 drain_timeout_s: 0
 clusters:
   - id: prod
-    target_skus: [half]
+    target_skus: [whole]
 """
-SKUS = "skus:\n  - {name: half, gpus: 1, gpu_milli: 500, cpu_milli: 4000, memory_mib: 16384," \
+SKUS = "skus:\n  - {name: whole, gpus: 1, gpu_milli: 1000, cpu_milli: 4000, memory_mib: 16384," \
        " price_milli_per_hour: 1000, currency: USD}\n"
 
 
@@ -569,6 +569,89 @@ class Chart(unittest.TestCase):
             path.write_text(text + "\nlisten_grpc: 127.0.0.1:0\n")
             done = run(binary, "serve", "--config", path, "--check")
             self.assertEqual(done.returncode, 0, done.stderr)
+
+
+class Files(unittest.TestCase):
+    """The Dockerfile and the unit: what can be known of them without an engine and a manager."""
+
+    def setUp(self):
+        text = (ROOT / "deploy" / "Dockerfile").read_text().replace("\\\n", " ")
+        self.lines = [line.split(None, 1) for line in text.splitlines()
+                      if line and not line.startswith("#")]
+
+    def test_what_is_copied_is_there(self):
+        stages, outputs, copied = [], set(), 0
+        for word, rest in self.lines:
+            if word == "FROM":
+                stages.append(rest.split(" AS ")[1])
+            outputs |= set(re.findall(r"-o (/\S+)", rest))
+            if word != "COPY":
+                continue
+            *sources, _ = [p for p in rest.split() if not p.startswith("--")]
+            stage = re.search(r"--from=(\S+)", rest)
+            for source in sources:
+                copied += 1
+                if not stage:
+                    self.assertTrue((ROOT / source).exists(), source)
+                elif stage[1] == "engine-build":
+                    self.assertEqual(source, "/src/build/release/bin/basalt")
+                else:
+                    self.assertIn(source, outputs)
+                if stage:
+                    self.assertIn(stage[1], stages)
+        self.assertGreater(copied, 6)
+
+    def test_what_is_built_is_there(self):
+        for word, rest in self.lines:
+            for module, package in re.findall(r"cd (\S+) && go build .* (\./\S+)", rest):
+                self.assertTrue((ROOT / module / package / "main.go").exists(), rest)
+            if word == "RUN" and rest.startswith("scripts/"):
+                self.assertTrue(os.access(ROOT / rest.split()[0], os.X_OK), rest)
+
+    def test_no_image_runs_as_root(self):
+        user = None
+        for word, rest in self.lines + [["FROM", ""]]:
+            if word == "FROM" and user is not None and not stage.endswith("-build"):
+                self.assertEqual(user, "65532:65532", stage)
+            if word == "FROM":
+                stage, user = rest, ""
+            if word == "USER":
+                user = rest
+
+    def test_the_image_has_the_libraries(self):
+        if not basalt() or not shutil.which("dpkg"):
+            self.skipTest("no program, or no dpkg to ask whose libraries it uses")
+        section = run("objdump", "-p", basalt()).stdout
+        installed = next(rest for word, rest in self.lines if word == "RUN" and "apt-get" in rest)
+        missing = set()
+        for library in re.findall(r"NEEDED\s+(\S+)", section):
+            owner = run("dpkg", "-S", f"*/{library}").stdout.split(":")[0]
+            # What these bring with them is not named.
+            if owner not in installed and not owner.startswith(
+                    ("libabsl", "libgrpc29", "libc6", "libstdc++6", "libgcc-s1")):
+                missing.add(f"{library} of {owner or 'no package'}")
+        self.assertEqual(missing, set())
+
+    def test_the_chart_names_what_the_images_hold(self):
+        values = (CHART / "values.yaml").read_text()
+        targets = {rest.split(" AS ")[1] for word, rest in self.lines
+                   if word == "FROM"} - {"engine-build", "go-build"}
+        self.assertEqual({t.replace("kube-scheduler", "kubeScheduler") for t in targets},
+                         set(re.findall(r"^  (engine|volcano|kubeScheduler|sync): ", values, re.M)))
+
+    def test_the_unit_is_sound_and_shut_in(self):
+        analyze = shutil.which("systemd-analyze")
+        if not analyze or not basalt():
+            self.skipTest("systemd-analyze is not installed")
+        text = (ROOT / "deploy" / "basalt.service").read_text()
+        with tempfile.TemporaryDirectory() as folder:
+            unit = pathlib.Path(folder) / "basalt.service"
+            unit.write_text(text.replace("/usr/local/bin/basalt", basalt()))
+            done = run(analyze, "verify", unit)
+            self.assertEqual((done.returncode, done.stdout + done.stderr), (0, ""))
+            # Tenths; a unit without any of its limits has 96.
+            done = run(analyze, "security", "--offline=yes", "--threshold=20", unit)
+            self.assertEqual(done.returncode, 0, done.stdout[-300:])
 
 
 if __name__ == "__main__":

@@ -72,7 +72,13 @@ func (b *Bed) StartVolcano(program, configuration string, flags ...string) *Proc
 		"--leader-elect=false", "--schedule-period=200ms", fmt.Sprintf("--listen-address=127.0.0.1:%d", metrics),
 		fmt.Sprintf("--healthz-address=127.0.0.1:%d", health), "--cache-dumper=false",
 		"--disable-default-scheduler-config=true", "-v=3"}, flags...)...)
-	// Volcano's scheduler makes its queues; opening them is the controller's work.
+	b.openVolcanoQueues(p)
+	return p
+}
+
+// openVolcanoQueues does the controller's work: Volcano's scheduler makes its queues, and waits for them.
+func (b *Bed) openVolcanoQueues(p *Process) {
+	b.T.Helper()
 	for _, queue := range []string{"root", "default"} {
 		b.Until(30*time.Second, "queue "+queue+" is there", func() error {
 			if p.Ended() {
@@ -85,7 +91,6 @@ func (b *Bed) StartVolcano(program, configuration string, flags ...string) *Proc
 			[]byte(`{"status":{"state":"Open"}}`), metav1.PatchOptions{}, "status")
 		b.must(err)
 	}
-	return p
 }
 
 // StartSync starts the process that tells the server what the cluster holds and carries out what the

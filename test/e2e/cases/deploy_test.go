@@ -131,3 +131,27 @@ func TestChart(t *testing.T) {
 		}
 	}
 }
+
+// The chart as it comes: kube-scheduler tells the engine what there is, Volcano's queues, too.
+func TestChartDefaults(t *testing.T) {
+	b := harness.Start(t)
+	b.AddNodes(harness.Nodes{Name: "n", Count: 1, Cards: 2, Plugin: harness.HAMi})
+	b.Queue("team", map[string]any{"capability": map[string]any{"nvidia.com/gpu": "1"}})
+	chart := b.InstallChart("basalt", "default", map[string]any{"cluster": harness.Cluster})
+	chart.StartEngine()
+	kube := chart.StartKubeScheduler()
+	chart.UntilReady()
+	in := map[string]string{"of": "team", "volcano.sh/queue-name": "team"}
+	b.PodsOf(2, harness.PodSpec{Name: "team", Scheduler: "basalt", Limits: cards(1), Labels: in})
+	b.UntilRunning(soon, "of=team", 1)
+	b.Stays(2*time.Second, "the queue has one card", func() error {
+		if bound := b.Bound("of=team"); bound != 1 {
+			return errorf("%d are bound", bound)
+		}
+		return nil
+	})
+	end(b)
+	if lines := kube.Forbidden(); len(lines) > 0 {
+		t.Errorf("%s was refused %d times, first: %s", kube.Name, len(lines), lines[0])
+	}
+}

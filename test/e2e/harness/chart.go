@@ -74,7 +74,9 @@ func (b *Bed) InstallChart(release, namespace string, values map[string]any) *Ch
 			c.objects = append(c.objects, one)
 		}
 	}
-	b.must(b.makeNamespace(namespace))
+	if namespace != metav1.NamespaceDefault {
+		b.must(b.makeNamespace(namespace))
+	}
 	groups, err := restmapper.GetAPIGroupResources(b.Client.Discovery())
 	b.must(err)
 	mapper := restmapper.NewDiscoveryRESTMapper(groups)

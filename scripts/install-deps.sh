@@ -1,5 +1,8 @@
 #!/usr/bin/env bash
 # Installs the Debian packages that are missing, once. Without root it says which.
+#
+#   install-deps.sh          all
+#   install-deps.sh build    those that a build needs, without the tests' programs
 set -euo pipefail
 cd "$(dirname "$0")/.."
 packages=(
@@ -9,8 +12,11 @@ packages=(
   protobuf-compiler libprotobuf-dev protobuf-compiler-grpc libgrpc++-dev
   libsimdjson-dev libcpp-httplib-dev libssl-dev libbrotli-dev pkg-config
   libyaml-cpp-dev libpugixml-dev libtbb-dev libeigen3-dev zlib1g-dev
+)
+[ "${1:-}" = build ] || packages+=(
   clang-19 clang-format-19 clang-tidy-19 libclang-rt-19-dev libfuzzer-19-dev
   valgrind chromium
+  prometheus python3-yaml  # test/deploy: promtool, and a server that scrapes on loopback
 )
 missing=()
 for package in "${packages[@]}"; do
@@ -29,3 +35,12 @@ echo "Installing: ${missing[*]}" >&2
 "${sudo[@]}" apt-get update -qq
 DEBIAN_FRONTEND=noninteractive "${sudo[@]}" apt-get install -y -qq --no-install-recommends \
   "${missing[@]}" >/dev/null
+# Debian's package also starts a service, on all addresses; only its programs are wanted here.
+case " ${missing[*]} " in
+  *" prometheus "*)
+    if [ -d /run/systemd/system ]; then
+      "${sudo[@]}" systemctl disable --now --quiet prometheus
+    else
+      "${sudo[@]}" rm -f /etc/systemd/system/multi-user.target.wants/prometheus.service
+    fi ;;
+esac

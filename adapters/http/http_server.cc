@@ -4,6 +4,7 @@
 #include <sys/socket.h>
 
 #include <limits>
+#include <string_view>
 #include <thread>
 #include <utility>
 
@@ -26,6 +27,29 @@ void SetAnswer(HttpAnswer answer, httplib::Response& response) {
     answer.type = "application/json; charset=utf-8";
   }
   response.set_content(std::move(answer.body), answer.type);
+}
+
+// Answers before the request was read to its end. What is left of it must not be taken for the next
+// request, and need not be waited for: a provider that gives up ends the connection.
+void AnswerAndClose(int status, std::string text, httplib::Response& response) {
+  response.status = status;
+  response.set_content_provider("text/plain",
+                                [text = std::move(text)](std::size_t, httplib::DataSink& sink) {
+                                  sink.write(text.data(), text.size());
+                                  return false;
+                                });
+}
+
+// Whether a listener's host, or a Host header with its port taken off, can only be this machine.
+bool IsLocalName(std::string_view host) {
+  return host == "localhost" || host == "::1" || host == "[::1]" ||
+         (host.starts_with("127.") && host.find_first_not_of("0123456789.") == host.npos);
+}
+
+std::string_view WithoutPort(std::string_view host) {
+  const std::size_t colon = host.rfind(':');
+  const bool port = colon != host.npos && host.find(']', colon) == host.npos;
+  return port ? host.substr(0, colon) : host;
 }
 
 }  // namespace
@@ -80,20 +104,47 @@ Result<std::unique_ptr<HttpServer>> HttpServer::Start(const HttpOptions& options
       [](const httplib::Request&, httplib::Response& response, std::exception_ptr) {
         SetAnswer({500, "internal error\n", "text/plain"}, response);
       });
+  // A page in a browser on this machine may give its own name our address and then call us as its
+  // own (DNS rebinding). It cannot change the name in Host; with TLS it has no certificate for it.
+  if (options.certificate.empty() && IsLocalName(options.host)) {
+    server.set_pre_routing_handler([](const httplib::Request& request,
+                                      httplib::Response& response) {
+      if (IsLocalName(WithoutPort(request.get_header_value("Host")))) {
+        return httplib::Server::HandlerResponse::Unhandled;
+      }
+      AnswerAndClose(421, "write the address as it listens: localhost or 127.0.0.1\n", response);
+      return httplib::Server::HandlerResponse::Handled;
+    });
+  }
   server.Get(".*",
              [get = std::move(get)](const httplib::Request& request, httplib::Response& response) {
                SetAnswer(get(request.path), response);
              });
-  server.Post(
-      ".*", [post = std::move(post)](const httplib::Request& request, httplib::Response& response) {
-        // A page in a browser on this machine may post text to any port, but JSON only after
-        // asking.
-        if (!request.get_header_value("Content-Type").starts_with("application/json")) {
-          SetAnswer({415, "the body must be application/json\n", "text/plain"}, response);
-          return;
-        }
-        SetAnswer(post(request.path, request.body), response);
-      });
+  server.Post(".*", [post = std::move(post), most = options.max_body](
+                        const httplib::Request& request, httplib::Response& response,
+                        const httplib::ContentReader& read) {
+    // A page in a browser on this machine may post text to any port, but JSON only after asking.
+    if (!request.get_header_value("Content-Type").starts_with("application/json")) {
+      AnswerAndClose(415, "the body must be application/json\n", response);
+      return;
+    }
+    // cpp-httplib knows a limit for announced lengths only: not for chunks, nor for what gzip
+    // hides.
+    std::string body;
+    bool too_long = false;
+    const bool whole = read([&](const char* data, std::size_t size) {
+      too_long = size > most - body.size();
+      if (!too_long) body.append(data, size);
+      return !too_long;
+    });
+    if (whole) {
+      SetAnswer(post(request.path, body), response);
+    } else if (too_long || response.status == 413) {
+      AnswerAndClose(413, "the body is longer than " + std::to_string(most) + " bytes\n", response);
+    } else {
+      AnswerAndClose(400, "the body cannot be read\n", response);
+    }
+  });
   if (options.port == 0) {
     impl->port = server.bind_to_any_port(options.host);
   } else if (server.bind_to_port(options.host, options.port)) {

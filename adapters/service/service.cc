@@ -52,8 +52,9 @@ Service::Service(const ClusterConfig& config, const Access& access, const Enviro
   // A counter that is not there before its first event has no rate.
   for (const char* name :
        {"asks_forgotten", "assumed_cards", "card_rules_kept", "command_store_errors", "commands",
-        "commands_done", "commands_failed", "evictions", "foreign_pods", "grants_unread",
-        "mismatches", "snapshot_errors", "snapshots", "sync_deltas", "sync_rejected"}) {
+        "commands_done", "commands_failed", "confirms", "confirms_refused", "evictions",
+        "foreign_pods", "grants_unread", "mismatches", "snapshot_errors", "snapshots",
+        "sync_deltas", "sync_rejected"}) {
     metrics_.Count(name, 0);
   }
 }

@@ -144,7 +144,7 @@ Status FileJournal::Flush() {
 
 std::string FileJournal::WriteFile(const std::string& name, std::string_view data, int* fd) {
   const std::string path = folder_ + "/" + name;
-  *fd = ::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0640);
+  *fd = ::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0640);
   if (*fd < 0) return Says(name);
   std::string problem = WriteAll(*fd, data);
   if (problem.empty() && ops_->Sync(*fd) != 0) problem = Says("fdatasync");

@@ -33,7 +33,8 @@ bool IsFileName(const std::string& id) {
 Status Replace(const std::string& folder, const std::string& name, std::string_view text,
                FileOps* ops) {
   const std::string path = folder + "/" + name;
-  const int fd = ::open((path + ".new").c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0640);
+  const int fd =
+      ::open((path + ".new").c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0640);
   if (fd < 0) return Fail(path, std::strerror(errno));
   bool written = true;
   while (written && !text.empty()) {
@@ -50,6 +51,17 @@ Status Replace(const std::string& folder, const std::string& name, std::string_v
   const bool synced = dir >= 0 && ops->Sync(dir) == 0;
   if (dir >= 0) ::close(dir);
   if (!synced) return Fail(folder, std::string("cannot be synced: ") + std::strerror(errno));
+  return {};
+}
+
+// Makes a folder that others may not look into, if it is not there.
+Status MakeFolder(const std::string& folder) {
+  std::error_code error;
+  if (fs::create_directories(folder, error)) {
+    fs::permissions(folder, fs::perms::owner_all | fs::perms::group_read | fs::perms::group_exec,
+                    error);
+  }
+  if (error) return Fail(folder, "cannot be made: " + error.message());
   return {};
 }
 
@@ -99,11 +111,10 @@ FileStore::~FileStore() {
 
 Result<std::unique_ptr<FileStore>> FileStore::Open(const std::string& folder,
                                                    const FileStoreOptions& options, FileOps* ops) {
-  std::error_code error;
-  fs::create_directories(folder, error);
-  if (error) return Fail(folder, "cannot be made: " + error.message());
+  if (Status ok = MakeFolder(folder); !ok) return tl::unexpected<Error>(ok.error());
   std::unique_ptr<FileStore> store(new FileStore(folder, options, ops));
-  store->lock_ = ::open((folder + "/LOCK").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0640);
+  store->lock_ =
+      ::open((folder + "/LOCK").c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0640);
   if (store->lock_ < 0) return Fail(folder, std::string("LOCK: ") + std::strerror(errno));
   if (::flock(store->lock_, LOCK_EX | LOCK_NB) != 0) {
     return Fail(folder, "another server has it; stop that one, or name another folder");
@@ -121,9 +132,7 @@ Result<Recovered> FileStore::Recover(const std::string& cluster, const Configure
                 "is no name of a folder: letters, digits, '.', '_' and '-', and no '.' first");
   }
   const std::string folder = folder_ + "/" + cluster;
-  std::error_code error;
-  fs::create_directories(folder, error);
-  if (error) return Fail(folder, "cannot be made: " + error.message());
+  if (Status ok = MakeFolder(folder); !ok) return tl::unexpected<Error>(ok.error());
   Result<Recovered> recovered = store::Recover(folder, policy, options);
   if (!recovered) return recovered;
   auto journal = std::make_unique<FileJournal>(folder, options_.sync, options_.min_free_bytes, ops_,

@@ -1,10 +1,11 @@
-"""deploy/: dashboards and alert rules ask for what the server writes, and the chart renders.
+"""deploy/: dashboards and alert rules ask for what a running server writes, and the chart renders.
 
-The server's metrics are those of scrape.prom, which a unit test (service_metrics_test) holds equal
-to what a service writes; `deploy_test.py --scrape FILE` checks against another scrape. What other
-programs check (promtool, prometheus, go or helm) is left out where they are not installed.
+A `basalt serve` is started, a small cluster is told to it and decided for (drive), and a real
+Prometheus scrapes it. What needs a program that is not installed (promtool, prometheus, go) is left
+out, and says so.
 """
-import http.server
+import contextlib
+import functools
 import json
 import os
 import pathlib
@@ -14,17 +15,16 @@ import socket
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 import unittest
 import urllib.parse
 import urllib.request
 
 HERE = pathlib.Path(__file__).resolve().parent
-CHART = HERE.parent.parent / "deploy" / "helm" / "basalt"
+ROOT = HERE.parent.parent
+CHART = ROOT / "deploy" / "helm" / "basalt"
 RULES = CHART / "files" / "rules.yaml"
 DASHBOARDS = sorted((CHART / "files" / "dashboards").glob("*.json"))
-SCRAPE = HERE / "scrape.prom"
 
 # Every scrape has these from the scraper.
 SCRAPED = {"instance", "job"}
@@ -33,18 +33,118 @@ KEYWORDS = {"by", "without", "on", "ignoring", "group_left", "group_right", "and
 LABEL = r'([a-zA-Z_][a-zA-Z0-9_]*)\s*(=~|!~|!=|=)\s*"((?:[^"\\]|\\.)*)"'
 
 
-def read_scrape(path):
-    """Sample name -> label -> values."""
+CLUSTER = "prod"  # of drive
+SERVE = """
+listen_unix: {folder}/basalt.sock
+listen_http: 127.0.0.1:0
+store: {folder}/store
+skus: {folder}/skus.yaml
+drain_timeout_s: 0
+clusters:
+  - id: prod
+    target_skus: [whole]
+"""
+SKUS = "skus:\n  - {name: whole, gpus: 1, gpu_milli: 1000, cpu_milli: 4000, memory_mib: 16384," \
+       " price_milli_per_hour: 1000, currency: USD}\n"
+
+
+def run(*command, text=None):
+    return subprocess.run([str(c) for c in command], input=text, capture_output=True, text=True,
+                          cwd=HERE, timeout=120)
+
+
+@functools.cache
+def tools():
+    """Folder of render and drive, built once; None without go."""
+    go = shutil.which("go")
+    if not go:
+        return None
+    folder = tempfile.TemporaryDirectory()
+    unittest.addModuleCleanup(folder.cleanup)
+    subprocess.run([go, "build", "-ldflags=-s -w", "-o", folder.name + "/", "./..."], cwd=HERE,
+                   check=True, timeout=1200, env=os.environ | {
+                       "CGO_ENABLED": "0", "GOWORK": "off",
+                       "GOFLAGS": "-mod=readonly -buildvcs=false"})
+    return pathlib.Path(folder.name)
+
+
+def basalt():
+    binary = os.environ.get("BASALT_BIN")
+    return binary if binary and os.access(binary, os.X_OK) else None
+
+
+def fetch(url):
+    with urllib.request.urlopen(url, timeout=10) as answer:
+        return answer.read().decode()
+
+
+class Server:
+    """`basalt serve` with an empty store; drive() makes it busy until stop()."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        (folder / "serve.yaml").write_text(SERVE.format(folder=folder))
+        (folder / "skus.yaml").write_text(SKUS)
+        self.log = folder / "log"
+        self.driver = None
+        with self.log.open("w") as log:
+            self.process = subprocess.Popen(
+                [basalt(), "serve", "--config", folder / "serve.yaml"], stderr=log)
+        ends = time.monotonic() + 30
+        while not (at := re.search(r'"protocol":"http","address":"(127\.0\.0\.1:\d+)"',
+                                   self.log.read_text())):
+            if self.process.poll() is not None or time.monotonic() > ends:
+                self.stop()
+                raise RuntimeError("basalt serve: " + self.log.read_text())
+            time.sleep(0.02)
+        self.address = at[1]
+
+    def drive(self):
+        self.driver = subprocess.Popen([tools() / "drive", self.folder / "basalt.sock"],
+                                       stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                       stderr=subprocess.PIPE, text=True)
+        if self.driver.stdout.readline() != "driven\n":
+            raise RuntimeError(self.driver.stderr.read())
+
+    def stop(self):
+        if self.driver:
+            with contextlib.suppress(BrokenPipeError):
+                self.driver.communicate(timeout=30)
+        self.process.terminate()
+        self.process.wait(30)
+
+
+@functools.cache
+def scrape():
+    """What a driven server writes: sample name -> label -> values."""
+    with tempfile.TemporaryDirectory() as folder:
+        server = Server(pathlib.Path(folder))
+        try:
+            server.drive()
+            return read_scrape(fetch(f"http://{server.address}/metrics"))
+        finally:
+            server.stop()
+
+
+def read_scrape(text):
     metrics = {}
-    for line in path.read_text().splitlines():
+    for line in text.splitlines():
         if not line or line.startswith("#"):
             continue
         match = re.fullmatch(r"([a-zA-Z_:][a-zA-Z0-9_:]*)(?:\{(.*)\})? (\S+)", line)
-        assert match, f"{path.name}: no sample: {line}"
+        assert match, f"no sample: {line}"
         labels = metrics.setdefault(match[1], {})
         for name, _, value in re.findall(LABEL, match[2] or ""):
             labels.setdefault(name, set()).add(value)
     return metrics
+
+
+def live(test):
+    """Skips a test that needs a running server where there is none to run."""
+    if not basalt():
+        test.skipTest("BASALT_BIN names no program")
+    if not tools():
+        test.skipTest("go is not installed")
 
 
 def check_expression(text, metrics):
@@ -119,7 +219,8 @@ def variables(dashboard):
 
 class Queries(unittest.TestCase):
     def setUp(self):
-        self.metrics = read_scrape(SCRAPE)
+        live(self)
+        self.metrics = scrape()
 
     def test_every_query_asks_for_what_is_written(self):
         checked = 0
@@ -160,7 +261,27 @@ class Queries(unittest.TestCase):
     def test_every_metric_is_on_a_dashboard(self):
         asked = " ".join(e for _, e, _ in expressions())
         for name in self.metrics:
-            self.assertRegex(asked, rf"\b{name}\b", "nobody would ever see it")
+            # A counter's or a histogram's family is enough: its parts are one thing.
+            with self.subTest(name):
+                self.assertRegex(asked, rf"\b{name}\b", "nobody would ever see it")
+
+    def test_counters_are_there_before_their_first_event(self):
+        """Else a rate or an increase would miss it."""
+        with tempfile.TemporaryDirectory() as folder:
+            server = Server(pathlib.Path(folder))
+            self.addCleanup(server.stop)
+            quiet = read_scrape(fetch(f"http://{server.address}/metrics"))
+        # What came of decisions has labels that only a decision gives.
+        counters = {m for m in self.metrics if m.endswith("_total")} - {"basalt_outcomes_total"}
+        self.assertEqual(counters - set(quiet), set())
+        self.assertGreater(len(counters), 10)
+
+    def test_every_metric_is_documented(self):
+        text = (ROOT / "docs" / "serve.md").read_text()
+        for name in self.metrics:
+            family = re.sub(r"_(bucket|sum|count)$", "", name).removeprefix("basalt_")
+            with self.subTest(name):
+                self.assertRegex(text, rf"`{family}(\{{[^`]*)?`")
 
     def test_the_check_finds_mistakes(self):
         for expression, word in [
@@ -176,9 +297,18 @@ class Queries(unittest.TestCase):
         self.assertEqual(result, {"cluster"})
 
 
-def run(*command, text=None):
-    return subprocess.run([str(c) for c in command], input=text, capture_output=True, text=True,
-                          cwd=HERE, timeout=120)
+class Rules(unittest.TestCase):
+    def test_every_rule_has_a_runbook(self):
+        page = (ROOT / "docs" / "live.md").read_text()
+        for name, rule in rules().items():
+            with self.subTest(name):
+                self.assertRegex(rule["text"], rf"runbook: docs/live\.md#{name.lower()}(\n|$)")
+                self.assertIn(f"\n#### {name}\n", page)
+
+    def test_every_rule_is_shown_to_fire(self):
+        text = (HERE / "rules_test.yaml").read_text()
+        fired = re.findall(r"alertname: (\w+)\n\s*exp_alerts:\n\s*- ", text)
+        self.assertEqual(set(rules()) - set(fired), set(), "nothing shows that it ever fires")
 
 
 class Promtool(unittest.TestCase):
@@ -196,8 +326,14 @@ class Promtool(unittest.TestCase):
         done = run(self.promtool, "test", "rules", HERE / "rules_test.yaml")
         self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
 
-    def test_the_scrape_is_well_formed(self):
-        done = run(self.promtool, "check", "metrics", text=SCRAPE.read_text())
+    def test_what_the_server_writes_is_well_formed(self):
+        live(self)
+        with tempfile.TemporaryDirectory() as folder:
+            server = Server(pathlib.Path(folder))
+            self.addCleanup(server.stop)
+            server.drive()
+            done = run(self.promtool, "check", "metrics",
+                       text=fetch(f"http://{server.address}/metrics"))
         self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
 
 
@@ -208,78 +344,120 @@ def free_port():
 
 
 class Prometheus(unittest.TestCase):
-    """A Prometheus scrapes the file from a web server, and every query answers."""
+    """A real Prometheus scrapes a real server, and every query answers."""
 
-    def setUp(self):
+    @classmethod
+    def setUpClass(cls):
         program = os.environ.get("PROMETHEUS") or shutil.which("prometheus")
         if not program:
-            self.skipTest("prometheus is not installed")
+            raise unittest.SkipTest("prometheus is not installed")
+        if not basalt() or not tools():
+            raise unittest.SkipTest("no server to scrape: BASALT_BIN and go are needed")
         folder = tempfile.TemporaryDirectory()
-        self.addCleanup(folder.cleanup)
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do_GET(self):
-                self.send_response(200)
-                self.send_header("Content-Type", "text/plain; version=0.0.4")
-                self.end_headers()
-                self.wfile.write(SCRAPE.read_bytes())
-
-            def log_message(self, *_):
-                pass
-
-        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        self.addCleanup(server.server_close)
-        self.addCleanup(server.shutdown)
+        cls.addClassCleanup(folder.cleanup)
+        cls.server = Server(pathlib.Path(folder.name))
+        cls.addClassCleanup(cls.server.stop)
         config = pathlib.Path(folder.name) / "prometheus.yml"
         config.write_text(f"""
-global: {{scrape_interval: 1s, evaluation_interval: 1s}}
+global: {{scrape_interval: 500ms, scrape_timeout: 500ms, evaluation_interval: 500ms}}
 rule_files: ["{RULES}"]
 scrape_configs:
   - job_name: basalt
-    static_configs: [{{targets: ["127.0.0.1:{server.server_address[1]}"]}}]
+    static_configs: [{{targets: ["{cls.server.address}"]}}]
 """)
-        self.port = free_port()
+        cls.port = free_port()
         process = subprocess.Popen(
             [program, f"--config.file={config}", f"--storage.tsdb.path={folder.name}/data",
-             f"--web.listen-address=127.0.0.1:{self.port}"],
+             f"--web.listen-address=127.0.0.1:{cls.port}"],
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
         def stop():
             process.terminate()
             process.wait(30)
 
-        self.addCleanup(stop)
-        ends = time.monotonic() + 60
-        while True:  # until there are enough samples for a rate
-            try:
-                if float(self.ask("count_over_time(basalt_ready[1m])")[0]["value"][1]) >= 4:
-                    return
-            except (OSError, IndexError):
-                pass
-            self.assertLess(time.monotonic(), ends, "prometheus does not scrape")
-            self.assertIsNone(process.poll(), "prometheus has ended")
-            time.sleep(0.5)
+        cls.addClassCleanup(stop)
+        ends = time.monotonic() + 90
 
-    def ask(self, query):
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/api/v1/query?" +
-                                    urllib.parse.urlencode({"query": query}), timeout=10) as answer:
-            return json.load(answer)["data"]["result"]
+        def samples(count):
+            while True:
+                with contextlib.suppress(OSError, IndexError):
+                    if float(cls.ask("count_over_time(basalt_ready[5m])")[0]["value"][1]) >= count:
+                        return
+                if time.monotonic() > ends or process.poll() is not None:
+                    raise RuntimeError("prometheus does not scrape")
+                time.sleep(0.1)
+
+        samples(1)  # before anything has happened: the first event of a kind is seen as one
+        cls.server.drive()
+        samples(6)
+
+    @classmethod
+    def ask(cls, query):
+        return cls.api("query?" + urllib.parse.urlencode({"query": query}))["result"]
+
+    @classmethod
+    def api(cls, path):
+        return json.loads(fetch(f"http://127.0.0.1:{cls.port}/api/v1/{path}"))["data"]
+
+    @staticmethod
+    def query(expression):
+        """As Grafana asks: all clusters, models and queues are chosen."""
+        return re.sub(r"\$\w+", ".*", expression.replace("$__rate_interval", "1m"))
 
     def test_every_dashboard_query_answers(self):
         for path in DASHBOARDS:
             for panel in json.loads(path.read_text())["panels"]:
                 for target in panel.get("targets", []):
-                    query = target["expr"].replace("$__rate_interval", "1m")
-                    query = re.sub(r"\$\w+", ".*", query)
+                    query = self.query(target["expr"])
                     with self.subTest(f"{path.name}: {panel['title']}", query=query):
-                        self.assertTrue(self.ask(query), "no data")
+                        values = self.ask(query)
+                        self.assertTrue(values, "no data")
+                        self.assertNotIn("NaN", [v["value"][1] for v in values] if len(values) == 1
+                                         else [], "a division by nothing")
 
-    def test_rules_are_evaluated_without_errors(self):
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/api/v1/rules") as answer:
-            loaded = json.load(answer)["data"]["groups"][0]["rules"]
+    def test_variables_find_values(self):
+        for path in DASHBOARDS:
+            for variable in variables(json.loads(path.read_text())).values():
+                match = re.fullmatch(r"label_values\((\w+)(?:\{.*\})?, (\w+)\)",
+                                     variable["query"]["query"])
+                values = self.api(f"label/{match[2]}/values?" + urllib.parse.urlencode(
+                    {"match[]": match[1]}))
+                self.assertTrue(values, variable["name"])
+
+    def test_panels_show_what_was_driven(self):
+        for query, value in [
+                ("sum(basalt_cards)", 9),  # ten, one of them is ill
+                ('sum(basalt_model_cards{state="unhealthy"})', 1),
+                ("sum(basalt_gangs)", 1),
+                ("sum(basalt_mismatches_total)", 1),
+                ("sum(basalt_grants_unread_total)", 1),
+                ("sum(basalt_sync_rejected_total)", 1),
+                ('sum(basalt_queue_held{queue="narrow",resource="gpu"})', 300),
+                ("sum(basalt_usage_compute_milli)", 700),
+                ("min(basalt_ready)", 1)]:
+            self.assertEqual([float(v["value"][1]) for v in self.ask(query)], [value], query)
+        self.assertGreater(float(self.ask("sum(basalt_fragment_milli)")[0]["value"][1]), 0)
+        rate = self.ask('sum(rate(basalt_call_seconds_count{call="reserve"}[1m]))')
+        self.assertGreater(float(rate[0]["value"][1]), 1)
+
+    def test_rules_are_evaluated_and_see_what_was_driven(self):
+        loaded = self.api("rules")["groups"][0]["rules"]
         self.assertEqual({r["name"] for r in loaded}, set(rules()))
         self.assertEqual([r["name"] for r in loaded if r["health"] == "err"], [])
+        # Whatever a rule compares, there is something to compare.
+        for name, rule in rules().items():
+            for selector in re.findall(r"basalt_\w+(?:\{[^}]*\})?", rule["expr"]):
+                with self.subTest(name, selector=selector):
+                    self.assertTrue(self.ask(selector), "no data")
+        wanted = {"BasaltGrantsDiffer", "BasaltAnnotationsUnread", "BasaltSyncRejects",
+                  "BasaltCardsUnhealthy"}
+        ends = time.monotonic() + 20
+        while True:
+            active = {a["labels"]["alertname"] for a in self.api("alerts")["alerts"]}
+            if active == wanted or time.monotonic() > ends:
+                break
+            time.sleep(0.5)
+        self.assertEqual(active, wanted)
 
 
 class Chart(unittest.TestCase):
@@ -303,18 +481,16 @@ class Chart(unittest.TestCase):
         self.assertEqual(unused, set(), "no template uses it")
 
     def render(self, change=lambda values: None):
+        """Helm's own lint and templates: documents, or what it says is wrong."""
         try:
             import yaml
         except ImportError:
             self.skipTest("python3-yaml is not installed")
-        go = shutil.which("go")
-        if not go:
+        if not tools():
             self.skipTest("go is not installed")
         values = yaml.safe_load((CHART / "values.yaml").read_text())
         change(values)
-        done = subprocess.run([go, "run", ".", str(CHART), json.dumps(values)], cwd=HERE / "render",
-                              capture_output=True, text=True, timeout=300,
-                              env=os.environ | {"GOFLAGS": "-buildvcs=false", "GOWORK": "off"})
+        done = run(tools() / "render", CHART, json.dumps(values))
         if done.returncode != 0:
             return done.stderr
         return [d for d in yaml.safe_load_all(done.stdout) if d]
@@ -464,9 +640,88 @@ class Chart(unittest.TestCase):
             self.assertEqual(done.returncode, 0, done.stderr)
 
 
+class Files(unittest.TestCase):
+    """The Dockerfile and the unit: what can be known of them without an engine and a manager."""
+
+    def setUp(self):
+        text = (ROOT / "deploy" / "Dockerfile").read_text().replace("\\\n", " ")
+        self.lines = [line.split(None, 1) for line in text.splitlines()
+                      if line and not line.startswith("#")]
+
+    def test_what_is_copied_is_there(self):
+        stages, outputs, copied = [], set(), 0
+        for word, rest in self.lines:
+            if word == "FROM":
+                stages.append(rest.split(" AS ")[1])
+            outputs |= set(re.findall(r"-o (/\S+)", rest))
+            if word != "COPY":
+                continue
+            *sources, _ = [p for p in rest.split() if not p.startswith("--")]
+            stage = re.search(r"--from=(\S+)", rest)
+            for source in sources:
+                copied += 1
+                if not stage:
+                    self.assertTrue((ROOT / source).exists(), source)
+                elif stage[1] == "engine-build":
+                    self.assertEqual(source, "/src/build/release/bin/basalt")
+                else:
+                    self.assertIn(source, outputs)
+                if stage:
+                    self.assertIn(stage[1], stages)
+        self.assertGreater(copied, 6)
+
+    def test_what_is_built_is_there(self):
+        for word, rest in self.lines:
+            for module, package in re.findall(r"cd (\S+) && go build .* (\./\S+)", rest):
+                self.assertTrue((ROOT / module / package / "main.go").exists(), rest)
+            if word == "RUN" and rest.startswith("scripts/"):
+                self.assertTrue(os.access(ROOT / rest.split()[0], os.X_OK), rest)
+
+    def test_no_image_runs_as_root(self):
+        user = None
+        for word, rest in self.lines + [["FROM", ""]]:
+            if word == "FROM" and user is not None and not stage.endswith("-build"):
+                self.assertEqual(user, "65532:65532", stage)
+            if word == "FROM":
+                stage, user = rest, ""
+            if word == "USER":
+                user = rest
+
+    def test_the_image_has_the_libraries(self):
+        if not basalt() or not shutil.which("dpkg"):
+            self.skipTest("no program, or no dpkg to ask whose libraries it uses")
+        section = run("objdump", "-p", basalt()).stdout
+        installed = next(rest for word, rest in self.lines if word == "RUN" and "apt-get" in rest)
+        missing = set()
+        for library in re.findall(r"NEEDED\s+(\S+)", section):
+            owner = run("dpkg", "-S", f"*/{library}").stdout.split(":")[0]
+            # What these bring with them is not named.
+            if owner not in installed and not owner.startswith(
+                    ("libabsl", "libgrpc29", "libc6", "libstdc++6", "libgcc-s1")):
+                missing.add(f"{library} of {owner or 'no package'}")
+        self.assertEqual(missing, set())
+
+    def test_the_chart_names_what_the_images_hold(self):
+        values = (CHART / "values.yaml").read_text()
+        targets = {rest.split(" AS ")[1] for word, rest in self.lines
+                   if word == "FROM"} - {"engine-build", "go-build"}
+        self.assertEqual({t.replace("kube-scheduler", "kubeScheduler") for t in targets},
+                         set(re.findall(r"^  (engine|volcano|kubeScheduler|sync): ", values, re.M)))
+
+    def test_the_unit_is_sound_and_shut_in(self):
+        analyze = shutil.which("systemd-analyze")
+        if not analyze or not basalt():
+            self.skipTest("systemd-analyze is not installed")
+        text = (ROOT / "deploy" / "basalt.service").read_text()
+        with tempfile.TemporaryDirectory() as folder:
+            unit = pathlib.Path(folder) / "basalt.service"
+            unit.write_text(text.replace("/usr/local/bin/basalt", basalt()))
+            done = run(analyze, "verify", unit)
+            self.assertEqual((done.returncode, done.stdout + done.stderr), (0, ""))
+            # Tenths; a unit without any of its limits has 96.
+            done = run(analyze, "security", "--offline=yes", "--threshold=20", unit)
+            self.assertEqual(done.returncode, 0, done.stdout[-300:])
+
+
 if __name__ == "__main__":
-    if "--scrape" in sys.argv:
-        at = sys.argv.index("--scrape")
-        SCRAPE = pathlib.Path(sys.argv[at + 1]).resolve()
-        del sys.argv[at:at + 2]
     unittest.main()

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Builds the test bed's programs from the pinned modules into OUT.
 #
-#   build.sh [GROUP]...      crds, crash, etcd, cp, kwok, volcano, kube-scheduler, sync; default: all but kwok
+#   build.sh [GROUP]...      crds, crash, etcd, cp, kwok, volcano, kube-scheduler, sync, chart; default: all but kwok
 #
 # OUT        folder of the programs (build/e2e/bin of the repository)
 # E2E_JOBS   compile actions at once (2)
@@ -15,6 +15,7 @@ out=${OUT:-$root/build/e2e/bin}
 jobs=${E2E_JOBS:-2}
 kubernetes=v1.34.1
 scheduler_plugins=v0.33.5
+prometheus_operator=v0.85.0
 export CGO_ENABLED=0 GOFLAGS="-mod=readonly -buildvcs=false"
 mkdir -p "$out"
 
@@ -27,15 +28,19 @@ build() {  # MODULE_DIR NAME PACKAGE
   (cd "$1" && nice -n "${E2E_NICE:-0}" go build -p "$jobs" -ldflags "$ld" -o "$out/$2" "$3")
 }
 
+module() { (cd / && go mod download -json "$1" | sed -n 's/^\s*"Dir": "\(.*\)",$/\1/p'); }  # its folder
+
 crds() {  # the custom resources' definitions, as their projects publish them
-  local volcano plugins
+  local volcano plugins operator
   volcano=$(cd "$here/cp" && go list -m -f '{{.Dir}}' volcano.sh/volcano)
-  plugins=$(cd / && go mod download -json "sigs.k8s.io/scheduler-plugins@$scheduler_plugins" |
-    sed -n 's/^\s*"Dir": "\(.*\)",$/\1/p')
-  rm -rf "$out/crds" && mkdir -p "$out/crds"
+  plugins=$(module "sigs.k8s.io/scheduler-plugins@$scheduler_plugins")
+  operator=$(module "github.com/prometheus-operator/prometheus-operator@$prometheus_operator")
+  rm -rf "$out/crds" "$out/crds-monitoring" && mkdir -p "$out/crds" "$out/crds-monitoring"
   # vc-controller-manager starts nothing before all its kinds are there, the jobflow ones, too.
   install -m 644 "$volcano"/config/crd/volcano/bases/*.yaml "$volcano"/config/crd/jobflow/bases/*.yaml \
     "$plugins"/config/crd/bases/scheduling.x-k8s.io_podgroups.yaml "$out/crds"
+  install -m 644 "$operator"/example/prometheus-operator-crd/*_servicemonitors.yaml \
+    "$operator"/example/prometheus-operator-crd/*_prometheusrules.yaml "$out/crds-monitoring"
 }
 
 kwok() {
@@ -64,10 +69,11 @@ group() {
     kwok) kwok ;;
     volcano) build "$root/adapters/volcano" basalt-vc-scheduler ./cmd/scheduler ;;
     kube-scheduler) build "$root/adapters/kube-scheduler" basalt-kube-scheduler ./cmd/scheduler ;;
+    chart) build "$root/test/deploy" helm-render ./render ;;
     sync) build "$root/adapters/go" basalt-sync ./cmd/basalt-sync ;;
     *) echo "build.sh: no group '$1'" >&2; exit 2 ;;
   esac
 }
 
-[ $# -gt 0 ] || set -- crds crash etcd cp sync kube-scheduler volcano
+[ $# -gt 0 ] || set -- crds crash etcd cp sync kube-scheduler volcano chart
 for name in "$@"; do group "$name"; done

@@ -3,6 +3,11 @@
 #include <gtest/gtest.h>
 #include <httplib.h>
 #undef _res  // a macro of <resolv.h>, and a parameter of Eigen
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
+#include <zlib.h>
 
 #include <filesystem>
 #include <fstream>
@@ -145,6 +150,97 @@ TEST_F(HttpTest, WhatIsWrongIsSaid) {
   EXPECT_EQ(post("/v1/c/kube/bind", "{}", "text/plain"), 415);
   EXPECT_EQ(post("/v1/c/kube/filter", std::string(2 << 20, ' ')), 413);
   EXPECT_EQ(client_->Get("/healthz")->status, 200);
+}
+
+// Bytes as a hostile client writes them: an answer's first line, or "" when the server hangs up.
+std::string Raw(int port, const std::string& head, const std::string& body = "") {
+  const int fd = socket(AF_INET, SOCK_STREAM, 0);
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_port = htons(static_cast<std::uint16_t>(port));
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  std::string answer;
+  if (connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0) {
+    const timeval patience{.tv_sec = 20, .tv_usec = 0};
+    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+    const std::string all = head + body;
+    std::size_t sent = 0;
+    while (sent < all.size()) {
+      const ssize_t n = send(fd, all.data() + sent, all.size() - sent, MSG_NOSIGNAL);
+      if (n <= 0) break;  // it has heard enough
+      sent += static_cast<std::size_t>(n);
+    }
+    char buffer[4096];
+    ssize_t n = 0;
+    while ((n = recv(fd, buffer, sizeof buffer, 0)) > 0)
+      answer.append(buffer, static_cast<std::size_t>(n));
+  }
+  close(fd);
+  return answer.substr(0, answer.find("\r\n"));
+}
+
+// The limit of a body counts what is to be kept, however it comes.
+TEST_F(HttpTest, BodiesAreLimitedHoweverTheyCome) {
+  Start();
+  const std::string head =
+      "POST /v1/c/kube/filter HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n";
+  // 64 MiB of spaces in 64 KiB of gzip; the limit of this server is 1 MiB.
+  std::string bomb(std::size_t{1} << 20, '\0');
+  z_stream deflater{};
+  ASSERT_EQ(deflateInit2(&deflater, 9, Z_DEFLATED, 31, 9, Z_DEFAULT_STRATEGY), Z_OK);
+  std::string spaces(std::size_t{1} << 20, ' ');
+  deflater.next_out = reinterpret_cast<Bytef*>(bomb.data());
+  deflater.avail_out = static_cast<uInt>(bomb.size());
+  for (int i = 0; i < 64; ++i) {
+    deflater.next_in = reinterpret_cast<Bytef*>(spaces.data());
+    deflater.avail_in = static_cast<uInt>(spaces.size());
+    ASSERT_GE(deflate(&deflater, i == 63 ? Z_FINISH : Z_NO_FLUSH), Z_OK);
+  }
+  bomb.resize(deflater.total_out);
+  deflateEnd(&deflater);
+  EXPECT_LT(bomb.size(), 100'000U);
+  EXPECT_THAT(Raw(server_->port(),
+                  head + "Content-Encoding: gzip\r\nContent-Length: " +
+                      std::to_string(bomb.size()) + "\r\n\r\n",
+                  bomb),
+              HasSubstr(" 413 "));
+  std::string chunks;
+  for (int i = 0; i < 4; ++i) chunks += "100000\r\n" + spaces + "\r\n";
+  EXPECT_THAT(
+      Raw(server_->port(), head + "Transfer-Encoding: chunked\r\n\r\n", chunks + "0\r\n\r\n"),
+      testing::AnyOf(HasSubstr(" 413 "), ""));
+  EXPECT_THAT(Raw(server_->port(), head + "\r\n", spaces + spaces),
+              testing::AnyOf(HasSubstr(" 413 "), ""));
+  // What follows a refused request on its connection is not a request.
+  EXPECT_THAT(
+      Raw(server_->port(),
+          "POST /v1/c/kube/filter HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: text/plain\r\n"
+          "Content-Length: 60\r\n\r\n",
+          "GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"),
+      HasSubstr(" 415 "));
+  EXPECT_EQ(client_->Get("/healthz")->status, 200);
+}
+
+// A page whose own name was given our address is not served, whatever it says it is.
+TEST_F(HttpTest, NamesThatAreNotThisMachineAreRefused) {
+  Start();
+  const auto asked_as = [&](const std::string& host) {
+    return Raw(server_->port(),
+               "GET /metrics HTTP/1.1\r\nHost: " + host + "\r\nConnection: close\r\n\r\n");
+  };
+  for (const char* host :
+       {"127.0.0.1", "127.0.0.1:7071", "localhost:7071", "[::1]:7071", "[::1]"}) {
+    EXPECT_THAT(asked_as(host), HasSubstr(" 200 ")) << host;
+  }
+  for (const char* host : {"evil.example", "evil.example:7071", "127.0.0.1.evil.example",
+                           "127.evil", "localhost.evil.example", "", "[::2]:7071", "10.0.0.1"}) {
+    EXPECT_THAT(asked_as(host), HasSubstr(" 421 ")) << host;
+  }
+  EXPECT_THAT(Raw(server_->port(),
+                  "POST /v1/c/kube/bind HTTP/1.1\r\nHost: evil.example\r\nContent-Type: "
+                  "application/json\r\nContent-Length: 2\r\n\r\n",
+                  "{}"),
+              HasSubstr(" 421 "));
 }
 
 TEST_F(HttpTest, NothingIsPlacedBeforeTheSync) {

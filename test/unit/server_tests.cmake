@@ -1,6 +1,7 @@
 # The server's shells: gate, gRPC, HTTP, the process.
 set(server_unit ${CMAKE_CURRENT_LIST_DIR})
 find_package(Threads REQUIRED)
+find_package(ZLIB REQUIRED)
 set(server_support ${CMAKE_CURRENT_LIST_DIR}/../support)
 
 basalt_library(basalt_test_served
@@ -18,6 +19,7 @@ basalt_test(rpc_test
 basalt_test(http_test
   SOURCES ${server_unit}/http_test.cc
   LINK basalt_test_served basalt_http basalt_traces PkgConfig::httplib nlohmann_json::nlohmann_json
+       ZLIB::ZLIB
   LABELS "unit;data")
 basalt_test(fuzz_server_test
   SOURCES ${server_unit}/fuzz_server_test.cc

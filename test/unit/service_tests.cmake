@@ -9,8 +9,8 @@ basalt_library(basalt_test_service_support
 basalt_test(service_test
   SOURCES ${service_unit}/service_test.cc ${service_unit}/service_sync_test.cc
           ${service_unit}/service_books_test.cc ${service_unit}/service_commands_test.cc
-          ${service_unit}/service_kube_test.cc ${service_unit}/service_metrics_test.cc
-          ${service_unit}/service_churn_test.cc ${service_unit}/service_claims_test.cc
+          ${service_unit}/service_kube_test.cc ${service_unit}/service_churn_test.cc
+          ${service_unit}/service_claims_test.cc
   LINK basalt_test_service_support)
 basalt_test(store_test
   SOURCES ${service_unit}/store_test.cc

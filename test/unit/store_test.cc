@@ -165,6 +165,28 @@ TEST(Store, OneServerAFolder) {
   EXPECT_THAT(second.error().ToString(), HasSubstr("another server"));
 }
 
+TEST(Store, IsItsOwnersAndFollowsNoLinks) {
+  Folder folder;
+  const std::string path = folder.path() + "/store";
+  {
+    ASSERT_TRUE(Boot(path));
+  }
+  for (const char* name : {"", "/c1"}) {
+    EXPECT_EQ(fs::status(path + name).permissions() & fs::perms::others_all, fs::perms::none);
+  }
+  for (const char* name : {"/BOOT", "/LOCK", "/c1/journal-1", "/c1/snapshot-1"}) {
+    EXPECT_EQ(fs::status(path + name).permissions() & fs::perms::others_all, fs::perms::none);
+  }
+  const std::string other = folder.path() + "/other";
+  Spill(other, "somebody else's");
+  fs::create_symlink(other, path + "/BOOT.new");
+  EXPECT_FALSE(Boot(path));
+  fs::remove(path + "/BOOT.new");
+  fs::create_symlink(other, path + "/c1/snapshot-2.new");
+  { const auto booted = Boot(path); }  // it says that it cannot write, or goes round
+  EXPECT_EQ(Slurp(other), "somebody else's");
+}
+
 TEST(Store, ClusterNamesAreFileNames) {
   Folder folder;
   auto files = FileStore::Open(folder.path(), {});
@@ -247,6 +269,45 @@ TEST(Store, ADamagedSnapshotFallsBackOnTheOneBefore) {
   const auto none = store::Recover(folder.path() + "/c1", support::Policy("binpack"), *options);
   ASSERT_FALSE(none.has_value());
   EXPECT_THAT(none.error().ToString(), HasSubstr("move the folder away"));
+}
+
+// A rollback: what a newer build wrote is refused with its version, and not touched, so that the
+// newer build finds it as it was. Also where the generation before it could still be read: going on
+// from there would lose what was promised since.
+TEST(Store, ANewerFormatIsRefusedAndLeftAlone) {
+  Folder folder;
+  {
+    auto server = Boot(folder.path());
+    Sync(*server->service, {NodeDelta("n1", 64000, 4)});
+    Reserve(*server->service, 1);
+    ASSERT_TRUE(server->service->WriteSnapshot().has_value());
+    Reserve(*server->service, 2);
+  }
+  const auto newer = [&](const std::string& name) {
+    std::string bytes = Slurp(folder.path() + "/c1/" + name);
+    bytes.at(8) = static_cast<char>(kCodecVersion + 1);  // behind the magic, little endian
+    Spill(folder.path() + "/c1/" + name, bytes);
+    return bytes;
+  };
+  const std::string snapshot = newer("snapshot-2");
+  const std::string journal = newer("journal-2");
+  const auto refused = [&] {
+    const auto options =
+        service::EngineOptionsOf(support::TestCluster(), support::TestEnvironment());
+    const auto recovered =
+        store::Recover(folder.path() + "/c1", support::Policy("binpack"), *options);
+    EXPECT_FALSE(recovered.has_value());
+    return recovered.has_value() ? "" : recovered.error().ToString();
+  };
+  const std::string version = "format version " + std::to_string(kCodecVersion + 1) +
+                              "; this build reads up to " + std::to_string(kCodecVersion);
+  EXPECT_THAT(refused(), HasSubstr(version));
+  EXPECT_THAT(refused(), HasSubstr("journal-2"));
+  newer("snapshot-1");
+  newer("journal-1");
+  EXPECT_THAT(refused(), HasSubstr(version));
+  EXPECT_EQ(Slurp(folder.path() + "/c1/snapshot-2"), snapshot);
+  EXPECT_EQ(Slurp(folder.path() + "/c1/journal-2"), journal);
 }
 
 TEST(Store, AFullDiskIsLatchedAndOvercome) {

@@ -219,10 +219,14 @@ func (b *Bed) connect() {
 	b.must(clientcmd.WriteToFile(*config, b.Kubeconfig))
 }
 
-func (b *Bed) makeBasics() {
+func (b *Bed) makeNamespace(name string) error {
 	_, err := b.Client.CoreV1().Namespaces().Create(b.ctx,
-		&v1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "volcano-system"}}, metav1.CreateOptions{})
-	b.must(err)
+		&v1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}, metav1.CreateOptions{})
+	return err
+}
+
+func (b *Bed) makeBasics() {
+	b.must(b.makeNamespace("volcano-system"))
 	for name, value := range map[string]int32{"high": 1000, "low": 10} {
 		_, err := b.Client.SchedulingV1().PriorityClasses().Create(b.ctx, priorityClass(name, value),
 			metav1.CreateOptions{})

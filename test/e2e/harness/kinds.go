@@ -31,7 +31,13 @@ var (
 
 func (b *Bed) applyKinds() {
 	b.T.Helper()
-	files, err := filepath.Glob(filepath.Join(b.bin, "crds", "*.yaml"))
+	b.applyKindsOf("crds")
+}
+
+// applyKindsOf makes the kinds of a folder beside the programs.
+func (b *Bed) applyKindsOf(folder string) {
+	b.T.Helper()
+	files, err := filepath.Glob(filepath.Join(b.bin, folder, "*.yaml"))
 	b.must(err)
 	if len(files) == 0 {
 		b.T.Fatal("no definitions of kinds; run test/e2e/build.sh crds")

@@ -107,7 +107,13 @@ func (b *Bed) startVolcano(program, name, configuration string, flags ...string)
 		"--disable-default-scheduler-config=true"}, flags...)...)
 	p.Metrics = fmt.Sprintf("http://127.0.0.1:%d/metrics", metrics)
 	b.waitHTTP(p, p.Metrics, 30*time.Second)
-	// Volcano's scheduler makes its queues; opening them is the controller's work.
+	b.openVolcanoQueues(p)
+	return p
+}
+
+// openVolcanoQueues does the controller's work: Volcano's scheduler makes its queues, and waits for them.
+func (b *Bed) openVolcanoQueues(p *Process) {
+	b.T.Helper()
 	for _, queue := range []string{"root", "default"} {
 		b.Until(30*time.Second, "queue "+queue+" is there", func() error {
 			if p.Ended() {
@@ -120,7 +126,6 @@ func (b *Bed) startVolcano(program, name, configuration string, flags ...string)
 			[]byte(`{"status":{"state":"Open"}}`), metav1.PatchOptions{}, "status")
 		b.must(err)
 	}
-	return p
 }
 
 // StartSync starts the process that tells the server what the cluster holds and carries out what the

@@ -1,3 +1,0 @@
-module render
-
-go 1.24

@@ -53,12 +53,15 @@ class Life {
        const service::Environment& environment = TestEnvironment())
       : folder_(std::move(folder)), config_(std::move(config)), environment_(environment) {
     options_.record_bytes = record_bytes;
+    options_.sync.kind = store::SyncPolicy::Kind::kNever;  // nobody pulls a plug here
     Boot();
   }
 
   // As after kill -9 with everything written, or after a clean stop.
   void Restart(bool clean) {
-    if (clean) EXPECT_TRUE(service->WriteSnapshot().has_value());
+    if (clean) {
+      EXPECT_TRUE(service->WriteSnapshot().has_value());
+    }
     service.reset();
     files.reset();
     Boot();

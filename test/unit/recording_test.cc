@@ -381,7 +381,9 @@ TEST(Recording, DamageIsFoundWithItsFileAndByte) {
         ASSERT_FALSE(replay.has_value()) << path << " byte " << at;
         const std::string words = replay.error().ToString();
         EXPECT_THAT(words, HasSubstr(std::string(kind) + "-" + std::to_string(generation)));
-        if (std::string(kind) != "snapshot") EXPECT_THAT(words, HasSubstr("at byte"));
+        if (std::string(kind) != "snapshot") {
+          EXPECT_THAT(words, HasSubstr("at byte"));
+        }
         ++found;
       }
       Spill(path, whole);
@@ -450,7 +452,9 @@ TEST(Recording, TheLimitCutsWholeGenerationsAndSaysSo) {
     life.Wait(1);
     EXPECT_TRUE(life.Reserve(PodOf(p, 100, 1, 100), true).has_lease());
     life.Tell({GoneDelta(p)});
-    if (p % 20 == 0) ASSERT_TRUE(life.service->WriteSnapshot().has_value());
+    if (p % 20 == 0) {
+      ASSERT_TRUE(life.service->WriteSnapshot().has_value());
+    }
   }
   const service::Store::Recording kept = life.files->RecordingOf("c1");
   EXPECT_GT(kept.cut, 0U);

@@ -262,6 +262,43 @@ TEST_F(ServeTest, KilledAndStartedAgainItIsTheSame) {
   EXPECT_EQ(Status().clusters(0).state_digest(), last);
 }
 
+// What was answered before the kill is in the recording, too, and one command decides it again.
+TEST_F(ServeTest, WhatItRecordedIsDecidedAgainAlike) {
+  const std::string store = folder_ + "/store";
+  const std::vector<std::string> options = {"--store", store, "--record", "100"};
+  StartServer(options);
+  Sync();
+  for (int pod = 1; pod <= 3; ++pod) {
+    EXPECT_EQ(Reserve(pod, true).pod().kind(), pb::OUTCOME_KIND_PLACED);
+  }
+  Kill();
+  StartServer(options);
+  Sync({{Uid(1), "n0"}, {Uid(2), "n0"}, {Uid(3), "n0"}});
+  EXPECT_EQ(Reserve(4, true).pod().kind(), pb::OUTCOME_KIND_PLACED);
+  EXPECT_EQ(Terminate(), 0) << ReadAll(log_);
+  const auto replay = [&](const std::string& more) {
+    const std::string out = folder_ + "/replay";
+    const std::string command = std::string(getenv("BASALT_BIN")) + " replay " + store + "/c" +
+                                more + " -o json > " + out + " 2>&1";
+    const int status = std::system(command.c_str());
+    EXPECT_TRUE(WIFEXITED(status));
+    return std::pair{WEXITSTATUS(status), ReadAll(out)};
+  };
+  const auto [code, said] = replay("");
+  EXPECT_EQ(code, 0) << said;
+  EXPECT_THAT(said, HasSubstr("\"decisions\":4,"));
+  EXPECT_THAT(said, HasSubstr("\"different\":0,"));
+  EXPECT_THAT(said, HasSubstr("\"same_digest\":true"));
+  EXPECT_THAT(said, HasSubstr("\"states_different\":0"));
+  const auto [driven, runs] = replay(" --policy spread");
+  EXPECT_EQ(driven, 0) << runs;
+  EXPECT_THAT(runs, HasSubstr("\"arrivals\":4,"));
+  fs::resize_file(store + "/c/decisions-1", fs::file_size(store + "/c/decisions-1") - 2);
+  const auto [damaged, error] = replay("");
+  EXPECT_EQ(damaged, 2);
+  EXPECT_THAT(error, HasSubstr("/c/decisions-1: torn entry at byte"));
+}
+
 TEST_F(ServeTest, HangUpReadsTheFileAgain) {
   const auto text = [](const std::string& policy) {
     return "listen_unix: SOCKET\nclusters:\n  - id: c\n    policy: " + policy + "\n";

@@ -134,12 +134,12 @@ std::optional<ActionResult> Service::ResultOf(const std::string& action_id) cons
 
 Answer<pb::AckActionResponse> Service::AckAction(const Caller& caller,
                                                  const pb::AckActionRequest& request, SimTime now) {
-  Enter(now);
+  now = Enter(now);
   Answer<pb::AckActionResponse> answer;
   if (RefusedHere(request.header(), &answer) || RefusedFeed(caller, &answer)) return answer;
   // Of an earlier run: that run's action may be open under the same id.
   if (request.server_epoch() == server_epoch_) {
-    answer.body.set_known(actions_.Ack(request.id(), {request.done(), request.error()}));
+    answer.body.set_known(actions_.Ack(request.id(), {request.done(), request.error()}, now));
   }
   return answer;
 }

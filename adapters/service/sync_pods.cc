@@ -226,7 +226,7 @@ void Service::PodEnded(const PodUid& uid, bool failed, SimTime now) {
   ForgetOrphan(uid);
   names_.erase(uid);
   usage_.PodGone(uid);
-  actions_.PodGone(UuidText(uid));
+  actions_.PodGone(UuidText(uid), now);
   deleted_.insert_or_assign(uid, now);
   deleted_order_.emplace_back(now, uid);
   const Status ok = engine_->Apply(basalt::PodGone{uid, failed}, now);

@@ -6,6 +6,7 @@
 namespace basalt::service {
 namespace {
 constexpr std::size_t kMaxResults = 16'384;
+constexpr std::int64_t kResultsKeptUs = 600'000'000;
 }  // namespace
 
 const placement::v1::Action& ActionLog::Add(placement::v1::Action action) {
@@ -17,10 +18,16 @@ const placement::v1::Action& ActionLog::Add(placement::v1::Action action) {
   return open_.emplace(sequence, std::move(action)).first->second;
 }
 
-void ActionLog::Finish(std::uint64_t sequence, ActionResult result) {
+void ActionLog::Finish(std::uint64_t sequence, ActionResult result, SimTime now) {
   const auto it = open_.find(sequence);
-  results_.insert_or_assign(it->second.id(), std::move(result));
-  result_order_.emplace(sequence, it->second.id());
+  // An id that failed, was forgotten and was told again has one result: the last.
+  if (!results_.insert_or_assign(it->second.id(), std::move(result)).second) {
+    std::erase_if(result_order_,
+                  [&](const auto& entry) { return entry.second == it->second.id(); });
+  }
+  std::int64_t when = now.us;
+  if (!result_order_.empty()) when = std::max(when, result_order_.rbegin()->first + 1);
+  result_order_.emplace(when, it->second.id());
   by_id_.erase(it->second.id());
   open_.erase(it);
   while (result_order_.size() > kMaxResults) {
@@ -29,10 +36,10 @@ void ActionLog::Finish(std::uint64_t sequence, ActionResult result) {
   }
 }
 
-bool ActionLog::Ack(const std::string& id, ActionResult result) {
+bool ActionLog::Ack(const std::string& id, ActionResult result, SimTime now) {
   const auto it = by_id_.find(id);
   if (it == by_id_.end()) return false;
-  Finish(it->second, std::move(result));
+  Finish(it->second, std::move(result), now);
   return true;
 }
 
@@ -46,7 +53,7 @@ bool ActionLog::Knows(const std::string& id) const {
   return by_id_.contains(id) || results_.contains(id);
 }
 
-void ActionLog::PodGone(const std::string& uid) {
+void ActionLog::PodGone(const std::string& uid, SimTime now) {
   std::vector<std::pair<std::uint64_t, bool>> of_pod;
   for (const auto& [sequence, action] : open_) {
     if (action.pod().uid() != uid) continue;
@@ -56,7 +63,7 @@ void ActionLog::PodGone(const std::string& uid) {
                             action.kind() == placement::v1::ACTION_KIND_MIGRATE);
   }
   for (const auto& [sequence, wanted] : of_pod) {
-    Finish(sequence, wanted ? ActionResult{true, ""} : ActionResult{false, "the pod is gone"});
+    Finish(sequence, wanted ? ActionResult{true, ""} : ActionResult{false, "the pod is gone"}, now);
   }
 }
 
@@ -78,7 +85,13 @@ void ActionLog::Expire(SimTime now) {
   for (const auto& [sequence, action] : open_) {
     if (action.deadline_us() != 0 && action.deadline_us() < now.us) late.push_back(sequence);
   }
-  for (const std::uint64_t sequence : late) Finish(sequence, {false, "its deadline has passed"});
+  for (const std::uint64_t sequence : late) {
+    Finish(sequence, {false, "its deadline has passed"}, now);
+  }
+  while (!result_order_.empty() && result_order_.begin()->first < now.us - kResultsKeptUs) {
+    results_.erase(result_order_.begin()->second);
+    result_order_.erase(result_order_.begin());
+  }
 }
 
 }  // namespace basalt::service

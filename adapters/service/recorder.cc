@@ -248,7 +248,7 @@ Answer<pb::AckActionResponse> Service::AckAction(const Caller& caller,
   if (RefusedHere(request.header(), &answer) || RefusedFeed(caller, &answer)) return answer;
   // Of an earlier run: that run's action may be open under the same id.
   if (request.server_epoch() == server_epoch_) {
-    answer.body.set_known(actions_.Ack(request.id(), {request.done(), request.error()}));
+    answer.body.set_known(actions_.Ack(request.id(), {request.done(), request.error()}, now));
     StepCommands(now);
   }
   return answer;

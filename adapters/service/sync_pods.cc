@@ -327,7 +327,7 @@ void Service::PodEnded(const PodUid& uid, bool failed, SimTime now) {
   }
   usage_.PodGone(uid);
   shadow_.Gone(uid);
-  actions_.PodGone(UuidText(uid));
+  actions_.PodGone(UuidText(uid), now);
   if (decisions_ != nullptr && engine_->Find(uid) == nullptr) Record(now, RecordedGone{uid});
   deleted_.insert_or_assign(uid, now);
   deleted_order_.emplace_back(now, uid);

@@ -1,8 +1,9 @@
 // What must hold at any moment, asked of the service directly: before the sync is complete nothing
 // is decided; what only asks changes nothing; explanations agree with decisions and add up; more
-// room makes nothing impossible; no gang has a part of its minimum without a loss.
+// room makes nothing impossible; no gang has a part of its minimum but for a loss or an eviction.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <iterator>
 #include <utility>
 
@@ -173,9 +174,9 @@ std::string World::ProbeMoreRoom(const Job& job) {
 
 std::string World::ProbeGangs() const {
   for (const auto& [uid, gang] : server_.service().engine().gangs()) {
-    std::int32_t lost = 0;
-    for (const Gang::Member member : gang.members) lost += member == Gang::Member::kLost ? 1 : 0;
-    if (IsDegraded(gang) != gang.degraded || (gang.degraded && lost == 0)) {
+    bool loss = std::ranges::count(gang.members, Gang::Member::kLost) > 0;
+    for (const PodUid& pod : gang.pods) loss = loss || made_to_leave_.contains(pod.lo);
+    if (IsDegraded(gang) != gang.degraded || (gang.degraded && !loss)) {
       return "a gang has a part of its minimum, and nothing was lost";
     }
   }

@@ -165,7 +165,10 @@ std::string World::Run(std::uint64_t steps) {
     if (!net_.Step()) return "nothing happens any more";
     if (server_.up()) {
       for (const auto& [uid, nomination] : server_.service().engine().nominations()) {
-        for (const PodUid& victim : nomination.waiting) api_.Leaves(victim.lo);
+        for (const PodUid& victim : nomination.waiting) {
+          api_.Leaves(victim.lo);
+          made_to_leave_.insert(victim.lo);
+        }
       }
     }
     if (std::string why = Check(); !why.empty()) return fmt::format("step {}: {}", steps_, why);

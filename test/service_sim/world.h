@@ -6,6 +6,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -208,6 +209,7 @@ class World {
   Server server_;
   Syncer syncer_;
   std::vector<std::unique_ptr<Scheduler>> schedulers_;
+  std::set<std::uint64_t> made_to_leave_;  // pods that were victims
   std::string wrong_;
   bool faults_ = true;
   std::uint64_t steps_ = 0;

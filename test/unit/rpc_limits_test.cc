@@ -1,9 +1,11 @@
-// How many calls an identity may make: the buckets by themselves, and what a refused client sees.
+// What keeps a server from its callers: how many calls an identity may make, and what their text
+// becomes in messages and in the log.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <string>
 
+#include "adapters/rpc/log.h"
 #include "adapters/rpc/rate_limits.h"
 #include "adapters/service/shown.h"
 
@@ -100,7 +102,7 @@ TEST(Shown, IsOneLineOfUtf8) {
   using service::Shown;
   EXPECT_EQ(Shown("a b\xC3\xA4\xE2\x82\xAC\xF0\x9F\x8C\x8B"),
             "a b\xC3\xA4\xE2\x82\xAC\xF0\x9F\x8C\x8B");
-  EXPECT_EQ(Shown(std::string_view("a\0b\n\r\t\x1b[31m\x7f", 13)),
+  EXPECT_EQ(Shown(std::string_view("a\0b\n\r\t\x1b[31m\x7f", 12)),
             "a\\x00b\\x0a\\x0d\\x09\\x1b[31m\\x7f");
   EXPECT_EQ(Shown("\xC2\x9B"
                   "31m"),
@@ -117,6 +119,18 @@ TEST(Shown, IsOneLineOfUtf8) {
   EXPECT_EQ(Shown("abcd", 4), "abcd");
   EXPECT_EQ(Shown("abcde", 4), "abcd...");
   EXPECT_EQ(Shown("abc\xC3\xA4", 4), "abc...");
+}
+
+// One line an event, whatever stands in it: nobody forges another event, or clears a terminal.
+TEST(Log, IsOneLineOfAscii) {
+  testing::internal::CaptureStderr();
+  Log("refused", {{"pod", "a\"}\n{\"event\":\"forged\"\x1b[2J\xFF\xC3\xA4"},
+                  {"long", std::string(10'000, 'x')}});
+  const std::string line = testing::internal::GetCapturedStderr();
+  EXPECT_EQ(line.find('\n'), line.size() - 1);
+  for (const char c : line.substr(0, line.size() - 1)) EXPECT_TRUE(c >= 0x20 && c < 0x7F);
+  EXPECT_THAT(line, HasSubstr(R"("pod":"a\"}\u000a{\"event\":\"forged\"\u001b[2J\u00ff)"));
+  EXPECT_LT(line.size(), 1'000U);
 }
 
 }  // namespace

@@ -171,13 +171,19 @@ TEST(ServiceActions, OnceAndInOrder) {
   log.Expire(SimTime{101});
   ASSERT_TRUE(log.ResultOf("b1").has_value());
   EXPECT_FALSE(log.ResultOf("b1")->done);
-  EXPECT_FALSE(log.Ack("b1", {true, ""}));  // too late
+  EXPECT_FALSE(log.Ack("b1", {true, ""}, SimTime{101}));  // too late
   // The pod is gone: its eviction is done, what else was wanted of it is not.
-  log.PodGone("p1");
+  log.PodGone("p1", SimTime{102});
   EXPECT_TRUE(log.ResultOf("e1")->done);
   EXPECT_FALSE(log.ResultOf("b2")->done);
   EXPECT_EQ(log.open(), 0u);
   EXPECT_TRUE(log.Knows("e1"));
+  // Results are kept for ten minutes.
+  log.Expire(SimTime{600'000'102});
+  EXPECT_TRUE(log.Knows("e1"));
+  log.Expire(SimTime{600'000'200});
+  EXPECT_FALSE(log.Knows("e1"));
+  EXPECT_EQ(log.results(), 0u);
 }
 
 }  // namespace

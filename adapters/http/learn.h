@@ -37,11 +37,14 @@ class Learner {
 
  private:
   struct Seen {
-    std::uint64_t hash = 0;
+    bool known = false;  // told in this run, with these bytes
+    std::uint64_t node_hash = 0;
+    std::uint64_t tasks_hash = 0;
     std::set<std::string> pods = {};  // that were told to be on it
     std::string refused = {};
   };
   Status Open();
+  // `node` empty: it is as it was.
   Result<pb::SyncDeltas> Deltas(const std::string& name, std::string_view node,
                                 std::string_view tasks, std::set<std::string>* present);
   // `present` gets its uid unless it has ended; nothing is returned for one that is not bound yet.

@@ -1,7 +1,7 @@
 // Nodes and pods learned from the bodies of Volcano's extender, for clusters in which nothing syncs
-// (configuration `learn`). Each predicate call has its node as Kubernetes has it and every pod on it:
-// for that node, that is the truth. What is learned goes the way that a sync stream goes, as the
-// source "learned". A node whose bytes are those of the last time costs a hash of them.
+// (configuration `learn`). Each predicate call has its node as Kubernetes has it and every pod on
+// it: for that node, that is the truth. What is learned goes the way that a sync stream goes, as
+// the source "learned". A node whose bytes are those of the last time costs a hash of them.
 //
 // What is not seen: nodes and pods that no call is about. A pod's end is noticed at the next call
 // about its node, and a node's never; neither takes a place that a call would be answered with.

@@ -16,9 +16,9 @@ constexpr std::chrono::milliseconds kLook{200};  // how soon a stream sees that 
 void HideNames(pb::WatchEvent* event) {
   event->clear_request_id();
   event->clear_scheduler();
-  for (pb::PodKey* key : {event->has_about() ? event->mutable_about() : nullptr,
-                          event->has_mismatch() ? event->mutable_mismatch()->mutable_pod()
-                                                : nullptr}) {
+  for (pb::PodKey* key :
+       {event->has_about() ? event->mutable_about() : nullptr,
+        event->has_mismatch() ? event->mutable_mismatch()->mutable_pod() : nullptr}) {
     if (key == nullptr) continue;
     key->clear_namespace_();
     key->clear_name();
@@ -27,8 +27,7 @@ void HideNames(pb::WatchEvent* event) {
 
 bool IsLimited(grpc::ServerContext* context, Room* room) {
   const service::Caller caller = CallerOf(*context);
-  return room->With(
-      [&](service::Service& service, SimTime) { return service.IsLimited(caller); });
+  return room->With([&](service::Service& service, SimTime) { return service.IsLimited(caller); });
 }
 
 }  // namespace

@@ -48,8 +48,9 @@ Service::Service(const ClusterConfig& config, const Access& access, const Enviro
       ring_(kRing) {
   // A counter that is not there before its first event has no rate.
   for (const char* name :
-       {"assumed_cards", "command_store_errors", "commands", "commands_done", "commands_failed", "card_rules_kept", "evictions", "foreign_pods", "grants_unread",
-        "mismatches", "snapshot_errors", "snapshots", "sync_deltas", "sync_rejected"}) {
+       {"assumed_cards", "command_store_errors", "commands", "commands_done", "commands_failed",
+        "card_rules_kept", "evictions", "foreign_pods", "grants_unread", "mismatches",
+        "snapshot_errors", "snapshots", "sync_deltas", "sync_rejected"}) {
     metrics_.Count(name, 0);
   }
 }

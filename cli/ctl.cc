@@ -44,9 +44,9 @@ Result<std::unique_ptr<pb::Admin::Stub>> Dial(const CtlInput& input) {
   std::shared_ptr<grpc::ChannelCredentials> credentials = grpc::InsecureChannelCredentials();
   if (!input.ca.empty()) {
     grpc::SslCredentialsOptions tls;
-    for (const auto& [file, text] :
-         {std::pair{&input.ca, &tls.pem_root_certs}, {&input.cert, &tls.pem_cert_chain},
-          {&input.key, &tls.pem_private_key}}) {
+    for (const auto& [file, text] : {std::pair{&input.ca, &tls.pem_root_certs},
+                                     {&input.cert, &tls.pem_cert_chain},
+                                     {&input.key, &tls.pem_private_key}}) {
       if (file->empty()) continue;
       Result<std::string> read = ReadFile(*file, std::size_t{1} << 20);
       if (!read) return tl::unexpected<Error>(read.error());
@@ -54,7 +54,8 @@ Result<std::unique_ptr<pb::Admin::Stub>> Dial(const CtlInput& input) {
     }
     credentials = grpc::SslCredentials(tls);
   } else if (!rpc::IsLocal(*address)) {
-    return Fail("--target " + input.target, "is on another machine: name the server's CA with --ca");
+    return Fail("--target " + input.target,
+                "is on another machine: name the server's CA with --ca");
   }
   return pb::Admin::NewStub(grpc::CreateChannel(address->ToString(), credentials));
 }
@@ -72,13 +73,15 @@ Status ToStatus(const CtlInput& input, const grpc::Status& status) {
 std::vector<std::string> RowOf(const pb::CommandState& state) {
   const pb::CommandRequest& command = state.command();
   const bool card = command.kind() == pb::ACTION_KIND_MOVE_CARD;
-  const std::string pod =
-      state.pod().name().empty() ? state.pod().uid()
-                                 : state.pod().namespace_() + "/" + state.pod().name();
-  return {command.id(), Short(pb::ActionKind_Name(command.kind()), "ACTION_KIND_"),
+  const std::string pod = state.pod().name().empty()
+                              ? state.pod().uid()
+                              : state.pod().namespace_() + "/" + state.pod().name();
+  return {command.id(),
+          Short(pb::ActionKind_Name(command.kind()), "ACTION_KIND_"),
           card ? command.card_uuid() : pod,
           state.to().node().empty() ? state.node() : state.node() + " to " + state.to().node(),
-          Short(pb::CommandPhase_Name(state.phase()), "COMMAND_PHASE_"), state.reason()};
+          Short(pb::CommandPhase_Name(state.phase()), "COMMAND_PHASE_"),
+          state.reason()};
 }
 
 void PrintStates(const CtlInput& input, const std::vector<pb::CommandState>& states) {
@@ -118,9 +121,8 @@ Result<pb::CommandState> WaitFor(const CtlInput& input, pb::Admin::Stub* stub,
     std::this_thread::sleep_for(std::chrono::milliseconds(500));
     const auto states = List(input, stub);
     if (!states) return tl::unexpected<Error>(states.error());
-    const auto it = std::ranges::find(*states, state.command().id(), [](const auto& s) {
-      return s.command().id();
-    });
+    const auto it = std::ranges::find(*states, state.command().id(),
+                                      [](const auto& s) { return s.command().id(); });
     if (it == states->end()) return Fail(state.command().id(), "the server does not know it");
     state = *it;
   }

@@ -34,11 +34,10 @@ bool AsksWholeCards(const RequestSpec& spec) {
   };
   if (!spec.mig_profile.empty()) return false;
   const bool by_container = std::ranges::any_of(spec.containers, &ContainerSpec::asks_card);
-  return by_container ? std::ranges::all_of(spec.containers,
-                                            [&](const ContainerSpec& c) {
-                                              return c.gpus == 0 || whole(c);
-                                            })
-                      : whole(spec);
+  return by_container
+             ? std::ranges::all_of(spec.containers,
+                                   [&](const ContainerSpec& c) { return c.gpus == 0 || whole(c); })
+             : whole(spec);
 }
 
 std::string Key(const std::string& vendor, const std::string& platform) {

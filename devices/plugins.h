@@ -1,8 +1,8 @@
-// Whose plugin serves a node's cards, and whose words a pod speaks. HAMi's and Volcano's plugins and
-// the vendors' own read different resource names: a pod that asks in the words of one never starts
-// on a node of another. To the engine that is a taint: a node has one for each vendor whose cards
-// more than one kind of plugin may serve, and a pod tolerates those of the plugins that understand
-// it. Nodes that are not told in Kubernetes' words have none.
+// Whose plugin serves a node's cards, and whose words a pod speaks. HAMi's and Volcano's plugins
+// and the vendors' own read different resource names: a pod that asks in the words of one never
+// starts on a node of another. To the engine that is a taint: a node has one for each vendor whose
+// cards more than one kind of plugin may serve, and a pod tolerates those of the plugins that
+// understand it. Nodes that are not told in Kubernetes' words have none.
 #pragma once
 
 #include <string>

@@ -34,10 +34,10 @@ Extender::Extender(rpc::Room* room, ExtenderOptions options)
   };
   std::vector<std::string> grants = of(hello.body.grant_annotation_keys());
   grants.emplace_back("basalt.io/cards");
-  learner_ = std::make_unique<Learner>(
-      room_, options_.caller,
-      Learner::Keys{AnnotationKeys(of(hello.body.node_annotation_keys())), keys_,
-                    AnnotationKeys(std::move(grants))});
+  learner_ =
+      std::make_unique<Learner>(room_, options_.caller,
+                                Learner::Keys{AnnotationKeys(of(hello.body.node_annotation_keys())),
+                                              keys_, AnnotationKeys(std::move(grants))});
 }
 
 rpc::Deadline Extender::TurnBy() const { return std::chrono::system_clock::now() + options_.turn; }

@@ -1,7 +1,8 @@
 // What stock schedulers call over HTTP: Volcano's extender plugin and kube-scheduler's extenders
 // (JSON in, JSON out). The endpoints keep no state of the cluster, which comes over Sync, or with
-// `learn` from the bodies of Volcano's predicates (learn.h); they remember what one call says and a later one does not: a pod's ask between filter and bind, a
-// job's queue, the leases that they took. A restart forgets these; the leases end by themselves.
+// `learn` from the bodies of Volcano's predicates (learn.h); they remember what one call says and a
+// later one does not: a pod's ask between filter and bind, a job's queue, the leases that they
+// took. A restart forgets these; the leases end by themselves.
 //
 // Both protocols: what is asked of pods without an answer in time, or before the sync is complete,
 // is refused: no pod is bound that the engine does not know of. Volcano's onSessionOpen is answered
@@ -110,7 +111,7 @@ class Extender {
   const ExtenderOptions options_;
   AnnotationKeys keys_;
   std::unique_ptr<Learner> learner_;  // null: the cluster is synced
-  mutable std::mutex mutex_;  // of the books below
+  mutable std::mutex mutex_;          // of the books below
   Recent<pb::PodRequest> asks_;
   Recent<std::string> queue_of_job_;
   Recent<pb::Lease> leases_;  // by pod; what Volcano's allocateFunc took

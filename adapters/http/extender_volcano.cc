@@ -284,6 +284,7 @@ HttpAnswer Extender::Victims(sj::object root, bool reclaim) {
 
 std::optional<bool> Extender::IsFull(const std::string& queue) {
   return room_->With([&](service::Service& service, SimTime) -> std::optional<bool> {
+    if (!service.MayRead(options_.caller)) return std::nullopt;
     const QueueTree& tree = service.engine().queues();
     std::optional<QueueId> at = tree.Find(queue);
     if (!at) return std::nullopt;

@@ -16,10 +16,7 @@ constexpr const char* kCards = "basalt.io/cards";  // written by our own binds
 constexpr std::int64_t kThereBits = 16 | 32 | 64 | 512;
 constexpr std::int64_t kEndedBits = 128 | 256;
 
-std::uint64_t HashOf(std::string_view a, std::string_view b) {
-  const std::hash<std::string_view> hash;
-  return hash(a) * 0x9E3779B97F4A7C15u + hash(b);
-}
+std::uint64_t HashOf(std::string_view text) { return std::hash<std::string_view>()(text); }
 
 // A member that is an object, or nothing when it is missing or null.
 Result<std::optional<sj::object>> Member(sj::object& parent, const char* field) {
@@ -168,11 +165,11 @@ Result<std::optional<pb::PodState>> Learner::ReadPodOf(sj::object task, const st
   if (!text) return fail(text.error());
   const Result<PodUid> uid = service::ParseUid(*text);
   if (!uid) return fail(uid.error());
-  const auto status = IntegerOf(task, "Status");
-  if (!status) return fail(status.error());
-  if ((*status & kEndedBits) != 0) return std::optional<pb::PodState>();
+  const auto bits = IntegerOf(task, "Status");
+  if (!bits) return fail(bits.error());
+  if ((*bits & kEndedBits) != 0) return std::optional<pb::PodState>();
   present->insert(service::UuidText(*uid));
-  if ((*status & kThereBits) == 0) return std::optional<pb::PodState>();
+  if ((*bits & kThereBits) == 0) return std::optional<pb::PodState>();
   auto job = TextOf(task, "Job");
   if (!job) return fail(job.error());
   out.set_job(std::move(*job));
@@ -254,7 +251,7 @@ Result<pb::SyncDeltas> Learner::Deltas(const std::string& name, std::string_view
     return out;
   };
   pb::SyncDeltas out;
-  {
+  if (!node.empty()) {
     sj::document document;
     auto inner = object(node, &document);
     if (!inner) return tl::unexpected<Error>(inner.error());
@@ -278,14 +275,18 @@ Result<pb::SyncDeltas> Learner::Deltas(const std::string& name, std::string_view
 }
 
 std::string Learner::See(const std::string& name, std::string_view node, std::string_view tasks) {
-  const std::uint64_t hash = HashOf(node, tasks);
+  const std::uint64_t node_hash = HashOf(node);
+  const std::uint64_t tasks_hash = HashOf(tasks);
   const std::scoped_lock lock(mutex_);
-  if (const auto it = seen_.find(name); open_ && it != seen_.end() && it->second.hash == hash) {
-    return it->second.refused;
+  bool same_node = false;
+  if (const auto it = seen_.find(name); open_ && it != seen_.end() && it->second.known) {
+    same_node = it->second.node_hash == node_hash;
+    if (same_node && it->second.tasks_hash == tasks_hash) return it->second.refused;
   }
   if (Status ok = Open(); !ok) return ok.error().ToString();
   std::set<std::string> present;
-  Result<pb::SyncDeltas> deltas = Deltas(name, node, tasks, &present);
+  Result<pb::SyncDeltas> deltas =
+      Deltas(name, same_node ? std::string_view() : node, tasks, &present);
   if (!deltas) return deltas.error().ToString();
   Seen& seen = seen_[name];
   std::set<std::string> pods;
@@ -309,9 +310,11 @@ std::string Learner::See(const std::string& name, std::string_view node, std::st
     return reply.ok() ? "the learned state begins anew" : reply.message;
   }
   generation_ = reply.body.applied_generation();
-  seen.hash = hash;
+  seen.known = true;
+  seen.node_hash = node_hash;
+  seen.tasks_hash = tasks_hash;
   seen.pods = std::move(pods);
-  seen.refused.clear();
+  if (!same_node) seen.refused.clear();
   for (const pb::Rejected& rejected : reply.body.rejected()) {
     if (rejected.object() == "node " + name) seen.refused = rejected.reason();
   }

@@ -1,7 +1,7 @@
 // Nodes and pods learned from the bodies of Volcano's extender, for clusters in which nothing syncs
-// (configuration `learn`). Each predicate call has its node as Kubernetes has it and every pod on it:
-// for that node, that is the truth. What is learned goes the way that a sync stream goes, as the
-// source "learned". A node whose bytes are those of the last time costs a hash of them.
+// (configuration `learn`). Each predicate call has its node as Kubernetes has it and every pod on
+// it: for that node, that is the truth. What is learned goes the way that a sync stream goes, as
+// the source "learned". A node whose bytes are those of the last time costs a hash of them.
 //
 // What is not seen: nodes and pods that no call is about. A pod's end is noticed at the next call
 // about its node, and a node's never; neither takes a place that a call would be answered with.
@@ -37,11 +37,14 @@ class Learner {
 
  private:
   struct Seen {
-    std::uint64_t hash = 0;
+    bool known = false;  // told in this run, with these bytes
+    std::uint64_t node_hash = 0;
+    std::uint64_t tasks_hash = 0;
     std::set<std::string> pods = {};  // that were told to be on it
     std::string refused = {};
   };
   Status Open();
+  // `node` empty: it is as it was.
   Result<pb::SyncDeltas> Deltas(const std::string& name, std::string_view node,
                                 std::string_view tasks, std::set<std::string>* present);
   // `present` gets its uid unless it has ended; nothing is returned for one that is not bound yet.

@@ -21,7 +21,8 @@ Reply<T> Refuse(CallCode code, std::string message) {
   return reply;
 }
 
-// Two copies of one request must not choose at the same time: each would find that it holds nothing.
+// Two copies of one request must not choose at the same time: each would find that it holds
+// nothing.
 std::mutex& TurnOf(const std::string& uid) {
   static std::array<std::mutex, 64> turns;
   return turns[std::hash<std::string>()(uid) % turns.size()];
@@ -113,11 +114,11 @@ std::vector<Offer> Ask(const std::vector<Room*>& rooms, const service::Caller& c
     Offer& offer = offers.emplace_back();
     offer.room = room;
     request.mutable_header()->set_cluster(room->id());
-    offer.reply = room->Run("propose", deadline, false,
-                            [&](service::Service& service, SimTime now) {
-                              offer.free = service.engine().state().totals().gpu_free;
-                              return service.Propose(caller, request, now);
-                            });
+    offer.reply =
+        room->Run("propose", deadline, false, [&](service::Service& service, SimTime now) {
+          offer.free = service.engine().state().totals().gpu_free;
+          return service.Propose(caller, request, now);
+        });
     if (offer.reply.ok()) SetCluster(room->id(), &offer.reply.body);
   }
   std::ranges::stable_sort(offers, [](const Offer& a, const Offer& b) {
@@ -161,10 +162,10 @@ Reply<pb::ReserveResponse> ReserveAmong(Rooms* rooms, const service::Caller& cal
   there.clear_clusters();
   const auto reserve = [&](Room* room) {
     there.mutable_header()->set_cluster(room->id());
-    Reply<Body> reply = room->Run("reserve", deadline, false,
-                                  [&](service::Service& service, SimTime now) {
-                                    return service.Reserve(caller, there, now);
-                                  });
+    Reply<Body> reply =
+        room->Run("reserve", deadline, false, [&](service::Service& service, SimTime now) {
+          return service.Reserve(caller, there, now);
+        });
     if (reply.ok()) SetCluster(room->id(), &reply.body);
     return reply;
   };

@@ -11,9 +11,9 @@ namespace basalt::rpc {
 
 inline constexpr int kMostClusters = 64;
 
-// `request.clusters` is not empty. Errors: header.cluster is named, too; a cluster that is not here;
-// a placement (it is of one cluster). A cluster in which the caller may not place is passed over; if
-// that is so in all, the first refusal is the answer.
+// `request.clusters` is not empty. Errors: header.cluster is named, too; a cluster that is not
+// here; a placement (it is of one cluster). A cluster in which the caller may not place is passed
+// over; if that is so in all, the first refusal is the answer.
 Reply<pb::ProposeResponse> ProposeAmong(Rooms* rooms, const service::Caller& caller,
                                         const pb::ProposeRequest& request, Deadline deadline);
 Reply<pb::ReserveResponse> ReserveAmong(Rooms* rooms, const service::Caller& caller,

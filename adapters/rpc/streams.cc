@@ -21,9 +21,9 @@ constexpr std::chrono::milliseconds kGather{20};
 void HideNames(pb::WatchEvent* event) {
   event->clear_request_id();
   event->clear_scheduler();
-  for (pb::PodKey* key : {event->has_about() ? event->mutable_about() : nullptr,
-                          event->has_mismatch() ? event->mutable_mismatch()->mutable_pod()
-                                                : nullptr}) {
+  for (pb::PodKey* key :
+       {event->has_about() ? event->mutable_about() : nullptr,
+        event->has_mismatch() ? event->mutable_mismatch()->mutable_pod() : nullptr}) {
     if (key == nullptr) continue;
     key->clear_namespace_();
     key->clear_name();
@@ -32,8 +32,7 @@ void HideNames(pb::WatchEvent* event) {
 
 bool IsLimited(grpc::ServerContext* context, Room* room) {
   const service::Caller caller = CallerOf(*context);
-  return room->With(
-      [&](service::Service& service, SimTime) { return service.IsLimited(caller); });
+  return room->With([&](service::Service& service, SimTime) { return service.IsLimited(caller); });
 }
 
 }  // namespace

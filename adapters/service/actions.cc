@@ -57,10 +57,9 @@ void ActionLog::PodGone(const std::string& uid, SimTime now) {
   std::vector<std::pair<std::uint64_t, bool>> of_pod;
   for (const auto& [sequence, action] : open_) {
     if (action.pod().uid() != uid) continue;
-    of_pod.emplace_back(sequence,
-                        action.kind() == placement::v1::ACTION_KIND_EVICT ||
-                            action.kind() == placement::v1::ACTION_KIND_COMMIT_AND_EXIT ||
-                            action.kind() == placement::v1::ACTION_KIND_MIGRATE);
+    of_pod.emplace_back(sequence, action.kind() == placement::v1::ACTION_KIND_EVICT ||
+                                      action.kind() == placement::v1::ACTION_KIND_COMMIT_AND_EXIT ||
+                                      action.kind() == placement::v1::ACTION_KIND_MIGRATE);
   }
   for (const auto& [sequence, wanted] : of_pod) {
     Finish(sequence, wanted ? ActionResult{true, ""} : ActionResult{false, "the pod is gone"}, now);

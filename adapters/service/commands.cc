@@ -1,6 +1,7 @@
 // Commands: what operators tell running pods and cards. A command is checked, stored and then told
-// to executors; what it frees is free when the sync shows it, never before. The steps after that are
-// taken from the state alone (StepCommands), so that a restart goes on where the last run stopped.
+// to executors; what it frees is free when the sync shows it, never before. The steps after that
+// are taken from the state alone (StepCommands), so that a restart goes on where the last run
+// stopped.
 #include "adapters/service/commands.h"
 
 #include <algorithm>
@@ -88,10 +89,9 @@ Answer<pb::CommandState> Service::Command(const Caller& caller, const pb::Comman
   pb::CommandState state;
   *state.mutable_command() = std::move(command);
   state.set_phase(pb::COMMAND_PHASE_ORDERED);
-  state.set_deadline_us(
-      now.Plus(request.ttl_us() == 0 ? kCommandTtlUs : request.ttl_us()).us);
-  const Status may = request.kind() == pb::ACTION_KIND_MOVE_CARD ? AcceptMove(&state)
-                                                                 : AcceptForPod(&state, now);
+  state.set_deadline_us(now.Plus(request.ttl_us() == 0 ? kCommandTtlUs : request.ttl_us()).us);
+  const Status may =
+      request.kind() == pb::ACTION_KIND_MOVE_CARD ? AcceptMove(&state) : AcceptForPod(&state, now);
   if (!may) return Bad<Body>(Code::kPrecondition, may.error().ToString());
   const std::string hold = state.held_uid();
   pb::CommandState* added = commands_.Add(std::move(state));
@@ -122,8 +122,7 @@ Status Service::AcceptForPod(pb::CommandState* state, SimTime now) {
   }
   for (const pb::CommandState* open : commands_.Open()) {
     if (open->pod().uid() == UuidText(*uid) && EndsPod(open->command().kind())) {
-      return Fail("pod " + UuidText(*uid),
-                  "ends already, by the command " + open->command().id());
+      return Fail("pod " + UuidText(*uid), "ends already, by the command " + open->command().id());
     }
   }
   *state->mutable_pod() = KeyOf(*uid);
@@ -146,14 +145,19 @@ Status Service::HoldNewPlace(const Allocation& held, pb::CommandState* state, Si
   if (!state->command().node().empty()) {
     choice.only = {engine_->state().FindNode(state->command().node())};
     if (!choice.only[0].valid() || choice.only[0] == held.node) {
-      return Fail("node " + state->command().node(), "is not in the cluster, or is where the pod is");
+      return Fail("node " + state->command().node(),
+                  "is not in the cluster, or is where the pod is");
     }
   }
   Standing standing = *held.standing;
   standing.queue.clear();
   standing.budget.clear();
   standing.preemptible = false;
-  const Request request{HoldOf(config_.id, state->command().id()), 0, held.shape, held.job, standing,
+  const Request request{HoldOf(config_.id, state->command().id()),
+                        0,
+                        held.shape,
+                        held.job,
+                        standing,
                         std::make_shared<const NodeChoice>(std::move(choice))};
   const Outcome outcome = engine_->Propose(request, now);
   if (!outcome.placed()) {
@@ -349,7 +353,8 @@ void Service::StepMove(pb::CommandState* state, SimTime now) {
 void Service::EvictFrom(const pb::CommandState& state, NodeId node, int card) {
   engine_->ForEachAllocation([&](const Allocation& a) {
     const auto names = names_.find(a.uid);
-    if (a.node != node || !a.cards.Has(card) || names == names_.end() || !names->second.bound) return;
+    if (a.node != node || !a.cards.Has(card) || names == names_.end() || !names->second.bound)
+      return;
     pb::Action action;
     action.set_id(ActionOf(state) + "/" + UuidText(a.uid));
     if (actions_.Knows(action.id())) return;
@@ -366,9 +371,9 @@ void Service::EvictFrom(const pb::CommandState& state, NodeId node, int card) {
 
 void Service::Uncordon(const pb::CommandState& state, SimTime now) {
   const auto card = FindCard(state.node(), state.command().card_uuid());
-  if (!card || engine_->state().card(card->first, card->second).cordoned == state.cordoned()) return;
-  const Status ok =
-      engine_->Apply(CardCordoned{state.node(), card->second, state.cordoned()}, now);
+  if (!card || engine_->state().card(card->first, card->second).cordoned == state.cordoned())
+    return;
+  const Status ok = engine_->Apply(CardCordoned{state.node(), card->second, state.cordoned()}, now);
   BASALT_CHECK(ok.has_value());
   TellFreed(state.node());
 }
@@ -422,7 +427,8 @@ Result<Lease> Service::TakeOver(pb::CommandState* migration, const Request& requ
   taken.generation = generation();
   const Request again{uid, 0, hold.shape, hold.job, standing, nullptr};
   const Result<Lease> kept = engine_->Reserve(again, taken, now, migration->deadline_us() - now.us);
-  if (!kept) EndAs(migration, pb::COMMAND_PHASE_FAILED, "its place was lost: " + kept.error().message);
+  if (!kept)
+    EndAs(migration, pb::COMMAND_PHASE_FAILED, "its place was lost: " + kept.error().message);
   return lease;
 }
 

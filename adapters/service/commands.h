@@ -1,6 +1,6 @@
 // What operators told running pods and cards to do: each command as it was accepted, and how far it
-// is. The book is stored as a whole with every change, so that what is open goes on after a restart.
-// commands.cc has the rules; this is the list.
+// is. The book is stored as a whole with every change, so that what is open goes on after a
+// restart. commands.cc has the rules; this is the list.
 #pragma once
 
 #include <cstdint>

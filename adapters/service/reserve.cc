@@ -147,9 +147,9 @@ Answer<pb::ReserveResponse> Service::ReservePod(const Caller& caller,
     }
   }
   const std::int64_t ttl = TtlOf(request.ttl_us());
-  const Result<Lease> lease =
-      migration != nullptr ? TakeOver(migration, ask->request, ttl, now)
-                           : engine_->Reserve(ask->request, outcome.placement, now, ttl);
+  const Result<Lease> lease = migration != nullptr
+                                  ? TakeOver(migration, ask->request, ttl, now)
+                                  : engine_->Reserve(ask->request, outcome.placement, now, ttl);
   if (!lease) return refuse(lease.error().ToString());
   if (request.confirm()) {
     if (const Status ok = engine_->Confirm(*lease, now); !ok) {

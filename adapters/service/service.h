@@ -126,8 +126,8 @@ class Service {
   Answer<pb::AckActionResponse> AckAction(const Caller& caller, const pb::AckActionRequest& request,
                                           SimTime now);
 
-  // This very Reserve got a lease that has ended since: a late copy, which takes nothing. `held_epoch`
-  // is of what the pod or gang holds now, 0: nothing.
+  // This very Reserve got a lease that has ended since: a late copy, which takes nothing.
+  // `held_epoch` is of what the pod or gang holds now, 0: nothing.
   bool AnsweredBefore(const pb::Header& header, const PodUid& uid, std::uint32_t attempt,
                       std::uint64_t held_epoch) const;
 

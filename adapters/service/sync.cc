@@ -310,7 +310,8 @@ void Service::ApplyDelta(const pb::Delta& delta, SyncStream* stream, SimTime now
   // The listing before the cluster decides frees nothing for anybody.
   if (!ready()) return;
   if (delta.has_queue() || delta.has_queue_gone()) TellFreed("");
-  if (delta.has_node() && engine_->state().change_count() != before) TellFreed(NameOf(delta.node()));
+  if (delta.has_node() && engine_->state().change_count() != before)
+    TellFreed(NameOf(delta.node()));
   if (delta.has_card() && engine_->state().change_count() != before) TellFreed(delta.card().node());
 }
 

@@ -171,7 +171,6 @@ std::string FileStore::ErrorOf(const std::string& cluster) const {
   return JournalOf(cluster)->error();
 }
 
-
 Status FileStore::Keep(const std::string& cluster, std::string_view book) {
   return Replace(folder_ + "/" + cluster, kBook, DigestOf(book) + "\n" + std::string(book), ops_);
 }

@@ -46,9 +46,8 @@ rpc::Reply<pb::ReserveResponse> Reserve(Served& served, const pb::ReserveRequest
 }
 
 std::size_t Held(Served& served, std::size_t at) {
-  return served.room(at).With([](service::Service& service, SimTime) {
-    return service.engine().allocation_count();
-  });
+  return served.room(at).With(
+      [](service::Service& service, SimTime) { return service.engine().allocation_count(); });
 }
 
 TEST(Choose, WhereItFitsAndMostIsFree) {
@@ -58,8 +57,7 @@ TEST(Choose, WhereItFitsAndMostIsFree) {
   pb::ProposeRequest propose;
   *propose.mutable_pod() = WholeCards(1, 2);
   for (const char* name : {"small", "dark", "large"}) propose.add_clusters(name);
-  const auto proposed =
-      rpc::ProposeAmong(&served.rooms(), kLocal, propose, rpc::kNoDeadline);
+  const auto proposed = rpc::ProposeAmong(&served.rooms(), kLocal, propose, rpc::kNoDeadline);
   ASSERT_TRUE(proposed.ok()) << proposed.message;
   EXPECT_EQ(proposed.body.pod().kind(), pb::OUTCOME_KIND_PLACED);
   EXPECT_EQ(proposed.body.pod().cluster(), "large");

@@ -2,8 +2,6 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <chrono>
-#include <cstdio>
 #include <cstdlib>
 #include <fstream>
 #include <nlohmann/json.hpp>
@@ -43,17 +41,17 @@ json Node(const std::string& name, int cards) {
 
 json Task(int uid, int cards, int status, const std::string& node = "") {
   const std::string count = std::to_string(cards);
-  json pod = {{"metadata", {{"name", "p" + std::to_string(uid)}, {"namespace", "ns"},
-                            {"uid", Uid(uid)}}},
-              {"spec",
-               {{"containers",
-                 {{{"name", "main"},
-                   {"resources",
-                    {{"limits", {{"nvidia.com/gpu", count}}},
-                     {"requests", {{"nvidia.com/gpu", count}}}}}}}}}},
-              {"status", {{"phase", status == 32 ? "Running" : "Pending"}}}};
+  json pod = {
+      {"metadata", {{"name", "p" + std::to_string(uid)}, {"namespace", "ns"}, {"uid", Uid(uid)}}},
+      {"spec",
+       {{"containers",
+         {{{"name", "main"},
+           {"resources",
+            {{"limits", {{"nvidia.com/gpu", count}}},
+             {"requests", {{"nvidia.com/gpu", count}}}}}}}}}},
+      {"status", {{"phase", status == 32 ? "Running" : "Pending"}}}};
   if (!node.empty()) pod["spec"]["nodeName"] = node;
-  return {{"UID", Uid(uid)},   {"Job", "ns/j"},         {"NodeName", node},
+  return {{"UID", Uid(uid)},  {"Job", "ns/j"},       {"NodeName", node},
           {"Status", status}, {"Preemptable", true}, {"Pod", pod}};
 }
 
@@ -76,9 +74,8 @@ class LearnTest : public testing::Test {
     return answer.value("code", -1);
   }
   std::size_t Held() {
-    return served_.room().With([](service::Service& service, SimTime) {
-      return service.engine().allocation_count();
-    });
+    return served_.room().With(
+        [](service::Service& service, SimTime) { return service.engine().allocation_count(); });
   }
   const Allocation* Find(int uid) {
     return served_.room().With([&](service::Service& service, SimTime) {
@@ -104,7 +101,6 @@ TEST_F(LearnTest, ANodeIsKnownWithItsPodsFromTheFirstCallOn) {
   EXPECT_EQ(CodeOf(Predicate(Task(2, 3, 1), node, {running})), 2);
   EXPECT_EQ(CodeOf(Predicate(Task(3, 2, 1), node, {running})), 0);
   EXPECT_EQ(Held(), 1u);
-  EXPECT_EQ(CodeOf(Predicate(Task(3, 5, 1), node, {running})), 3);
   // A node by itself: fewer cards than are asked.
   EXPECT_EQ(CodeOf(Predicate(Task(3, 2, 1), Node("n2", 1), {})), 2);
   EXPECT_EQ(CodeOf(Predicate(Task(3, 2, 1), Node("n3", 2), {})), 0);
@@ -182,13 +178,8 @@ TEST_F(LearnTest, VolcanosOwnBody) {
   EXPECT_THAT(first.body, testing::Not(HasSubstr("unknown to the engine")));
   EXPECT_EQ(Held(), there);
   const std::string before = Metric("sync_deltas_total");
-  const auto begin = std::chrono::steady_clock::now();
-  constexpr int kCalls = 2'000;
-  for (int i = 0; i < kCalls; ++i) extender_.Volcano("predicate", text);
-  const auto took = std::chrono::steady_clock::now() - begin;
+  for (int i = 0; i < 20; ++i) extender_.Volcano("predicate", text);
   EXPECT_EQ(Metric("sync_deltas_total"), before);
-  std::printf("a predicate of %zu bytes: %.1f us\n", text.size(),
-              std::chrono::duration<double, std::micro>(took).count() / kCalls);
 }
 
 }  // namespace

@@ -227,7 +227,8 @@ TEST(ServiceCommands, AMigrationHoldsThePlaceForTheSuccessor) {
   EXPECT_EQ(StateOf(bed, "m").phase(), pb::COMMAND_PHASE_ENDING);
   bed.Tell({GoneDelta(1)});
   EXPECT_EQ(StateOf(bed, "m").phase(), pb::COMMAND_PHASE_PLACING);
-  // The successor: the same job and shape, another pod. Where it may not go there, it goes elsewhere.
+  // The successor: the same job and shape, another pod. Where it may not go there, it goes
+  // elsewhere.
   const pb::PodRequest successor = Job(2, 2);
   pb::PodRequest elsewhere = successor;
   elsewhere.mutable_constraints()->add_excluded_nodes(to);
@@ -262,7 +263,8 @@ TEST(ServiceCommands, AMigrationThatNobodyFollowsGivesItsPlaceBack) {
   EXPECT_EQ(bed.engine().allocation_count(), 1u);
   // No room elsewhere, no job by which a successor would be known: refused, with nothing changed.
   Running(bed, PodOf(5, 1000, 2, 1000));
-  EXPECT_THAT(Say(bed, Order("n", pb::ACTION_KIND_MIGRATE, 1)).message, HasSubstr("no other place"));
+  EXPECT_THAT(Say(bed, Order("n", pb::ACTION_KIND_MIGRATE, 1)).message,
+              HasSubstr("no other place"));
   EXPECT_THAT(Say(bed, Order("o", pb::ACTION_KIND_MIGRATE, 5)).message, HasSubstr("no job"));
   EXPECT_EQ(bed.engine().allocation_count(), 2u);
 }

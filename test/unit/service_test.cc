@@ -720,12 +720,12 @@ TEST(Service, RightsAreByQueueSkuAndRole) {
     *batch.add_items()->mutable_reserve() = reserve;
     batch.add_items()->mutable_propose()->mutable_pod()->CopyFrom(ask(in));
     const pb::BatchResponse done = bed.service().Batch(caller, batch, bed.now()).body;
-    std::vector<bool> may = {
-        bed.service().Reserve(caller, reserve, bed.now()).ok(),
-        bed.service().Evaluate(caller, evaluate, bed.now()).ok(),
-        bed.service().Evict(caller, evict, bed.now()).ok(),
-        bed.service().Explain(caller, explain, bed.now()).ok(),
-        !done.results(0).has_bad_input(), !done.results(1).has_bad_input()};
+    std::vector<bool> may = {bed.service().Reserve(caller, reserve, bed.now()).ok(),
+                             bed.service().Evaluate(caller, evaluate, bed.now()).ok(),
+                             bed.service().Evict(caller, evict, bed.now()).ok(),
+                             bed.service().Explain(caller, explain, bed.now()).ok(),
+                             !done.results(0).has_bad_input(),
+                             !done.results(1).has_bad_input()};
     return may;
   };
   using Rights = std::vector<bool>;

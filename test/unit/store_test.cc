@@ -196,6 +196,33 @@ TEST(Store, ClusterNamesAreFileNames) {
   }
 }
 
+TEST(Store, TheBookBesideTheJournalIsWholeOrAsItWas) {
+  Folder folder;
+  SmallDisk disk;
+  auto files = FileStore::Open(folder.path(), {}, &disk);
+  ASSERT_TRUE(files) << files.error().ToString();
+  fs::create_directories(folder.path() + "/c1");
+  EXPECT_EQ(*(*files)->Kept("c1"), "");
+  const std::string book("one\0two\n", 8);
+  const int before = disk.syncs;
+  ASSERT_TRUE((*files)->Keep("c1", book));
+  EXPECT_GE(disk.syncs, before + 2);  // the file, and its name in the folder
+  EXPECT_EQ(*(*files)->Kept("c1"), book);
+  disk.left = 10;
+  EXPECT_FALSE((*files)->Keep("c1", "three"));
+  EXPECT_EQ(*(*files)->Kept("c1"), book);
+  disk.left = 1 << 20;
+  ASSERT_TRUE((*files)->Keep("c1", ""));
+  EXPECT_EQ(*(*files)->Kept("c1"), "");
+  ASSERT_TRUE((*files)->Keep("c1", book));
+  std::string bytes = Slurp(folder.path() + "/c1/COMMANDS");
+  bytes.back() = 'x';
+  Spill(folder.path() + "/c1/COMMANDS", bytes);
+  const auto damaged = (*files)->Kept("c1");
+  ASSERT_FALSE(damaged);
+  EXPECT_THAT(damaged.error().ToString(), HasSubstr("damaged"));
+}
+
 TEST(Store, ATornTailIsCutAtEveryByte) {
   Folder folder;
   std::vector<std::string> digests;  // after each record

@@ -105,7 +105,7 @@ func TestVolcanoPreemption(t *testing.T) {
 	b := volcanoBed(t, harness.Nodes{Name: "n", Count: 2, Cards: 4, Plugin: harness.Stock})
 	b.VolcanoGang("low", 1, "default", map[string]any{"priorityClassName": "low"})
 	low := volcanoMember("low", "low", cards(1))
-	low.Priority, low.Annotations["volcano.sh/preemptable"] = "low", "true"
+	low.Priority = "low" // and no word about eviction: it may go, as in Volcano
 	b.PodsOf(8, low)
 	b.UntilRunning(soon, "of=low", 8)
 	b.VolcanoGang("high", 2, "default", map[string]any{"priorityClassName": "high"})

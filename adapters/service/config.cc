@@ -66,11 +66,12 @@ const OptionTable<ClusterRow>& ClusterKeys() {
                  .help = "yes: no decision before the queues are synced",
                  .default_value = "no"},
                 &ClusterRow::needs_queues)
-          .Text({.name = "guess_wiring",
-                 .help = "yes: nodes that tell nothing are wired as the catalog's type with as many "
-                         "such cards, if it has one",
-                 .default_value = "no"},
-                &ClusterRow::guess_wiring)
+          .Text(
+              {.name = "guess_wiring",
+               .help = "yes: nodes that tell nothing are wired as the catalog's type with as many "
+                       "such cards, if it has one",
+               .default_value = "no"},
+              &ClusterRow::guess_wiring)
           .Integer({.name = "lease_ttl_s",
                     .help = "a lease lives so long unconfirmed, unless the caller says",
                     .default_value = "60",

@@ -119,8 +119,7 @@ Status Service::ApplyKubernetes(const pb::NodeResources& node, SimTime now) {
   in.numa.policy = node.numa().policy();
   in.numa.scope = node.numa().scope();
   for (const pb::NumaReport::Zone& zone : node.numa().zones()) {
-    in.numa.zones.push_back(
-        {zone.name(), {zone.allocatable().begin(), zone.allocatable().end()}});
+    in.numa.zones.push_back({zone.name(), {zone.allocatable().begin(), zone.allocatable().end()}});
   }
   Result<devices::NodeRead> read = devices::ReadNode(*environment_->catalog, in);
   if (!read) return tl::unexpected<Error>(read.error());
@@ -161,9 +160,8 @@ std::string Service::GuessWiring(NodeSpec* node) const {
   const KnownMachine* only = nullptr;
   for (const KnownMachine& machine : environment_->machines) {
     if (std::cmp_not_equal(machine.cards, node->cards.size()) ||
-        !std::ranges::all_of(node->cards, [&](const CardSpec& card) {
-          return card.model == machine.card_model;
-        })) {
+        !std::ranges::all_of(
+            node->cards, [&](const CardSpec& card) { return card.model == machine.card_model; })) {
       continue;
     }
     if (only != nullptr) return "";  // no telling which

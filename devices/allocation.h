@@ -52,8 +52,8 @@ Result<std::vector<SliceTake>> SlicesOf(const Catalog& catalog, const std::vecto
                                         const PodRequest& request,
                                         const std::vector<CardSpec>& cards, bool init_done);
 
-// What a node's kubelet has given (podresources, written by adapters/go/nodeagent), for plugins that
-// choose the cards by themselves:
+// What a node's kubelet has given (podresources, written by adapters/go/nodeagent), for plugins
+// that choose the cards by themselves:
 //   [{"container":"main","resource":"nvidia.com/gpu","ids":["GPU-a","GPU-b"]}]
 inline constexpr std::string_view kGrantedKey = "basalt.io/granted";
 // The cards of the node that it names. The id of a share is its card's with "::N" behind. Resources

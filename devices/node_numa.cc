@@ -97,8 +97,9 @@ void ReadPolicy(const NumaReport& report, NodeSpec* node, Notes* notes) {
   std::string_view policy = report.policy;
   std::string_view scope = report.scope.empty() ? "container" : std::string_view(report.scope);
   if (policy.empty()) return;
-  for (const auto& [suffix, name] : {std::pair<std::string_view, std::string_view>{"PodLevel", "pod"},
-                                     {"ContainerLevel", "container"}}) {
+  for (const auto& [suffix, name] :
+       {std::pair<std::string_view, std::string_view>{"PodLevel", "pod"},
+        {"ContainerLevel", "container"}}) {
     if (!policy.ends_with(suffix)) continue;
     policy.remove_suffix(suffix.size());
     scope = name;

@@ -1,6 +1,6 @@
-// The NUMA nodes of a Kubernetes node, from its NodeResourceTopology (topology.node.k8s.io/v1alpha2,
-// written by the exporters of the topology-aware scheduling group): what each may hand out, and how
-// kubelet's Topology Manager aligns pods to them.
+// The NUMA nodes of a Kubernetes node, from its NodeResourceTopology
+// (topology.node.k8s.io/v1alpha2, written by the exporters of the topology-aware scheduling group):
+// what each may hand out, and how kubelet's Topology Manager aligns pods to them.
 #pragma once
 
 #include <string>
@@ -23,9 +23,9 @@ struct NumaReport {
 };
 
 // Puts the report into a node whose cards are read already; true: it counts. `only`: the node's one
-// register, whose cards get their NUMA nodes where nothing else tells them; null: there are several.
-// What cannot be read or used is left out, with a note: an exporter's fault costs no node. Zones
-// that have more CPU or memory together than the node may hand out are cut alike.
+// register, whose cards get their NUMA nodes where nothing else tells them; null: there are
+// several. What cannot be read or used is left out, with a note: an exporter's fault costs no node.
+// Zones that have more CPU or memory together than the node may hand out are cut alike.
 bool ReadNumaReport(const NumaReport& report, const Register* only, NodeSpec* node,
                     std::vector<std::string>* notes);
 

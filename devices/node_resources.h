@@ -63,7 +63,7 @@ struct NodeRead {
   NodeFacts facts = {};
   // "published", "hami-scores" or "dra"; empty: how it is wired is unknown.
   std::string machine_source = {};
-  std::string numa_source = {};  // "nrt"; empty: NUMA nodes are those of the cards
+  std::string numa_source = {};         // "nrt"; empty: NUMA nodes are those of the cards
   std::vector<std::string> notes = {};  // what was guessed or left out, a line each
 };
 

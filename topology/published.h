@@ -1,5 +1,5 @@
-// What a node tells of its machine in one annotation: the description in one line (synthetic.h) and,
-// behind it, which card is which:
+// What a node tells of its machine in one annotation: the description in one line (synthetic.h)
+// and, behind it, which card is which:
 //
 //   8xH100 link=0..7-f0:nv18 ... uuids=GPU-1f0c...,GPU-77ab...,...
 //

@@ -239,9 +239,11 @@ Status Serve(const ServeOptions& options, const Registry& registry,
   if (Status ok = CheckServe(options); !ok) return ok;
   const Signals signals;  // before any thread: they inherit the mask
   const service::ServerConfig& config = options.config;
-  service::Environment environment{
-      .registry = &registry, .catalog = &catalog, .skus = {}, .machines = options.machines,
-      .version = options.version};
+  service::Environment environment{.registry = &registry,
+                                   .catalog = &catalog,
+                                   .skus = {},
+                                   .machines = options.machines,
+                                   .version = options.version};
   if (!config.skus.empty()) {
     std::ifstream in(config.skus, std::ios::binary);
     if (!in) return Fail(config.skus, "cannot be read; does it exist?");

@@ -80,7 +80,7 @@ struct Environment {
   const devices::Catalog* catalog = nullptr;
   std::vector<devices::Sku> skus = {};
   std::vector<KnownMachine> machines = {};  // for ClusterConfig::guess_wiring
-  std::string version = {};  // HelloResponse::server_version
+  std::string version = {};                 // HelloResponse::server_version
 };
 
 // The engine's options as a cluster's configuration has them, without a journal (recovery makes the
@@ -479,9 +479,9 @@ class Service {
 
   std::map<PodUid, PodNames> names_;
   std::map<std::pair<std::string, std::string>, PodUid> pod_named_;  // of the synced ones
-  std::map<PodUid, SimTime> deleted_;                     // tombstones
-  std::deque<std::pair<SimTime, PodUid>> deleted_order_;  // oldest first
-  std::map<Digest128, std::uint64_t> answered_;           // request -> epoch of its lease
+  std::map<PodUid, SimTime> deleted_;                                // tombstones
+  std::deque<std::pair<SimTime, PodUid>> deleted_order_;             // oldest first
+  std::map<Digest128, std::uint64_t> answered_;  // request -> epoch of its lease
   std::deque<std::pair<SimTime, Digest128>> answered_order_;
 
   std::uint64_t last_stream_ = 0;

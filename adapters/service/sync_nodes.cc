@@ -121,8 +121,7 @@ Status Service::ApplyKubernetes(const pb::NodeResources& node, SimTime now) {
   in.numa.policy = node.numa().policy();
   in.numa.scope = node.numa().scope();
   for (const pb::NumaReport::Zone& zone : node.numa().zones()) {
-    in.numa.zones.push_back(
-        {zone.name(), {zone.allocatable().begin(), zone.allocatable().end()}});
+    in.numa.zones.push_back({zone.name(), {zone.allocatable().begin(), zone.allocatable().end()}});
   }
   in.resource_slices = {node.resource_slices().begin(), node.resource_slices().end()};
   Result<devices::NodeRead> read = devices::ReadNode(*environment_->catalog, in);
@@ -132,9 +131,16 @@ Status Service::ApplyKubernetes(const pb::NodeResources& node, SimTime now) {
   // A register does not know of passthrough, nor of cards that an operator gives one pod at a time.
   if (const NodeId known = engine_->state().FindNode(in.name); known.valid()) {
     const std::vector<CardSpec> was = CardsOf(known);
+    const auto is_place = [&in](const std::string& uuid, std::size_t i) {
+      return uuid == fmt::format("{}/{}", in.name, i);
+    };
     for (std::size_t i = 0; i < read->spec.cards.size(); ++i) {
       CardSpec& card = read->spec.cards[i];
-      const auto before = std::ranges::find(was, card.uuid, &CardSpec::uuid);
+      auto before = std::ranges::find(was, card.uuid, &CardSpec::uuid);
+      if (before == was.end() && i < was.size() &&
+          (is_place(card.uuid, i) || is_place(was[i].uuid, i))) {
+        before = was.begin() + static_cast<std::ptrdiff_t>(i);
+      }
       if (before == was.end() || card.mode != CardMode::kShared) continue;
       const bool exclusive = before->mode == CardMode::kExclusive;
       if (before->mode == CardMode::kPassthrough ||
@@ -167,9 +173,8 @@ std::string Service::GuessWiring(NodeSpec* node) const {
   const KnownMachine* only = nullptr;
   for (const KnownMachine& machine : environment_->machines) {
     if (std::cmp_not_equal(machine.cards, node->cards.size()) ||
-        !std::ranges::all_of(node->cards, [&](const CardSpec& card) {
-          return card.model == machine.card_model;
-        })) {
+        !std::ranges::all_of(
+            node->cards, [&](const CardSpec& card) { return card.model == machine.card_model; })) {
       continue;
     }
     if (only != nullptr) return "";  // no telling which

@@ -77,7 +77,7 @@ struct Measured {
 }  // namespace
 
 Response UsageBook::Report(const Engine& engine, const placement::v1::ReportUsageRequest& request,
-                         SimTime now, const PodNamed& named) {
+                           SimTime now, const PodNamed& named) {
   Response out;
   for (const auto& s : request.samples()) {
     const Sample sample{std::min(SimTime{s.time_us()}, now), s.compute_milli(), s.memory_mib()};
@@ -145,8 +145,8 @@ void UsageBook::TakeExposition(const Engine& engine,
   std::map<std::pair<PodUid, std::string>, Sample> pods;
   for (const auto& [key, measured] : slices) {
     const Sample one = measured.ToSample();
-    Sample& sum = pods.try_emplace({std::get<0>(key), std::get<1>(key)}, Sample{one.time})
-                      .first->second;
+    Sample& sum =
+        pods.try_emplace({std::get<0>(key), std::get<1>(key)}, Sample{one.time}).first->second;
     sum.time = std::max(sum.time, one.time);
     if (one.compute_milli >= 0) {
       sum.compute_milli = std::max(sum.compute_milli, 0) + one.compute_milli;

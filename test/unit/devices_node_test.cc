@@ -317,9 +317,8 @@ TEST(Node, PublishedWiringAndUuids) {
   const std::string scores =
       R"([{"uuid":"GPU-0","score":{"GPU-1":50}},{"uuid":"GPU-1","score":{"GPU-0":50}}])";
   const auto with = [&](const std::string& machine) {
-    return MustNode(NodeOf({{kNvidia, cards},
-                            {"hami.io/node-nvidia-score", scores},
-                            {"basalt.io/machine", machine}}));
+    return MustNode(NodeOf(
+        {{kNvidia, cards}, {"hami.io/node-nvidia-score", scores}, {"basalt.io/machine", machine}}));
   };
   EXPECT_EQ(with("2xA100 link=0-1:nv12 uuids=GPU-0,GPU-1").machine_source, "published");
   // Of other cards, or who knows of which: the next best source.
@@ -353,10 +352,10 @@ NodeResources Numa(std::vector<NumaZone> zones, const std::string& policy = "",
 }
 
 TEST(Node, NumaNodesOfItsNodeResourceTopology) {
-  const NodeRead read = MustNode(Numa(
-      {{"node-1", {{"cpu", "31"}, {"memory", "200Gi"}, {"nvidia.com/gpu", "3"}}},
-       {"node-0", {{"cpu", "30500m"}, {"memory", "100Gi"}, {"nvidia.com/gpu", "1"}}}},
-      "single-numa-node", "pod"));
+  const NodeRead read =
+      MustNode(Numa({{"node-1", {{"cpu", "31"}, {"memory", "200Gi"}, {"nvidia.com/gpu", "3"}}},
+                     {"node-0", {{"cpu", "30500m"}, {"memory", "100Gi"}, {"nvidia.com/gpu", "1"}}}},
+                    "single-numa-node", "pod"));
   EXPECT_EQ(read.numa_source, "nrt");
   EXPECT_EQ(read.machine_source, "");
   EXPECT_EQ(read.spec.numa_nodes, 2);
@@ -405,7 +404,8 @@ TEST(Node, NumaReportsThatCannotBeUsed) {
   const NodeRead policy = MustNode(Numa({{"node-0", {}}}, "sometimes"));
   EXPECT_THAT(policy.notes, Contains(HasSubstr("none that is known")));
   EXPECT_EQ(policy.numa_source, "nrt");
-  NodeResources hami = NodeOf({{kNvidia, '[' + Json(0, "NVIDIA A30", 24576, R"(,"numa":3)") + ']'}});
+  NodeResources hami =
+      NodeOf({{kNvidia, '[' + Json(0, "NVIDIA A30", 24576, R"(,"numa":3)") + ']'}});
   hami.numa.zones = {{"node-0", {}}, {"node-1", {}}};
   EXPECT_THAT(MustNode(hami).notes, Contains(HasSubstr("more NUMA nodes")));
   EXPECT_EQ(MustNode(hami).spec.numa_nodes, 4);

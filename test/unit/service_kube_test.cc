@@ -346,8 +346,8 @@ TEST(ServiceKube, WhatTheKubeletGaveIsReconciled) {
   // The card that was advised is free again.
   EXPECT_EQ(Reserve(bed, StockPod(2, "1")).pod().placement().card_uuids(0), "GPU-b");
   // What is not a word about its cards, or of as many as it asked for, changes nothing.
-  for (const std::string bad : {std::string("nonsense"), Granted(R"("GPU-a","GPU-b")"),
-                                Granted(R"("GPU-a","GPU-q")")}) {
+  for (const std::string bad :
+       {std::string("nonsense"), Granted(R"("GPU-a","GPU-b")"), Granted(R"("GPU-a","GPU-q")")}) {
     pb::Delta delta = On(pod, "n1", {{kGranted, bad}});
     EXPECT_EQ(bed.Tell({delta}).rejected_size(), 0) << bad;
     EXPECT_EQ(bed.engine().Find(support::Uid(1))->cards, CardSet::Of(1)) << bad;
@@ -393,8 +393,7 @@ TEST(ServiceKube, AGuessIsMarkedAsOne) {
             StockNode("n4", 3, "3xA30 link=0-1:nv4")});
   const std::string text = Metrics(bed);
   const ClusterState& state = bed.engine().state();
-  EXPECT_THAT(text,
-              HasSubstr("basalt_nodes_wired{cluster=\"c1\",source=\"catalog-guess\"} 1"));
+  EXPECT_THAT(text, HasSubstr("basalt_nodes_wired{cluster=\"c1\",source=\"catalog-guess\"} 1"));
   EXPECT_THAT(text, HasSubstr("basalt_nodes_wired{cluster=\"c1\",source=\"published\"} 1"));
   EXPECT_THAT(text, HasSubstr(unknown + " 2"));
   EXPECT_EQ(state.SpecOf(state.FindNode("n1")).machine, "3xA30 link=0..2-f0:nv4");

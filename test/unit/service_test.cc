@@ -525,8 +525,9 @@ TEST(Service, UsageOfAnExposition) {
     const std::string all = text.Text();
     const std::string line = "basalt_" + name + "{cluster=\"c1\"} ";
     const std::size_t at = all.find(line);
-    return at == std::string::npos ? std::string("none")
-                                   : all.substr(at + line.size(), all.find('\n', at) - at - line.size());
+    return at == std::string::npos
+               ? std::string("none")
+               : all.substr(at + line.size(), all.find('\n', at) - at - line.size());
   };
   // DCGM says the same twice; the better row of the table counts. HAMi's line is of the pod.
   const auto first = report(
@@ -545,7 +546,8 @@ TEST(Service, UsageOfAnExposition) {
   EXPECT_EQ(metric("usage_compute_milli"), "370");
   EXPECT_EQ(metric("usage_memory_mib"), "1234");
   // A node that the metrics name themselves; and one without such cards.
-  EXPECT_EQ(report("DCGM_FI_DEV_GPU_UTIL{UUID=\"GPU-n1-1\",Hostname=\"n1\"} 100\n", "").body.taken(), 1);
+  EXPECT_EQ(
+      report("DCGM_FI_DEV_GPU_UTIL{UUID=\"GPU-n1-1\",Hostname=\"n1\"} 100\n", "").body.taken(), 1);
   EXPECT_EQ(report("DCGM_FI_DEV_GPU_UTIL{UUID=\"GPU-n1-1\"} 1\n", "n2").body.unknown(), 1);
   EXPECT_EQ(metric("usage_compute_milli"), "1370");
   // The two halves of one look at an exporter may come in two parts.

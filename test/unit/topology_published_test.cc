@@ -1,11 +1,10 @@
 // What a node tells of its machine in one line: read and written, with and without UUIDs.
-#include "topology/published.h"
-
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include <string>
 
+#include "topology/published.h"
 #include "topology/synthetic.h"
 
 namespace basalt::topology {

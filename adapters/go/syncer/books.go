@@ -161,6 +161,7 @@ func (s *session) delta(it item) *placementv1.Delta {
 	switch it.key.kind {
 	case kindNode:
 		if it.object == nil {
+			delete(s.slicesTold, it.key.id)
 			return &placementv1.Delta{Of: &placementv1.Delta_NodeGone{NodeGone: it.key.id}}
 		}
 		state := nodes.State(it.object.(*v1.Node), s.client.NodeAnnotationKeys())

@@ -1,6 +1,7 @@
 package syncer
 
 import (
+	"slices"
 	"time"
 
 	v1 "k8s.io/api/core/v1"
@@ -39,8 +40,8 @@ func ServesClaims(kube kubernetes.Interface) bool {
 // watchClaims: slices are told with their node. An allocated claim is told with the pod that holds
 // its devices; where no pod holds them the claim itself is told like a pod, so that they are taken.
 func (s *session) watchClaims(kube informers.SharedInformerFactory, pods cache.SharedIndexInformer) {
-	slices := kube.Resource().V1().ResourceSlices().Informer()
-	if err := slices.AddIndexers(cache.Indexers{byNode: func(object any) ([]string, error) {
+	informer := kube.Resource().V1().ResourceSlices().Informer()
+	if err := informer.AddIndexers(cache.Indexers{byNode: func(object any) ([]string, error) {
 		if slice := object.(*resourceapi.ResourceSlice); slice.Spec.NodeName != nil {
 			return []string{*slice.Spec.NodeName}, nil
 		}
@@ -48,8 +49,8 @@ func (s *session) watchClaims(kube informers.SharedInformerFactory, pods cache.S
 	}}); err != nil {
 		panic(err) // only of an informer that runs
 	}
-	s.slices = slices.GetIndexer()
-	s.watch(slices, s.sliceSeen, s.sliceSeen)
+	s.slices = informer.GetIndexer()
+	s.watch(informer, s.sliceSeen, s.sliceSeen)
 	if err := pods.AddIndexers(cache.Indexers{byUID: func(object any) ([]string, error) {
 		return []string{string(object.(*v1.Pod).UID)}, nil
 	}}); err != nil {
@@ -58,7 +59,7 @@ func (s *session) watchClaims(kube informers.SharedInformerFactory, pods cache.S
 	claims := kube.Resource().V1().ResourceClaims().Informer()
 	s.claims = claims.GetStore()
 	s.watchChanges(claims, s.claimSeen)
-	s.before = append(s.before, slices.HasSynced, claims.HasSynced)
+	s.before = append(s.before, informer.HasSynced, claims.HasSynced)
 }
 
 func (s *session) sliceSeen(object any) {
@@ -225,7 +226,8 @@ func (s *session) justReserved(claim *resourceapi.ResourceClaim) bool {
 	return time.Since(since) < s.options.ClaimGrace
 }
 
-// slicesOf a node as the server reads them.
+// slicesOf a node as the server reads them. While a driver replaces a pool slice by slice the node has
+// the cards that it had: pods hold them.
 func (s *session) slicesOf(node string) []string {
 	if s.slices == nil {
 		return nil
@@ -238,11 +240,19 @@ func (s *session) slicesOf(node string) []string {
 	for _, object := range objects {
 		all = append(all, object.(*resourceapi.ResourceSlice))
 	}
-	specs, err := dra.Specs(dra.Slices(all, s.client.CardDrivers()))
+	drivers := s.client.CardDrivers()
+	whole := dra.Slices(all, drivers)
+	if len(whole) == 0 && slices.ContainsFunc(all, func(slice *resourceapi.ResourceSlice) bool {
+		return slices.Contains(drivers, slice.Spec.Driver)
+	}) {
+		return s.slicesTold[node]
+	}
+	specs, err := dra.Specs(whole)
 	if err != nil {
 		klog.ErrorS(err, "A node's resource slices cannot be told", "node", node)
-		return nil
+		return s.slicesTold[node]
 	}
+	s.slicesTold[node] = specs
 	return specs
 }
 

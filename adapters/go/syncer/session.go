@@ -37,6 +37,7 @@ type session struct {
 	slices     cache.Indexer // ResourceSlices by node; nil: they are not read
 	claims     cache.Store
 
+	slicesTold map[string][]string  // a node's last whole pools
 	claimsTold map[string]bool      // claims that were told as holders, by uid
 	reserved   map[string]time.Time // when a claim was seen reserved by pods of which none is bound
 
@@ -77,7 +78,8 @@ func strip(object any) (any, error) {
 func newSession(ctx context.Context, options *Options) *session {
 	ctx, stop := context.WithCancel(ctx)
 	s := &session{options: options, client: options.Client, books: newBooks(), stop: stop,
-		pathTold: map[string]bool{}, claimsTold: map[string]bool{}, reserved: map[string]time.Time{}}
+		pathTold: map[string]bool{}, slicesTold: map[string][]string{},
+		claimsTold: map[string]bool{}, reserved: map[string]time.Time{}}
 	kube := informers.NewSharedInformerFactoryWithOptions(options.Kube, 0,
 		informers.WithTweakListOptions(newest), informers.WithTransform(strip))
 	// Informers of a factory are started by name: those that are not asked for list nothing.

@@ -181,7 +181,7 @@ func (p *Plugin) PreEnqueue(ctx context.Context, pod *v1.Pod) *fwk.Status {
 	}
 	// kube-scheduler tells plugins only of pods that have been bound: the one that completes a gang
 	// wakes those that came before it.
-	if p.books.open(pod.Namespace, groupOf(pod)) {
+	if p.books.open(pod.Namespace, groupOf(pod)) || p.hasClaims(pod) {
 		p.books.stir()
 	}
 	return nil

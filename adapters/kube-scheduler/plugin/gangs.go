@@ -104,6 +104,7 @@ func (p *Plugin) preFilterGang(ctx context.Context, d *decision, pod *v1.Pod, no
 	if g.request == nil || !slices.Contains(g.uids(), pod.UID) {
 		request, err := p.gangRequest(ctx, group, members)
 		if err != nil {
+			p.books.waits(pod)
 			return true, fwk.NewStatus(fwk.UnschedulableAndUnresolvable, "Basalt: "+err.Error())
 		}
 		if g.request != nil && g.round != nil && g.round.alive() {

@@ -124,6 +124,9 @@ type confirmation struct {
 	err  error // once done is closed
 }
 
+// onlyClaims: the engine has no say in the pod, whose claims are allocated without it.
+func (d *decision) onlyClaims() bool { return d.request == nil && d.claims != nil }
+
 // Clone is made before a dry run changes anything.
 func (d *decision) Clone() fwk.StateData {
 	copied := *d
@@ -370,7 +373,7 @@ func (p *Plugin) Filter(ctx context.Context, state fwk.CycleState, pod *v1.Pod, 
 	if d == nil {
 		return fwk.AsStatus(errors.New("basalt: no decision"))
 	}
-	if d.request == nil {
+	if d.onlyClaims() {
 		return p.claimer.inner.Filter(ctx, state, pod, node)
 	}
 	if d.dry {
@@ -406,7 +409,7 @@ func (p *Plugin) Reserve(ctx context.Context, state fwk.CycleState, pod *v1.Pod,
 	if d == nil {
 		return nil
 	}
-	if d.request != nil {
+	if !d.onlyClaims() {
 		if status := p.reserveCards(ctx, d, pod, node); !status.IsSuccess() {
 			return status
 		}
@@ -484,7 +487,7 @@ func (p *Plugin) Unreserve(ctx context.Context, state fwk.CycleState, pod *v1.Po
 		return // it has its node, or nobody knows: the lease stays, and the next cycle finds it
 	}
 	if d.claims.active() {
-		p.claimer.unreserve(ctx, state, d.claims, pod, node, d.request != nil)
+		p.claimer.unreserve(ctx, state, d.claims, pod, node, !d.onlyClaims())
 	}
 	if d.lease == nil {
 		return

@@ -26,7 +26,7 @@ func (p *Plugin) PostFilter(ctx context.Context, state fwk.CycleState, pod *v1.P
 	if d == nil {
 		return nil, no
 	}
-	if d.request == nil {
+	if d.onlyClaims() {
 		_, status := p.claimer.inner.PostFilter(ctx, state, pod, statuses)
 		return nil, status
 	}

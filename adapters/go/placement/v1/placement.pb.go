@@ -501,9 +501,14 @@ func (LeaseAnswer) EnumDescriptor() ([]byte, []int) {
 type ActionKind int32
 
 const (
-	ActionKind_ACTION_KIND_UNSPECIFIED ActionKind = 0
-	ActionKind_ACTION_KIND_EVICT       ActionKind = 1 // Victim
-	ActionKind_ACTION_KIND_BIND        ActionKind = 2 // for stock extenders' bind: annotate and bind this pod
+	ActionKind_ACTION_KIND_UNSPECIFIED     ActionKind = 0
+	ActionKind_ACTION_KIND_EVICT           ActionKind = 1 // Victim
+	ActionKind_ACTION_KIND_BIND            ActionKind = 2 // for stock extenders' bind: annotate and bind this pod
+	ActionKind_ACTION_KIND_BLOCK           ActionKind = 3 // stop computing; the place is kept
+	ActionKind_ACTION_KIND_RESUME          ActionKind = 4 // compute again
+	ActionKind_ACTION_KIND_COMMIT_AND_EXIT ActionKind = 5 // save the work, then end
+	ActionKind_ACTION_KIND_MIGRATE         ActionKind = 6 // end, to run again on `to`; with `commit` save first
+	ActionKind_ACTION_KIND_MOVE_CARD       ActionKind = 7 // `card`, on which nothing is, joins another pool
 )
 
 // Enum value maps for ActionKind.
@@ -512,11 +517,21 @@ var (
 		0: "ACTION_KIND_UNSPECIFIED",
 		1: "ACTION_KIND_EVICT",
 		2: "ACTION_KIND_BIND",
+		3: "ACTION_KIND_BLOCK",
+		4: "ACTION_KIND_RESUME",
+		5: "ACTION_KIND_COMMIT_AND_EXIT",
+		6: "ACTION_KIND_MIGRATE",
+		7: "ACTION_KIND_MOVE_CARD",
 	}
 	ActionKind_value = map[string]int32{
-		"ACTION_KIND_UNSPECIFIED": 0,
-		"ACTION_KIND_EVICT":       1,
-		"ACTION_KIND_BIND":        2,
+		"ACTION_KIND_UNSPECIFIED":     0,
+		"ACTION_KIND_EVICT":           1,
+		"ACTION_KIND_BIND":            2,
+		"ACTION_KIND_BLOCK":           3,
+		"ACTION_KIND_RESUME":          4,
+		"ACTION_KIND_COMMIT_AND_EXIT": 5,
+		"ACTION_KIND_MIGRATE":         6,
+		"ACTION_KIND_MOVE_CARD":       7,
 	}
 )
 
@@ -603,6 +618,67 @@ func (x SyncKind) Number() protoreflect.EnumNumber {
 // Deprecated: Use SyncKind.Descriptor instead.
 func (SyncKind) EnumDescriptor() ([]byte, []int) {
 	return file_placement_proto_rawDescGZIP(), []int{9}
+}
+
+type CommandPhase int32
+
+const (
+	CommandPhase_COMMAND_PHASE_UNSPECIFIED CommandPhase = 0
+	CommandPhase_COMMAND_PHASE_WAITING     CommandPhase = 1 // MOVE_CARD: something is on the card
+	CommandPhase_COMMAND_PHASE_ORDERED     CommandPhase = 2 // an executor is told; not acknowledged yet
+	CommandPhase_COMMAND_PHASE_ENDING      CommandPhase = 3 // acknowledged; the sync does not show it yet
+	CommandPhase_COMMAND_PHASE_PLACING     CommandPhase = 4 // MIGRATE: it has ended, its place waits for its successor
+	CommandPhase_COMMAND_PHASE_DONE        CommandPhase = 5
+	CommandPhase_COMMAND_PHASE_FAILED      CommandPhase = 6
+)
+
+// Enum value maps for CommandPhase.
+var (
+	CommandPhase_name = map[int32]string{
+		0: "COMMAND_PHASE_UNSPECIFIED",
+		1: "COMMAND_PHASE_WAITING",
+		2: "COMMAND_PHASE_ORDERED",
+		3: "COMMAND_PHASE_ENDING",
+		4: "COMMAND_PHASE_PLACING",
+		5: "COMMAND_PHASE_DONE",
+		6: "COMMAND_PHASE_FAILED",
+	}
+	CommandPhase_value = map[string]int32{
+		"COMMAND_PHASE_UNSPECIFIED": 0,
+		"COMMAND_PHASE_WAITING":     1,
+		"COMMAND_PHASE_ORDERED":     2,
+		"COMMAND_PHASE_ENDING":      3,
+		"COMMAND_PHASE_PLACING":     4,
+		"COMMAND_PHASE_DONE":        5,
+		"COMMAND_PHASE_FAILED":      6,
+	}
+)
+
+func (x CommandPhase) Enum() *CommandPhase {
+	p := new(CommandPhase)
+	*p = x
+	return p
+}
+
+func (x CommandPhase) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (CommandPhase) Descriptor() protoreflect.EnumDescriptor {
+	return file_placement_proto_enumTypes[10].Descriptor()
+}
+
+func (CommandPhase) Type() protoreflect.EnumType {
+	return &file_placement_proto_enumTypes[10]
+}
+
+func (x CommandPhase) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use CommandPhase.Descriptor instead.
+func (CommandPhase) EnumDescriptor() ([]byte, []int) {
+	return file_placement_proto_rawDescGZIP(), []int{10}
 }
 
 // A Kubernetes UID (36 characters) or 32 hexadecimal digits, answered as a Kubernetes UID.
@@ -2443,6 +2519,7 @@ type Decision struct {
 	Alternatives       []*Place               `protobuf:"bytes,8,rep,name=alternatives,proto3" json:"alternatives,omitempty"`
 	Shape              uint64                 `protobuf:"varint,9,opt,name=shape,proto3" json:"shape,omitempty"`                                    // handle of the ask
 	StateVersion       uint64                 `protobuf:"varint,10,opt,name=state_version,json=stateVersion,proto3" json:"state_version,omitempty"` // ClusterState::change_count at the decision
+	Cluster            string                 `protobuf:"bytes,11,opt,name=cluster,proto3" json:"cluster,omitempty"`                                // when it was chosen among several
 	unknownFields      protoimpl.UnknownFields
 	sizeCache          protoimpl.SizeCache
 }
@@ -2547,6 +2624,13 @@ func (x *Decision) GetStateVersion() uint64 {
 	return 0
 }
 
+func (x *Decision) GetCluster() string {
+	if x != nil {
+		return x.Cluster
+	}
+	return ""
+}
+
 type GangDecision struct {
 	state              protoimpl.MessageState `protogen:"open.v1"`
 	Kind               OutcomeKind            `protobuf:"varint,1,opt,name=kind,proto3,enum=basalt.placement.v1.OutcomeKind" json:"kind,omitempty"`
@@ -2559,6 +2643,7 @@ type GangDecision struct {
 	ByQuota            bool                   `protobuf:"varint,8,opt,name=by_quota,json=byQuota,proto3" json:"by_quota,omitempty"`
 	Reason             string                 `protobuf:"bytes,9,opt,name=reason,proto3" json:"reason,omitempty"`
 	StateVersion       uint64                 `protobuf:"varint,10,opt,name=state_version,json=stateVersion,proto3" json:"state_version,omitempty"`
+	Cluster            string                 `protobuf:"bytes,11,opt,name=cluster,proto3" json:"cluster,omitempty"`
 	unknownFields      protoimpl.UnknownFields
 	sizeCache          protoimpl.SizeCache
 }
@@ -2661,6 +2746,13 @@ func (x *GangDecision) GetStateVersion() uint64 {
 		return x.StateVersion
 	}
 	return 0
+}
+
+func (x *GangDecision) GetCluster() string {
+	if x != nil {
+		return x.Cluster
+	}
+	return ""
 }
 
 // Lease, and the boot that gave it. Epochs of one boot are above all of the boots before.
@@ -2888,7 +2980,8 @@ type HelloResponse struct {
 	PodAnnotationKeys   []string `protobuf:"bytes,5,rep,name=pod_annotation_keys,json=podAnnotationKeys,proto3" json:"pod_annotation_keys,omitempty"`
 	NodeAnnotationKeys  []string `protobuf:"bytes,6,rep,name=node_annotation_keys,json=nodeAnnotationKeys,proto3" json:"node_annotation_keys,omitempty"`    // for NodeResources.annotations
 	GrantAnnotationKeys []string `protobuf:"bytes,7,rep,name=grant_annotation_keys,json=grantAnnotationKeys,proto3" json:"grant_annotation_keys,omitempty"` // for PodState.annotations
-	CardDrivers         []string `protobuf:"bytes,8,rep,name=card_drivers,json=cardDrivers,proto3" json:"card_drivers,omitempty"`                           // DRA drivers whose devices are cards, ascending
+	UsageMetricNames    []string `protobuf:"bytes,8,rep,name=usage_metric_names,json=usageMetricNames,proto3" json:"usage_metric_names,omitempty"`          // for ReportUsageRequest.exposition
+	CardDrivers         []string `protobuf:"bytes,9,rep,name=card_drivers,json=cardDrivers,proto3" json:"card_drivers,omitempty"`                           // DRA drivers whose devices are cards, ascending
 	unknownFields       protoimpl.UnknownFields
 	sizeCache           protoimpl.SizeCache
 }
@@ -2968,6 +3061,13 @@ func (x *HelloResponse) GetNodeAnnotationKeys() []string {
 func (x *HelloResponse) GetGrantAnnotationKeys() []string {
 	if x != nil {
 		return x.GrantAnnotationKeys
+	}
+	return nil
+}
+
+func (x *HelloResponse) GetUsageMetricNames() []string {
+	if x != nil {
+		return x.UsageMetricNames
 	}
 	return nil
 }
@@ -3081,8 +3181,11 @@ type ProposeRequest struct {
 	Of             isProposeRequest_Of `protobuf_oneof:"of"`
 	WantReasons    bool                `protobuf:"varint,4,opt,name=want_reasons,json=wantReasons,proto3" json:"want_reasons,omitempty"` // counts when it does not place (looks at all nodes)
 	WantAssignment bool                `protobuf:"varint,5,opt,name=want_assignment,json=wantAssignment,proto3" json:"want_assignment,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// Choose among these clusters; header.cluster is empty then. Where it holds something already;
+	// else where it fits and, of those, where most compute is free; of equals the first in the list.
+	Clusters      []string `protobuf:"bytes,6,rep,name=clusters,proto3" json:"clusters,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ProposeRequest) Reset() {
@@ -3159,6 +3262,13 @@ func (x *ProposeRequest) GetWantAssignment() bool {
 		return x.WantAssignment
 	}
 	return false
+}
+
+func (x *ProposeRequest) GetClusters() []string {
+	if x != nil {
+		return x.Clusters
+	}
+	return nil
 }
 
 type isProposeRequest_Of interface {
@@ -3274,7 +3384,8 @@ type ReserveRequest struct {
 	TtlUs          int64                  `protobuf:"varint,6,opt,name=ttl_us,json=ttlUs,proto3" json:"ttl_us,omitempty"` // 0: the server's default
 	WantReasons    bool                   `protobuf:"varint,7,opt,name=want_reasons,json=wantReasons,proto3" json:"want_reasons,omitempty"`
 	WantAssignment bool                   `protobuf:"varint,8,opt,name=want_assignment,json=wantAssignment,proto3" json:"want_assignment,omitempty"`
-	Confirm        bool                   `protobuf:"varint,9,opt,name=confirm,proto3" json:"confirm,omitempty"` // reserve and confirm at once (Engine::Place)
+	Confirm        bool                   `protobuf:"varint,9,opt,name=confirm,proto3" json:"confirm,omitempty"`   // reserve and confirm at once (Engine::Place)
+	Clusters       []string               `protobuf:"bytes,10,rep,name=clusters,proto3" json:"clusters,omitempty"` // as in ProposeRequest; taken in one of them only
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
@@ -3381,6 +3492,13 @@ func (x *ReserveRequest) GetConfirm() bool {
 		return x.Confirm
 	}
 	return false
+}
+
+func (x *ReserveRequest) GetClusters() []string {
+	if x != nil {
+		return x.Clusters
+	}
+	return nil
 }
 
 type isReserveRequest_Of interface {
@@ -5034,6 +5152,7 @@ type WatchEvent struct {
 	//	*WatchEvent_ExpiredUid
 	//	*WatchEvent_Mismatch
 	//	*WatchEvent_PolicyChanged
+	//	*WatchEvent_Freed
 	Of            isWatchEvent_Of `protobuf_oneof:"of"`
 	About         *PodKey         `protobuf:"bytes,16,opt,name=about,proto3" json:"about,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -5200,6 +5319,15 @@ func (x *WatchEvent) GetPolicyChanged() string {
 	return ""
 }
 
+func (x *WatchEvent) GetFreed() *Freed {
+	if x != nil {
+		if x, ok := x.Of.(*WatchEvent_Freed); ok {
+			return x.Freed
+		}
+	}
+	return nil
+}
+
 func (x *WatchEvent) GetAbout() *PodKey {
 	if x != nil {
 		return x.About
@@ -5247,6 +5375,10 @@ type WatchEvent_PolicyChanged struct {
 	PolicyChanged string `protobuf:"bytes,15,opt,name=policy_changed,json=policyChanged,proto3,oneof"`
 }
 
+type WatchEvent_Freed struct {
+	Freed *Freed `protobuf:"bytes,17,opt,name=freed,proto3,oneof"`
+}
+
 func (*WatchEvent_Pod) isWatchEvent_Of() {}
 
 func (*WatchEvent_Gang) isWatchEvent_Of() {}
@@ -5265,6 +5397,61 @@ func (*WatchEvent_Mismatch) isWatchEvent_Of() {}
 
 func (*WatchEvent_PolicyChanged) isWatchEvent_Of() {}
 
+func (*WatchEvent_Freed) isWatchEvent_Of() {}
+
+// Room that was not there before: whoever waits may ask again.
+type Freed struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Node          string                 `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`                            // empty: a queue's limits have changed
+	CardUuids     []string               `protobuf:"bytes,2,rep,name=card_uuids,json=cardUuids,proto3" json:"card_uuids,omitempty"` // of a pod that has ended
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Freed) Reset() {
+	*x = Freed{}
+	mi := &file_placement_proto_msgTypes[55]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Freed) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Freed) ProtoMessage() {}
+
+func (x *Freed) ProtoReflect() protoreflect.Message {
+	mi := &file_placement_proto_msgTypes[55]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Freed.ProtoReflect.Descriptor instead.
+func (*Freed) Descriptor() ([]byte, []int) {
+	return file_placement_proto_rawDescGZIP(), []int{55}
+}
+
+func (x *Freed) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *Freed) GetCardUuids() []string {
+	if x != nil {
+		return x.CardUuids
+	}
+	return nil
+}
+
 // What the node really granted is not what was chosen.
 type Mismatch struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -5278,7 +5465,7 @@ type Mismatch struct {
 
 func (x *Mismatch) Reset() {
 	*x = Mismatch{}
-	mi := &file_placement_proto_msgTypes[55]
+	mi := &file_placement_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5290,7 +5477,7 @@ func (x *Mismatch) String() string {
 func (*Mismatch) ProtoMessage() {}
 
 func (x *Mismatch) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[55]
+	mi := &file_placement_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5303,7 +5490,7 @@ func (x *Mismatch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Mismatch.ProtoReflect.Descriptor instead.
 func (*Mismatch) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{55}
+	return file_placement_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *Mismatch) GetPod() *PodKey {
@@ -5335,16 +5522,20 @@ func (x *Mismatch) GetGranted() []string {
 }
 
 type ReportUsageRequest struct {
-	state         protoimpl.MessageState       `protogen:"open.v1"`
-	Header        *Header                      `protobuf:"bytes,1,opt,name=header,proto3" json:"header,omitempty"`
-	Samples       []*ReportUsageRequest_Sample `protobuf:"bytes,2,rep,name=samples,proto3" json:"samples,omitempty"`
+	state   protoimpl.MessageState       `protogen:"open.v1"`
+	Header  *Header                      `protobuf:"bytes,1,opt,name=header,proto3" json:"header,omitempty"`
+	Samples []*ReportUsageRequest_Sample `protobuf:"bytes,2,rep,name=samples,proto3" json:"samples,omitempty"`
+	// And what an exporter answered, as Prometheus text: the server knows the names (HelloResponse)
+	// and what they measure. Other lines may be left out.
+	Exposition    string `protobuf:"bytes,3,opt,name=exposition,proto3" json:"exposition,omitempty"`
+	Node          string `protobuf:"bytes,4,opt,name=node,proto3" json:"node,omitempty"` // of its lines that name no node
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ReportUsageRequest) Reset() {
 	*x = ReportUsageRequest{}
-	mi := &file_placement_proto_msgTypes[56]
+	mi := &file_placement_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5356,7 +5547,7 @@ func (x *ReportUsageRequest) String() string {
 func (*ReportUsageRequest) ProtoMessage() {}
 
 func (x *ReportUsageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[56]
+	mi := &file_placement_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5369,7 +5560,7 @@ func (x *ReportUsageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportUsageRequest.ProtoReflect.Descriptor instead.
 func (*ReportUsageRequest) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{56}
+	return file_placement_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *ReportUsageRequest) GetHeader() *Header {
@@ -5386,6 +5577,20 @@ func (x *ReportUsageRequest) GetSamples() []*ReportUsageRequest_Sample {
 	return nil
 }
 
+func (x *ReportUsageRequest) GetExposition() string {
+	if x != nil {
+		return x.Exposition
+	}
+	return ""
+}
+
+func (x *ReportUsageRequest) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
 type ReportUsageResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Taken         int64                  `protobuf:"varint,1,opt,name=taken,proto3" json:"taken,omitempty"`
@@ -5397,7 +5602,7 @@ type ReportUsageResponse struct {
 
 func (x *ReportUsageResponse) Reset() {
 	*x = ReportUsageResponse{}
-	mi := &file_placement_proto_msgTypes[57]
+	mi := &file_placement_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5409,7 +5614,7 @@ func (x *ReportUsageResponse) String() string {
 func (*ReportUsageResponse) ProtoMessage() {}
 
 func (x *ReportUsageResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[57]
+	mi := &file_placement_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5422,7 +5627,7 @@ func (x *ReportUsageResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportUsageResponse.ProtoReflect.Descriptor instead.
 func (*ReportUsageResponse) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{57}
+	return file_placement_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *ReportUsageResponse) GetTaken() int64 {
@@ -5446,6 +5651,58 @@ func (x *ReportUsageResponse) GetStale() int64 {
 	return 0
 }
 
+type CardMove struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Uuid          string                 `protobuf:"bytes,1,opt,name=uuid,proto3" json:"uuid,omitempty"`
+	Mode          CardMode               `protobuf:"varint,2,opt,name=mode,proto3,enum=basalt.placement.v1.CardMode" json:"mode,omitempty"` // what the pool's cards are
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CardMove) Reset() {
+	*x = CardMove{}
+	mi := &file_placement_proto_msgTypes[59]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CardMove) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CardMove) ProtoMessage() {}
+
+func (x *CardMove) ProtoReflect() protoreflect.Message {
+	mi := &file_placement_proto_msgTypes[59]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CardMove.ProtoReflect.Descriptor instead.
+func (*CardMove) Descriptor() ([]byte, []int) {
+	return file_placement_proto_rawDescGZIP(), []int{59}
+}
+
+func (x *CardMove) GetUuid() string {
+	if x != nil {
+		return x.Uuid
+	}
+	return ""
+}
+
+func (x *CardMove) GetMode() CardMode {
+	if x != nil {
+		return x.Mode
+	}
+	return CardMode_CARD_MODE_SHARED
+}
+
 type Action struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`                                       // the same when sent again
@@ -5460,13 +5717,15 @@ type Action struct {
 	InFavourOf    string                 `protobuf:"bytes,10,opt,name=in_favour_of,json=inFavourOf,proto3" json:"in_favour_of,omitempty"` // EVICT: uid of the pod or gang
 	Reason        string                 `protobuf:"bytes,11,opt,name=reason,proto3" json:"reason,omitempty"`
 	DeadlineUs    int64                  `protobuf:"varint,12,opt,name=deadline_us,json=deadlineUs,proto3" json:"deadline_us,omitempty"`
+	Card          *CardMove              `protobuf:"bytes,13,opt,name=card,proto3" json:"card,omitempty"`      // MOVE_CARD, of `node`
+	Commit        bool                   `protobuf:"varint,14,opt,name=commit,proto3" json:"commit,omitempty"` // MIGRATE
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Action) Reset() {
 	*x = Action{}
-	mi := &file_placement_proto_msgTypes[58]
+	mi := &file_placement_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5478,7 +5737,7 @@ func (x *Action) String() string {
 func (*Action) ProtoMessage() {}
 
 func (x *Action) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[58]
+	mi := &file_placement_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5491,7 +5750,7 @@ func (x *Action) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Action.ProtoReflect.Descriptor instead.
 func (*Action) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{58}
+	return file_placement_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *Action) GetId() string {
@@ -5578,6 +5837,20 @@ func (x *Action) GetDeadlineUs() int64 {
 	return 0
 }
 
+func (x *Action) GetCard() *CardMove {
+	if x != nil {
+		return x.Card
+	}
+	return nil
+}
+
+func (x *Action) GetCommit() bool {
+	if x != nil {
+		return x.Commit
+	}
+	return false
+}
+
 type WatchActionsRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Header        *Header                `protobuf:"bytes,1,opt,name=header,proto3" json:"header,omitempty"`
@@ -5589,7 +5862,7 @@ type WatchActionsRequest struct {
 
 func (x *WatchActionsRequest) Reset() {
 	*x = WatchActionsRequest{}
-	mi := &file_placement_proto_msgTypes[59]
+	mi := &file_placement_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5601,7 +5874,7 @@ func (x *WatchActionsRequest) String() string {
 func (*WatchActionsRequest) ProtoMessage() {}
 
 func (x *WatchActionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[59]
+	mi := &file_placement_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5614,7 +5887,7 @@ func (x *WatchActionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchActionsRequest.ProtoReflect.Descriptor instead.
 func (*WatchActionsRequest) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{59}
+	return file_placement_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *WatchActionsRequest) GetHeader() *Header {
@@ -5651,7 +5924,7 @@ type AckActionRequest struct {
 
 func (x *AckActionRequest) Reset() {
 	*x = AckActionRequest{}
-	mi := &file_placement_proto_msgTypes[60]
+	mi := &file_placement_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5663,7 +5936,7 @@ func (x *AckActionRequest) String() string {
 func (*AckActionRequest) ProtoMessage() {}
 
 func (x *AckActionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[60]
+	mi := &file_placement_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5676,7 +5949,7 @@ func (x *AckActionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AckActionRequest.ProtoReflect.Descriptor instead.
 func (*AckActionRequest) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{60}
+	return file_placement_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *AckActionRequest) GetHeader() *Header {
@@ -5723,7 +5996,7 @@ type AckActionResponse struct {
 
 func (x *AckActionResponse) Reset() {
 	*x = AckActionResponse{}
-	mi := &file_placement_proto_msgTypes[61]
+	mi := &file_placement_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5735,7 +6008,7 @@ func (x *AckActionResponse) String() string {
 func (*AckActionResponse) ProtoMessage() {}
 
 func (x *AckActionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[61]
+	mi := &file_placement_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5748,7 +6021,7 @@ func (x *AckActionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AckActionResponse.ProtoReflect.Descriptor instead.
 func (*AckActionResponse) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{61}
+	return file_placement_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *AckActionResponse) GetKnown() bool {
@@ -5772,7 +6045,7 @@ type SyncRequest struct {
 
 func (x *SyncRequest) Reset() {
 	*x = SyncRequest{}
-	mi := &file_placement_proto_msgTypes[62]
+	mi := &file_placement_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5784,7 +6057,7 @@ func (x *SyncRequest) String() string {
 func (*SyncRequest) ProtoMessage() {}
 
 func (x *SyncRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[62]
+	mi := &file_placement_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5797,7 +6070,7 @@ func (x *SyncRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SyncRequest.ProtoReflect.Descriptor instead.
 func (*SyncRequest) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{62}
+	return file_placement_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *SyncRequest) GetOf() isSyncRequest_Of {
@@ -5871,7 +6144,7 @@ type SyncOpen struct {
 
 func (x *SyncOpen) Reset() {
 	*x = SyncOpen{}
-	mi := &file_placement_proto_msgTypes[63]
+	mi := &file_placement_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5883,7 +6156,7 @@ func (x *SyncOpen) String() string {
 func (*SyncOpen) ProtoMessage() {}
 
 func (x *SyncOpen) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[63]
+	mi := &file_placement_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5896,7 +6169,7 @@ func (x *SyncOpen) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SyncOpen.ProtoReflect.Descriptor instead.
 func (*SyncOpen) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{63}
+	return file_placement_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *SyncOpen) GetHeader() *Header {
@@ -5944,7 +6217,7 @@ type SyncDeltas struct {
 
 func (x *SyncDeltas) Reset() {
 	*x = SyncDeltas{}
-	mi := &file_placement_proto_msgTypes[64]
+	mi := &file_placement_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5956,7 +6229,7 @@ func (x *SyncDeltas) String() string {
 func (*SyncDeltas) ProtoMessage() {}
 
 func (x *SyncDeltas) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[64]
+	mi := &file_placement_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5969,7 +6242,7 @@ func (x *SyncDeltas) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SyncDeltas.ProtoReflect.Descriptor instead.
 func (*SyncDeltas) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{64}
+	return file_placement_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *SyncDeltas) GetGeneration() uint64 {
@@ -5996,7 +6269,7 @@ type SyncComplete struct {
 
 func (x *SyncComplete) Reset() {
 	*x = SyncComplete{}
-	mi := &file_placement_proto_msgTypes[65]
+	mi := &file_placement_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6008,7 +6281,7 @@ func (x *SyncComplete) String() string {
 func (*SyncComplete) ProtoMessage() {}
 
 func (x *SyncComplete) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[65]
+	mi := &file_placement_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6021,7 +6294,7 @@ func (x *SyncComplete) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SyncComplete.ProtoReflect.Descriptor instead.
 func (*SyncComplete) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{65}
+	return file_placement_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *SyncComplete) GetGeneration() uint64 {
@@ -6053,7 +6326,7 @@ type SyncResponse struct {
 
 func (x *SyncResponse) Reset() {
 	*x = SyncResponse{}
-	mi := &file_placement_proto_msgTypes[66]
+	mi := &file_placement_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6065,7 +6338,7 @@ func (x *SyncResponse) String() string {
 func (*SyncResponse) ProtoMessage() {}
 
 func (x *SyncResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[66]
+	mi := &file_placement_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6078,7 +6351,7 @@ func (x *SyncResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SyncResponse.ProtoReflect.Descriptor instead.
 func (*SyncResponse) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{66}
+	return file_placement_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *SyncResponse) GetServerEpoch() uint64 {
@@ -6140,7 +6413,7 @@ type Rejected struct {
 
 func (x *Rejected) Reset() {
 	*x = Rejected{}
-	mi := &file_placement_proto_msgTypes[67]
+	mi := &file_placement_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6152,7 +6425,7 @@ func (x *Rejected) String() string {
 func (*Rejected) ProtoMessage() {}
 
 func (x *Rejected) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[67]
+	mi := &file_placement_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6165,7 +6438,7 @@ func (x *Rejected) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rejected.ProtoReflect.Descriptor instead.
 func (*Rejected) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{67}
+	return file_placement_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *Rejected) GetObject() string {
@@ -6203,7 +6476,7 @@ type Delta struct {
 
 func (x *Delta) Reset() {
 	*x = Delta{}
-	mi := &file_placement_proto_msgTypes[68]
+	mi := &file_placement_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6215,7 +6488,7 @@ func (x *Delta) String() string {
 func (*Delta) ProtoMessage() {}
 
 func (x *Delta) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[68]
+	mi := &file_placement_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6228,7 +6501,7 @@ func (x *Delta) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Delta.ProtoReflect.Descriptor instead.
 func (*Delta) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{68}
+	return file_placement_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *Delta) GetOf() isDelta_Of {
@@ -6411,7 +6684,7 @@ type CardSpec struct {
 
 func (x *CardSpec) Reset() {
 	*x = CardSpec{}
-	mi := &file_placement_proto_msgTypes[69]
+	mi := &file_placement_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6423,7 +6696,7 @@ func (x *CardSpec) String() string {
 func (*CardSpec) ProtoMessage() {}
 
 func (x *CardSpec) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[69]
+	mi := &file_placement_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6436,7 +6709,7 @@ func (x *CardSpec) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CardSpec.ProtoReflect.Descriptor instead.
 func (*CardSpec) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{69}
+	return file_placement_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *CardSpec) GetUuid() string {
@@ -6538,7 +6811,7 @@ type NodeSpec struct {
 
 func (x *NodeSpec) Reset() {
 	*x = NodeSpec{}
-	mi := &file_placement_proto_msgTypes[70]
+	mi := &file_placement_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6550,7 +6823,7 @@ func (x *NodeSpec) String() string {
 func (*NodeSpec) ProtoMessage() {}
 
 func (x *NodeSpec) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[70]
+	mi := &file_placement_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6563,7 +6836,7 @@ func (x *NodeSpec) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeSpec.ProtoReflect.Descriptor instead.
 func (*NodeSpec) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{70}
+	return file_placement_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *NodeSpec) GetName() string {
@@ -6678,14 +6951,15 @@ type NodeResources struct {
 	NotReady      bool                   `protobuf:"varint,8,opt,name=not_ready,json=notReady,proto3" json:"not_ready,omitempty"`
 	// Specs (JSON, resource.k8s.io/v1) of the node's ResourceSlices of the drivers in
 	// HelloResponse.card_drivers, of complete pools in their newest generation only.
-	ResourceSlices []string `protobuf:"bytes,9,rep,name=resource_slices,json=resourceSlices,proto3" json:"resource_slices,omitempty"`
+	ResourceSlices []string    `protobuf:"bytes,9,rep,name=resource_slices,json=resourceSlices,proto3" json:"resource_slices,omitempty"`
+	Numa           *NumaReport `protobuf:"bytes,16,opt,name=numa,proto3" json:"numa,omitempty"` // NodeResourceTopology; absent: none
 	unknownFields  protoimpl.UnknownFields
 	sizeCache      protoimpl.SizeCache
 }
 
 func (x *NodeResources) Reset() {
 	*x = NodeResources{}
-	mi := &file_placement_proto_msgTypes[71]
+	mi := &file_placement_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6697,7 +6971,7 @@ func (x *NodeResources) String() string {
 func (*NodeResources) ProtoMessage() {}
 
 func (x *NodeResources) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[71]
+	mi := &file_placement_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6710,7 +6984,7 @@ func (x *NodeResources) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeResources.ProtoReflect.Descriptor instead.
 func (*NodeResources) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{71}
+	return file_placement_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *NodeResources) GetName() string {
@@ -6776,6 +7050,74 @@ func (x *NodeResources) GetResourceSlices() []string {
 	return nil
 }
 
+func (x *NodeResources) GetNuma() *NumaReport {
+	if x != nil {
+		return x.Numa
+	}
+	return nil
+}
+
+// The node's NodeResourceTopology (topology.node.k8s.io/v1alpha2) in its own words.
+type NumaReport struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Zones         []*NumaReport_Zone     `protobuf:"bytes,1,rep,name=zones,proto3" json:"zones,omitempty"`
+	Policy        string                 `protobuf:"bytes,2,opt,name=policy,proto3" json:"policy,omitempty"` // attributes topologyManagerPolicy and -Scope; empty: none
+	Scope         string                 `protobuf:"bytes,3,opt,name=scope,proto3" json:"scope,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NumaReport) Reset() {
+	*x = NumaReport{}
+	mi := &file_placement_proto_msgTypes[74]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NumaReport) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NumaReport) ProtoMessage() {}
+
+func (x *NumaReport) ProtoReflect() protoreflect.Message {
+	mi := &file_placement_proto_msgTypes[74]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NumaReport.ProtoReflect.Descriptor instead.
+func (*NumaReport) Descriptor() ([]byte, []int) {
+	return file_placement_proto_rawDescGZIP(), []int{74}
+}
+
+func (x *NumaReport) GetZones() []*NumaReport_Zone {
+	if x != nil {
+		return x.Zones
+	}
+	return nil
+}
+
+func (x *NumaReport) GetPolicy() string {
+	if x != nil {
+		return x.Policy
+	}
+	return ""
+}
+
+func (x *NumaReport) GetScope() string {
+	if x != nil {
+		return x.Scope
+	}
+	return ""
+}
+
 type NodeState struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Spec          *NodeSpec              `protobuf:"bytes,1,opt,name=spec,proto3" json:"spec,omitempty"`
@@ -6787,7 +7129,7 @@ type NodeState struct {
 
 func (x *NodeState) Reset() {
 	*x = NodeState{}
-	mi := &file_placement_proto_msgTypes[72]
+	mi := &file_placement_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6799,7 +7141,7 @@ func (x *NodeState) String() string {
 func (*NodeState) ProtoMessage() {}
 
 func (x *NodeState) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[72]
+	mi := &file_placement_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6812,7 +7154,7 @@ func (x *NodeState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeState.ProtoReflect.Descriptor instead.
 func (*NodeState) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{72}
+	return file_placement_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *NodeState) GetSpec() *NodeSpec {
@@ -6847,7 +7189,7 @@ type DomainStep struct {
 
 func (x *DomainStep) Reset() {
 	*x = DomainStep{}
-	mi := &file_placement_proto_msgTypes[73]
+	mi := &file_placement_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6859,7 +7201,7 @@ func (x *DomainStep) String() string {
 func (*DomainStep) ProtoMessage() {}
 
 func (x *DomainStep) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[73]
+	mi := &file_placement_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6872,7 +7214,7 @@ func (x *DomainStep) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DomainStep.ProtoReflect.Descriptor instead.
 func (*DomainStep) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{73}
+	return file_placement_proto_rawDescGZIP(), []int{76}
 }
 
 func (x *DomainStep) GetTier() int32 {
@@ -6906,7 +7248,7 @@ type NodePath struct {
 
 func (x *NodePath) Reset() {
 	*x = NodePath{}
-	mi := &file_placement_proto_msgTypes[74]
+	mi := &file_placement_proto_msgTypes[77]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6918,7 +7260,7 @@ func (x *NodePath) String() string {
 func (*NodePath) ProtoMessage() {}
 
 func (x *NodePath) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[74]
+	mi := &file_placement_proto_msgTypes[77]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6931,7 +7273,7 @@ func (x *NodePath) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodePath.ProtoReflect.Descriptor instead.
 func (*NodePath) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{74}
+	return file_placement_proto_rawDescGZIP(), []int{77}
 }
 
 func (x *NodePath) GetNode() string {
@@ -6974,7 +7316,7 @@ type PodState struct {
 
 func (x *PodState) Reset() {
 	*x = PodState{}
-	mi := &file_placement_proto_msgTypes[75]
+	mi := &file_placement_proto_msgTypes[78]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6986,7 +7328,7 @@ func (x *PodState) String() string {
 func (*PodState) ProtoMessage() {}
 
 func (x *PodState) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[75]
+	mi := &file_placement_proto_msgTypes[78]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6999,7 +7341,7 @@ func (x *PodState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PodState.ProtoReflect.Descriptor instead.
 func (*PodState) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{75}
+	return file_placement_proto_rawDescGZIP(), []int{78}
 }
 
 func (x *PodState) GetPod() *PodKey {
@@ -7089,7 +7431,7 @@ type PodGone struct {
 
 func (x *PodGone) Reset() {
 	*x = PodGone{}
-	mi := &file_placement_proto_msgTypes[76]
+	mi := &file_placement_proto_msgTypes[79]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7101,7 +7443,7 @@ func (x *PodGone) String() string {
 func (*PodGone) ProtoMessage() {}
 
 func (x *PodGone) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[76]
+	mi := &file_placement_proto_msgTypes[79]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7114,7 +7456,7 @@ func (x *PodGone) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PodGone.ProtoReflect.Descriptor instead.
 func (*PodGone) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{76}
+	return file_placement_proto_rawDescGZIP(), []int{79}
 }
 
 func (x *PodGone) GetUid() string {
@@ -7140,7 +7482,7 @@ type Checkpointed struct {
 
 func (x *Checkpointed) Reset() {
 	*x = Checkpointed{}
-	mi := &file_placement_proto_msgTypes[77]
+	mi := &file_placement_proto_msgTypes[80]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7152,7 +7494,7 @@ func (x *Checkpointed) String() string {
 func (*Checkpointed) ProtoMessage() {}
 
 func (x *Checkpointed) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[77]
+	mi := &file_placement_proto_msgTypes[80]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7165,7 +7507,7 @@ func (x *Checkpointed) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Checkpointed.ProtoReflect.Descriptor instead.
 func (*Checkpointed) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{77}
+	return file_placement_proto_rawDescGZIP(), []int{80}
 }
 
 func (x *Checkpointed) GetUid() string {
@@ -7194,7 +7536,7 @@ type QueueState struct {
 
 func (x *QueueState) Reset() {
 	*x = QueueState{}
-	mi := &file_placement_proto_msgTypes[78]
+	mi := &file_placement_proto_msgTypes[81]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7206,7 +7548,7 @@ func (x *QueueState) String() string {
 func (*QueueState) ProtoMessage() {}
 
 func (x *QueueState) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[78]
+	mi := &file_placement_proto_msgTypes[81]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7219,7 +7561,7 @@ func (x *QueueState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QueueState.ProtoReflect.Descriptor instead.
 func (*QueueState) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{78}
+	return file_placement_proto_rawDescGZIP(), []int{81}
 }
 
 func (x *QueueState) GetName() string {
@@ -7310,7 +7652,7 @@ type SlotQuota struct {
 
 func (x *SlotQuota) Reset() {
 	*x = SlotQuota{}
-	mi := &file_placement_proto_msgTypes[79]
+	mi := &file_placement_proto_msgTypes[82]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7322,7 +7664,7 @@ func (x *SlotQuota) String() string {
 func (*SlotQuota) ProtoMessage() {}
 
 func (x *SlotQuota) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[79]
+	mi := &file_placement_proto_msgTypes[82]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7335,7 +7677,7 @@ func (x *SlotQuota) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SlotQuota.ProtoReflect.Descriptor instead.
 func (*SlotQuota) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{79}
+	return file_placement_proto_rawDescGZIP(), []int{82}
 }
 
 func (x *SlotQuota) GetCards() int32 {
@@ -7371,7 +7713,7 @@ type Budget struct {
 
 func (x *Budget) Reset() {
 	*x = Budget{}
-	mi := &file_placement_proto_msgTypes[80]
+	mi := &file_placement_proto_msgTypes[83]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7383,7 +7725,7 @@ func (x *Budget) String() string {
 func (*Budget) ProtoMessage() {}
 
 func (x *Budget) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[80]
+	mi := &file_placement_proto_msgTypes[83]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7396,7 +7738,7 @@ func (x *Budget) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Budget.ProtoReflect.Descriptor instead.
 func (*Budget) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{80}
+	return file_placement_proto_rawDescGZIP(), []int{83}
 }
 
 func (x *Budget) GetName() string {
@@ -7444,7 +7786,7 @@ type CardState struct {
 
 func (x *CardState) Reset() {
 	*x = CardState{}
-	mi := &file_placement_proto_msgTypes[81]
+	mi := &file_placement_proto_msgTypes[84]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7456,7 +7798,7 @@ func (x *CardState) String() string {
 func (*CardState) ProtoMessage() {}
 
 func (x *CardState) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[81]
+	mi := &file_placement_proto_msgTypes[84]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7469,7 +7811,7 @@ func (x *CardState) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CardState.ProtoReflect.Descriptor instead.
 func (*CardState) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{81}
+	return file_placement_proto_rawDescGZIP(), []int{84}
 }
 
 func (x *CardState) GetNode() string {
@@ -7561,7 +7903,7 @@ type ClusterStatus struct {
 
 func (x *ClusterStatus) Reset() {
 	*x = ClusterStatus{}
-	mi := &file_placement_proto_msgTypes[82]
+	mi := &file_placement_proto_msgTypes[85]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7573,7 +7915,7 @@ func (x *ClusterStatus) String() string {
 func (*ClusterStatus) ProtoMessage() {}
 
 func (x *ClusterStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[82]
+	mi := &file_placement_proto_msgTypes[85]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7586,7 +7928,7 @@ func (x *ClusterStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClusterStatus.ProtoReflect.Descriptor instead.
 func (*ClusterStatus) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{82}
+	return file_placement_proto_rawDescGZIP(), []int{85}
 }
 
 func (x *ClusterStatus) GetCluster() string {
@@ -7684,7 +8026,7 @@ type StatusRequest struct {
 
 func (x *StatusRequest) Reset() {
 	*x = StatusRequest{}
-	mi := &file_placement_proto_msgTypes[83]
+	mi := &file_placement_proto_msgTypes[86]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7696,7 +8038,7 @@ func (x *StatusRequest) String() string {
 func (*StatusRequest) ProtoMessage() {}
 
 func (x *StatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[83]
+	mi := &file_placement_proto_msgTypes[86]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7709,7 +8051,7 @@ func (x *StatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusRequest.ProtoReflect.Descriptor instead.
 func (*StatusRequest) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{83}
+	return file_placement_proto_rawDescGZIP(), []int{86}
 }
 
 func (x *StatusRequest) GetHeader() *Header {
@@ -7747,7 +8089,7 @@ type StatusResponse struct {
 
 func (x *StatusResponse) Reset() {
 	*x = StatusResponse{}
-	mi := &file_placement_proto_msgTypes[84]
+	mi := &file_placement_proto_msgTypes[87]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7759,7 +8101,7 @@ func (x *StatusResponse) String() string {
 func (*StatusResponse) ProtoMessage() {}
 
 func (x *StatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[84]
+	mi := &file_placement_proto_msgTypes[87]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7772,7 +8114,7 @@ func (x *StatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusResponse.ProtoReflect.Descriptor instead.
 func (*StatusResponse) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{84}
+	return file_placement_proto_rawDescGZIP(), []int{87}
 }
 
 func (x *StatusResponse) GetServerEpoch() uint64 {
@@ -7828,7 +8170,7 @@ type ReloadRequest struct {
 
 func (x *ReloadRequest) Reset() {
 	*x = ReloadRequest{}
-	mi := &file_placement_proto_msgTypes[85]
+	mi := &file_placement_proto_msgTypes[88]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7840,7 +8182,7 @@ func (x *ReloadRequest) String() string {
 func (*ReloadRequest) ProtoMessage() {}
 
 func (x *ReloadRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[85]
+	mi := &file_placement_proto_msgTypes[88]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7853,7 +8195,7 @@ func (x *ReloadRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReloadRequest.ProtoReflect.Descriptor instead.
 func (*ReloadRequest) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{85}
+	return file_placement_proto_rawDescGZIP(), []int{88}
 }
 
 func (x *ReloadRequest) GetHeader() *Header {
@@ -7887,7 +8229,7 @@ type ReloadResponse struct {
 
 func (x *ReloadResponse) Reset() {
 	*x = ReloadResponse{}
-	mi := &file_placement_proto_msgTypes[86]
+	mi := &file_placement_proto_msgTypes[89]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7899,7 +8241,7 @@ func (x *ReloadResponse) String() string {
 func (*ReloadResponse) ProtoMessage() {}
 
 func (x *ReloadResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[86]
+	mi := &file_placement_proto_msgTypes[89]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7912,7 +8254,7 @@ func (x *ReloadResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReloadResponse.ProtoReflect.Descriptor instead.
 func (*ReloadResponse) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{86}
+	return file_placement_proto_rawDescGZIP(), []int{89}
 }
 
 func (x *ReloadResponse) GetApplied() bool {
@@ -7938,7 +8280,7 @@ type DrainRequest struct {
 
 func (x *DrainRequest) Reset() {
 	*x = DrainRequest{}
-	mi := &file_placement_proto_msgTypes[87]
+	mi := &file_placement_proto_msgTypes[90]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7950,7 +8292,7 @@ func (x *DrainRequest) String() string {
 func (*DrainRequest) ProtoMessage() {}
 
 func (x *DrainRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[87]
+	mi := &file_placement_proto_msgTypes[90]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -7963,7 +8305,7 @@ func (x *DrainRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainRequest.ProtoReflect.Descriptor instead.
 func (*DrainRequest) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{87}
+	return file_placement_proto_rawDescGZIP(), []int{90}
 }
 
 func (x *DrainRequest) GetWaitUs() int64 {
@@ -7982,7 +8324,7 @@ type DrainResponse struct {
 
 func (x *DrainResponse) Reset() {
 	*x = DrainResponse{}
-	mi := &file_placement_proto_msgTypes[88]
+	mi := &file_placement_proto_msgTypes[91]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -7994,7 +8336,7 @@ func (x *DrainResponse) String() string {
 func (*DrainResponse) ProtoMessage() {}
 
 func (x *DrainResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[88]
+	mi := &file_placement_proto_msgTypes[91]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -8007,7 +8349,7 @@ func (x *DrainResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DrainResponse.ProtoReflect.Descriptor instead.
 func (*DrainResponse) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{88}
+	return file_placement_proto_rawDescGZIP(), []int{91}
 }
 
 func (x *DrainResponse) GetOpenLeases() int64 {
@@ -8026,7 +8368,7 @@ type WriteSnapshotRequest struct {
 
 func (x *WriteSnapshotRequest) Reset() {
 	*x = WriteSnapshotRequest{}
-	mi := &file_placement_proto_msgTypes[89]
+	mi := &file_placement_proto_msgTypes[92]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -8038,7 +8380,7 @@ func (x *WriteSnapshotRequest) String() string {
 func (*WriteSnapshotRequest) ProtoMessage() {}
 
 func (x *WriteSnapshotRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[89]
+	mi := &file_placement_proto_msgTypes[92]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -8051,7 +8393,7 @@ func (x *WriteSnapshotRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WriteSnapshotRequest.ProtoReflect.Descriptor instead.
 func (*WriteSnapshotRequest) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{89}
+	return file_placement_proto_rawDescGZIP(), []int{92}
 }
 
 func (x *WriteSnapshotRequest) GetHeader() *Header {
@@ -8071,7 +8413,7 @@ type WriteSnapshotResponse struct {
 
 func (x *WriteSnapshotResponse) Reset() {
 	*x = WriteSnapshotResponse{}
-	mi := &file_placement_proto_msgTypes[90]
+	mi := &file_placement_proto_msgTypes[93]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -8083,7 +8425,7 @@ func (x *WriteSnapshotResponse) String() string {
 func (*WriteSnapshotResponse) ProtoMessage() {}
 
 func (x *WriteSnapshotResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[90]
+	mi := &file_placement_proto_msgTypes[93]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -8096,7 +8438,7 @@ func (x *WriteSnapshotResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WriteSnapshotResponse.ProtoReflect.Descriptor instead.
 func (*WriteSnapshotResponse) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{90}
+	return file_placement_proto_rawDescGZIP(), []int{93}
 }
 
 func (x *WriteSnapshotResponse) GetPath() string {
@@ -8113,6 +8455,336 @@ func (x *WriteSnapshotResponse) GetStateDigest() string {
 	return ""
 }
 
+type CommandRequest struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Header *Header                `protobuf:"bytes,1,opt,name=header,proto3" json:"header,omitempty"`
+	// Chosen by the caller, 1 to 100 of letters, digits, '.', '_', '-'. Said again it is the same
+	// command; said of another one it is refused.
+	Id            string     `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"`
+	Kind          ActionKind `protobuf:"varint,3,opt,name=kind,proto3,enum=basalt.placement.v1.ActionKind" json:"kind,omitempty"` // all but BIND
+	PodUid        string     `protobuf:"bytes,4,opt,name=pod_uid,json=podUid,proto3" json:"pod_uid,omitempty"`                    // all but MOVE_CARD; it must be bound
+	Node          string     `protobuf:"bytes,5,opt,name=node,proto3" json:"node,omitempty"`                                      // MOVE_CARD: the card's. MIGRATE: where to; empty: any other
+	CardUuid      string     `protobuf:"bytes,6,opt,name=card_uuid,json=cardUuid,proto3" json:"card_uuid,omitempty"`              // MOVE_CARD
+	Mode          CardMode   `protobuf:"varint,7,opt,name=mode,proto3,enum=basalt.placement.v1.CardMode" json:"mode,omitempty"`   // MOVE_CARD
+	Commit        bool       `protobuf:"varint,8,opt,name=commit,proto3" json:"commit,omitempty"`                                 // MIGRATE: save the work first
+	Evict         bool       `protobuf:"varint,9,opt,name=evict,proto3" json:"evict,omitempty"`                                   // MOVE_CARD: what is on the card is evicted; else waited for
+	Reason        string     `protobuf:"bytes,10,opt,name=reason,proto3" json:"reason,omitempty"`                                 // for people
+	TtlUs         int64      `protobuf:"varint,11,opt,name=ttl_us,json=ttlUs,proto3" json:"ttl_us,omitempty"`                     // given up after so long; 0: ten minutes
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CommandRequest) Reset() {
+	*x = CommandRequest{}
+	mi := &file_placement_proto_msgTypes[94]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CommandRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CommandRequest) ProtoMessage() {}
+
+func (x *CommandRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_placement_proto_msgTypes[94]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CommandRequest.ProtoReflect.Descriptor instead.
+func (*CommandRequest) Descriptor() ([]byte, []int) {
+	return file_placement_proto_rawDescGZIP(), []int{94}
+}
+
+func (x *CommandRequest) GetHeader() *Header {
+	if x != nil {
+		return x.Header
+	}
+	return nil
+}
+
+func (x *CommandRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *CommandRequest) GetKind() ActionKind {
+	if x != nil {
+		return x.Kind
+	}
+	return ActionKind_ACTION_KIND_UNSPECIFIED
+}
+
+func (x *CommandRequest) GetPodUid() string {
+	if x != nil {
+		return x.PodUid
+	}
+	return ""
+}
+
+func (x *CommandRequest) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *CommandRequest) GetCardUuid() string {
+	if x != nil {
+		return x.CardUuid
+	}
+	return ""
+}
+
+func (x *CommandRequest) GetMode() CardMode {
+	if x != nil {
+		return x.Mode
+	}
+	return CardMode_CARD_MODE_SHARED
+}
+
+func (x *CommandRequest) GetCommit() bool {
+	if x != nil {
+		return x.Commit
+	}
+	return false
+}
+
+func (x *CommandRequest) GetEvict() bool {
+	if x != nil {
+		return x.Evict
+	}
+	return false
+}
+
+func (x *CommandRequest) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *CommandRequest) GetTtlUs() int64 {
+	if x != nil {
+		return x.TtlUs
+	}
+	return 0
+}
+
+type CommandState struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Command       *CommandRequest        `protobuf:"bytes,1,opt,name=command,proto3" json:"command,omitempty"` // without its header
+	Phase         CommandPhase           `protobuf:"varint,2,opt,name=phase,proto3,enum=basalt.placement.v1.CommandPhase" json:"phase,omitempty"`
+	Reason        string                 `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"` // of FAILED, or what it waits for
+	DeadlineUs    int64                  `protobuf:"varint,4,opt,name=deadline_us,json=deadlineUs,proto3" json:"deadline_us,omitempty"`
+	Pod           *PodKey                `protobuf:"bytes,5,opt,name=pod,proto3" json:"pod,omitempty"`
+	Node          string                 `protobuf:"bytes,6,opt,name=node,proto3" json:"node,omitempty"`                      // where the pod or card is
+	To            *Place                 `protobuf:"bytes,7,opt,name=to,proto3" json:"to,omitempty"`                          // MIGRATE
+	HeldUid       string                 `protobuf:"bytes,8,opt,name=held_uid,json=heldUid,proto3" json:"held_uid,omitempty"` // MIGRATE: under which its place is held
+	Cordoned      bool                   `protobuf:"varint,9,opt,name=cordoned,proto3" json:"cordoned,omitempty"`             // MOVE_CARD: whether the card is, apart from the command
+	Number        uint64                 `protobuf:"varint,10,opt,name=number,proto3" json:"number,omitempty"`                // order of acceptance
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *CommandState) Reset() {
+	*x = CommandState{}
+	mi := &file_placement_proto_msgTypes[95]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *CommandState) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*CommandState) ProtoMessage() {}
+
+func (x *CommandState) ProtoReflect() protoreflect.Message {
+	mi := &file_placement_proto_msgTypes[95]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use CommandState.ProtoReflect.Descriptor instead.
+func (*CommandState) Descriptor() ([]byte, []int) {
+	return file_placement_proto_rawDescGZIP(), []int{95}
+}
+
+func (x *CommandState) GetCommand() *CommandRequest {
+	if x != nil {
+		return x.Command
+	}
+	return nil
+}
+
+func (x *CommandState) GetPhase() CommandPhase {
+	if x != nil {
+		return x.Phase
+	}
+	return CommandPhase_COMMAND_PHASE_UNSPECIFIED
+}
+
+func (x *CommandState) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *CommandState) GetDeadlineUs() int64 {
+	if x != nil {
+		return x.DeadlineUs
+	}
+	return 0
+}
+
+func (x *CommandState) GetPod() *PodKey {
+	if x != nil {
+		return x.Pod
+	}
+	return nil
+}
+
+func (x *CommandState) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *CommandState) GetTo() *Place {
+	if x != nil {
+		return x.To
+	}
+	return nil
+}
+
+func (x *CommandState) GetHeldUid() string {
+	if x != nil {
+		return x.HeldUid
+	}
+	return ""
+}
+
+func (x *CommandState) GetCordoned() bool {
+	if x != nil {
+		return x.Cordoned
+	}
+	return false
+}
+
+func (x *CommandState) GetNumber() uint64 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+type ListCommandsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Header        *Header                `protobuf:"bytes,1,opt,name=header,proto3" json:"header,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListCommandsRequest) Reset() {
+	*x = ListCommandsRequest{}
+	mi := &file_placement_proto_msgTypes[96]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListCommandsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListCommandsRequest) ProtoMessage() {}
+
+func (x *ListCommandsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_placement_proto_msgTypes[96]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListCommandsRequest.ProtoReflect.Descriptor instead.
+func (*ListCommandsRequest) Descriptor() ([]byte, []int) {
+	return file_placement_proto_rawDescGZIP(), []int{96}
+}
+
+func (x *ListCommandsRequest) GetHeader() *Header {
+	if x != nil {
+		return x.Header
+	}
+	return nil
+}
+
+type ListCommandsResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Commands      []*CommandState        `protobuf:"bytes,1,rep,name=commands,proto3" json:"commands,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListCommandsResponse) Reset() {
+	*x = ListCommandsResponse{}
+	mi := &file_placement_proto_msgTypes[97]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListCommandsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListCommandsResponse) ProtoMessage() {}
+
+func (x *ListCommandsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_placement_proto_msgTypes[97]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListCommandsResponse.ProtoReflect.Descriptor instead.
+func (*ListCommandsResponse) Descriptor() ([]byte, []int) {
+	return file_placement_proto_rawDescGZIP(), []int{97}
+}
+
+func (x *ListCommandsResponse) GetCommands() []*CommandState {
+	if x != nil {
+		return x.Commands
+	}
+	return nil
+}
+
 type PodResources_Container struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
@@ -8126,7 +8798,7 @@ type PodResources_Container struct {
 
 func (x *PodResources_Container) Reset() {
 	*x = PodResources_Container{}
-	mi := &file_placement_proto_msgTypes[91]
+	mi := &file_placement_proto_msgTypes[98]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -8138,7 +8810,7 @@ func (x *PodResources_Container) String() string {
 func (*PodResources_Container) ProtoMessage() {}
 
 func (x *PodResources_Container) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[91]
+	mi := &file_placement_proto_msgTypes[98]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -8200,7 +8872,7 @@ type GangDecision_Member struct {
 
 func (x *GangDecision_Member) Reset() {
 	*x = GangDecision_Member{}
-	mi := &file_placement_proto_msgTypes[97]
+	mi := &file_placement_proto_msgTypes[104]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -8212,7 +8884,7 @@ func (x *GangDecision_Member) String() string {
 func (*GangDecision_Member) ProtoMessage() {}
 
 func (x *GangDecision_Member) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[97]
+	mi := &file_placement_proto_msgTypes[104]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -8264,7 +8936,7 @@ type ReportUsageRequest_Sample struct {
 
 func (x *ReportUsageRequest_Sample) Reset() {
 	*x = ReportUsageRequest_Sample{}
-	mi := &file_placement_proto_msgTypes[98]
+	mi := &file_placement_proto_msgTypes[105]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -8276,7 +8948,7 @@ func (x *ReportUsageRequest_Sample) String() string {
 func (*ReportUsageRequest_Sample) ProtoMessage() {}
 
 func (x *ReportUsageRequest_Sample) ProtoReflect() protoreflect.Message {
-	mi := &file_placement_proto_msgTypes[98]
+	mi := &file_placement_proto_msgTypes[105]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -8289,7 +8961,7 @@ func (x *ReportUsageRequest_Sample) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReportUsageRequest_Sample.ProtoReflect.Descriptor instead.
 func (*ReportUsageRequest_Sample) Descriptor() ([]byte, []int) {
-	return file_placement_proto_rawDescGZIP(), []int{56, 0}
+	return file_placement_proto_rawDescGZIP(), []int{57, 0}
 }
 
 func (x *ReportUsageRequest_Sample) GetNode() string {
@@ -8339,6 +9011,58 @@ func (x *ReportUsageRequest_Sample) GetMemoryMib() int64 {
 		return x.MemoryMib
 	}
 	return 0
+}
+
+type NumaReport_Zone struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"` // "node-0"
+	Allocatable   map[string]string      `protobuf:"bytes,2,rep,name=allocatable,proto3" json:"allocatable,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NumaReport_Zone) Reset() {
+	*x = NumaReport_Zone{}
+	mi := &file_placement_proto_msgTypes[110]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NumaReport_Zone) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NumaReport_Zone) ProtoMessage() {}
+
+func (x *NumaReport_Zone) ProtoReflect() protoreflect.Message {
+	mi := &file_placement_proto_msgTypes[110]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NumaReport_Zone.ProtoReflect.Descriptor instead.
+func (*NumaReport_Zone) Descriptor() ([]byte, []int) {
+	return file_placement_proto_rawDescGZIP(), []int{74, 0}
+}
+
+func (x *NumaReport_Zone) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *NumaReport_Zone) GetAllocatable() map[string]string {
+	if x != nil {
+		return x.Allocatable
+	}
+	return nil
 }
 
 var File_placement_proto protoreflect.FileDescriptor
@@ -8537,7 +9261,7 @@ const file_placement_proto_rawDesc = "" +
 	"\x05nodes\x18\x02 \x01(\x03R\x05nodes\x12\x1f\n" +
 	"\vleast_short\x18\x03 \x01(\x03R\n" +
 	"leastShort\x12\x12\n" +
-	"\x04text\x18\x04 \x01(\tR\x04text\"\xb7\x03\n" +
+	"\x04text\x18\x04 \x01(\tR\x04text\"\xd1\x03\n" +
 	"\bDecision\x124\n" +
 	"\x04kind\x18\x01 \x01(\x0e2 .basalt.placement.v1.OutcomeKindR\x04kind\x128\n" +
 	"\tplacement\x18\x02 \x01(\v2\x1a.basalt.placement.v1.PlaceR\tplacement\x12!\n" +
@@ -8549,7 +9273,8 @@ const file_placement_proto_rawDesc = "" +
 	"\falternatives\x18\b \x03(\v2\x1a.basalt.placement.v1.PlaceR\falternatives\x12\x14\n" +
 	"\x05shape\x18\t \x01(\x04R\x05shape\x12#\n" +
 	"\rstate_version\x18\n" +
-	" \x01(\x04R\fstateVersion\"\xf6\x03\n" +
+	" \x01(\x04R\fstateVersion\x12\x18\n" +
+	"\acluster\x18\v \x01(\tR\acluster\"\x90\x04\n" +
 	"\fGangDecision\x124\n" +
 	"\x04kind\x18\x01 \x01(\x0e2 .basalt.placement.v1.OutcomeKindR\x04kind\x12B\n" +
 	"\amembers\x18\x02 \x03(\v2(.basalt.placement.v1.GangDecision.MemberR\amembers\x12\x12\n" +
@@ -8561,7 +9286,8 @@ const file_placement_proto_rawDesc = "" +
 	"\bby_quota\x18\b \x01(\bR\abyQuota\x12\x16\n" +
 	"\x06reason\x18\t \x01(\tR\x06reason\x12#\n" +
 	"\rstate_version\x18\n" +
-	" \x01(\x04R\fstateVersion\x1a\x89\x01\n" +
+	" \x01(\x04R\fstateVersion\x12\x18\n" +
+	"\acluster\x18\v \x01(\tR\acluster\x1a\x89\x01\n" +
 	"\x06Member\x12\x16\n" +
 	"\x06member\x18\x01 \x01(\x05R\x06member\x12-\n" +
 	"\x03pod\x18\x02 \x01(\v2\x1b.basalt.placement.v1.PodKeyR\x03pod\x128\n" +
@@ -8583,7 +9309,7 @@ const file_placement_proto_rawDesc = "" +
 	"\x0emin_generation\x18\x04 \x01(\x04R\rminGeneration\"j\n" +
 	"\fHelloRequest\x123\n" +
 	"\x06header\x18\x01 \x01(\v2\x1b.basalt.placement.v1.HeaderR\x06header\x12%\n" +
-	"\x0eclient_version\x18\x02 \x01(\tR\rclientVersion\"\x87\x03\n" +
+	"\x0eclient_version\x18\x02 \x01(\tR\rclientVersion\"\xb5\x03\n" +
 	"\rHelloResponse\x12%\n" +
 	"\x0eserver_version\x18\x01 \x01(\tR\rserverVersion\x12!\n" +
 	"\fserver_epoch\x18\x02 \x01(\x04R\vserverEpoch\x12>\n" +
@@ -8591,8 +9317,9 @@ const file_placement_proto_rawDesc = "" +
 	"\x06limits\x18\x04 \x01(\v2\x1b.basalt.placement.v1.LimitsR\x06limits\x12.\n" +
 	"\x13pod_annotation_keys\x18\x05 \x03(\tR\x11podAnnotationKeys\x120\n" +
 	"\x14node_annotation_keys\x18\x06 \x03(\tR\x12nodeAnnotationKeys\x122\n" +
-	"\x15grant_annotation_keys\x18\a \x03(\tR\x13grantAnnotationKeys\x12!\n" +
-	"\fcard_drivers\x18\b \x03(\tR\vcardDrivers\"\x9f\x02\n" +
+	"\x15grant_annotation_keys\x18\a \x03(\tR\x13grantAnnotationKeys\x12,\n" +
+	"\x12usage_metric_names\x18\b \x03(\tR\x10usageMetricNames\x12!\n" +
+	"\fcard_drivers\x18\t \x03(\tR\vcardDrivers\"\x9f\x02\n" +
 	"\x06Limits\x12*\n" +
 	"\x11max_message_bytes\x18\x01 \x01(\x03R\x0fmaxMessageBytes\x12\x1b\n" +
 	"\tmax_batch\x18\x02 \x01(\x05R\bmaxBatch\x12(\n" +
@@ -8601,18 +9328,19 @@ const file_placement_proto_rawDesc = "" +
 	"\x10max_alternatives\x18\x05 \x01(\x05R\x0fmaxAlternatives\x12 \n" +
 	"\flease_ttl_us\x18\x06 \x01(\x03R\n" +
 	"leaseTtlUs\x12'\n" +
-	"\x10max_lease_ttl_us\x18\a \x01(\x03R\rmaxLeaseTtlUs\"\x84\x02\n" +
+	"\x10max_lease_ttl_us\x18\a \x01(\x03R\rmaxLeaseTtlUs\"\xa0\x02\n" +
 	"\x0eProposeRequest\x123\n" +
 	"\x06header\x18\x01 \x01(\v2\x1b.basalt.placement.v1.HeaderR\x06header\x123\n" +
 	"\x03pod\x18\x02 \x01(\v2\x1f.basalt.placement.v1.PodRequestH\x00R\x03pod\x126\n" +
 	"\x04gang\x18\x03 \x01(\v2 .basalt.placement.v1.GangRequestH\x00R\x04gang\x12!\n" +
 	"\fwant_reasons\x18\x04 \x01(\bR\vwantReasons\x12'\n" +
-	"\x0fwant_assignment\x18\x05 \x01(\bR\x0ewantAssignmentB\x04\n" +
+	"\x0fwant_assignment\x18\x05 \x01(\bR\x0ewantAssignment\x12\x1a\n" +
+	"\bclusters\x18\x06 \x03(\tR\bclustersB\x04\n" +
 	"\x02of\"\x83\x01\n" +
 	"\x0fProposeResponse\x121\n" +
 	"\x03pod\x18\x01 \x01(\v2\x1d.basalt.placement.v1.DecisionH\x00R\x03pod\x127\n" +
 	"\x04gang\x18\x02 \x01(\v2!.basalt.placement.v1.GangDecisionH\x00R\x04gangB\x04\n" +
-	"\x02of\"\xb3\x03\n" +
+	"\x02of\"\xcf\x03\n" +
 	"\x0eReserveRequest\x123\n" +
 	"\x06header\x18\x01 \x01(\v2\x1b.basalt.placement.v1.HeaderR\x06header\x123\n" +
 	"\x03pod\x18\x02 \x01(\v2\x1f.basalt.placement.v1.PodRequestH\x00R\x03pod\x126\n" +
@@ -8622,7 +9350,9 @@ const file_placement_proto_rawDesc = "" +
 	"\x06ttl_us\x18\x06 \x01(\x03R\x05ttlUs\x12!\n" +
 	"\fwant_reasons\x18\a \x01(\bR\vwantReasons\x12'\n" +
 	"\x0fwant_assignment\x18\b \x01(\bR\x0ewantAssignment\x12\x18\n" +
-	"\aconfirm\x18\t \x01(\bR\aconfirmB\x04\n" +
+	"\aconfirm\x18\t \x01(\bR\aconfirm\x12\x1a\n" +
+	"\bclusters\x18\n" +
+	" \x03(\tR\bclustersB\x04\n" +
 	"\x02of\"\xcf\x01\n" +
 	"\x0fReserveResponse\x121\n" +
 	"\x03pod\x18\x01 \x01(\v2\x1d.basalt.placement.v1.DecisionH\x00R\x03pod\x127\n" +
@@ -8733,7 +9463,7 @@ const file_placement_proto_rawDesc = "" +
 	"\x10journal_position\x18\x03 \x01(\x04R\x0fjournalPosition\"W\n" +
 	"\fWatchRequest\x123\n" +
 	"\x06header\x18\x01 \x01(\v2\x1b.basalt.placement.v1.HeaderR\x06header\x12\x12\n" +
-	"\x04from\x18\x02 \x01(\x04R\x04from\"\xad\x05\n" +
+	"\x04from\x18\x02 \x01(\x04R\x04from\"\xe1\x05\n" +
 	"\n" +
 	"WatchEvent\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\x04R\x06number\x12\x17\n" +
@@ -8753,17 +9483,26 @@ const file_placement_proto_rawDesc = "" +
 	"\vexpired_uid\x18\r \x01(\tH\x00R\n" +
 	"expiredUid\x12;\n" +
 	"\bmismatch\x18\x0e \x01(\v2\x1d.basalt.placement.v1.MismatchH\x00R\bmismatch\x12'\n" +
-	"\x0epolicy_changed\x18\x0f \x01(\tH\x00R\rpolicyChanged\x121\n" +
+	"\x0epolicy_changed\x18\x0f \x01(\tH\x00R\rpolicyChanged\x122\n" +
+	"\x05freed\x18\x11 \x01(\v2\x1a.basalt.placement.v1.FreedH\x00R\x05freed\x121\n" +
 	"\x05about\x18\x10 \x01(\v2\x1b.basalt.placement.v1.PodKeyR\x05aboutB\x04\n" +
-	"\x02of\"\x7f\n" +
+	"\x02of\":\n" +
+	"\x05Freed\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\tR\x04node\x12\x1d\n" +
+	"\n" +
+	"card_uuids\x18\x02 \x03(\tR\tcardUuids\"\x7f\n" +
 	"\bMismatch\x12-\n" +
 	"\x03pod\x18\x01 \x01(\v2\x1b.basalt.placement.v1.PodKeyR\x03pod\x12\x12\n" +
 	"\x04node\x18\x02 \x01(\tR\x04node\x12\x16\n" +
 	"\x06chosen\x18\x03 \x03(\tR\x06chosen\x12\x18\n" +
-	"\agranted\x18\x04 \x03(\tR\agranted\"\xf9\x02\n" +
+	"\agranted\x18\x04 \x03(\tR\agranted\"\xad\x03\n" +
 	"\x12ReportUsageRequest\x123\n" +
 	"\x06header\x18\x01 \x01(\v2\x1b.basalt.placement.v1.HeaderR\x06header\x12H\n" +
-	"\asamples\x18\x02 \x03(\v2..basalt.placement.v1.ReportUsageRequest.SampleR\asamples\x1a\xe3\x01\n" +
+	"\asamples\x18\x02 \x03(\v2..basalt.placement.v1.ReportUsageRequest.SampleR\asamples\x12\x1e\n" +
+	"\n" +
+	"exposition\x18\x03 \x01(\tR\n" +
+	"exposition\x12\x12\n" +
+	"\x04node\x18\x04 \x01(\tR\x04node\x1a\xe3\x01\n" +
 	"\x06Sample\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x1b\n" +
 	"\tcard_uuid\x18\x02 \x01(\tR\bcardUuid\x12-\n" +
@@ -8776,7 +9515,10 @@ const file_placement_proto_rawDesc = "" +
 	"\x13ReportUsageResponse\x12\x14\n" +
 	"\x05taken\x18\x01 \x01(\x03R\x05taken\x12\x18\n" +
 	"\aunknown\x18\x02 \x01(\x03R\aunknown\x12\x14\n" +
-	"\x05stale\x18\x03 \x01(\x03R\x05stale\"\xa2\x03\n" +
+	"\x05stale\x18\x03 \x01(\x03R\x05stale\"Q\n" +
+	"\bCardMove\x12\x12\n" +
+	"\x04uuid\x18\x01 \x01(\tR\x04uuid\x121\n" +
+	"\x04mode\x18\x02 \x01(\x0e2\x1d.basalt.placement.v1.CardModeR\x04mode\"\xed\x03\n" +
 	"\x06Action\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12!\n" +
 	"\fserver_epoch\x18\x02 \x01(\x04R\vserverEpoch\x12\x1a\n" +
@@ -8792,7 +9534,9 @@ const file_placement_proto_rawDesc = "" +
 	"inFavourOf\x12\x16\n" +
 	"\x06reason\x18\v \x01(\tR\x06reason\x12\x1f\n" +
 	"\vdeadline_us\x18\f \x01(\x03R\n" +
-	"deadlineUs\"\xa8\x01\n" +
+	"deadlineUs\x121\n" +
+	"\x04card\x18\r \x01(\v2\x1d.basalt.placement.v1.CardMoveR\x04card\x12\x16\n" +
+	"\x06commit\x18\x0e \x01(\bR\x06commit\"\xa8\x01\n" +
 	"\x13WatchActionsRequest\x123\n" +
 	"\x06header\x18\x01 \x01(\v2\x1b.basalt.placement.v1.HeaderR\x06header\x125\n" +
 	"\x05kinds\x18\x02 \x03(\x0e2\x1f.basalt.placement.v1.ActionKindR\x05kinds\x12%\n" +
@@ -8891,7 +9635,7 @@ const file_placement_proto_rawDesc = "" +
 	"\n" +
 	"numa_scope\x18\r \x01(\x0e2\x1e.basalt.placement.v1.NumaScopeR\tnumaScope\x124\n" +
 	"\x04numa\x18\x0e \x03(\v2 .basalt.placement.v1.NumaAmountsR\x04numaB\a\n" +
-	"\x05_rank\"\xe3\x05\n" +
+	"\x05_rank\"\x98\x06\n" +
 	"\rNodeResources\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12F\n" +
 	"\x06labels\x18\x02 \x03(\v2..basalt.placement.v1.NodeResources.LabelsEntryR\x06labels\x12U\n" +
@@ -8901,7 +9645,8 @@ const file_placement_proto_rawDesc = "" +
 	"\x06taints\x18\x06 \x03(\tR\x06taints\x12$\n" +
 	"\runschedulable\x18\a \x01(\bR\runschedulable\x12\x1b\n" +
 	"\tnot_ready\x18\b \x01(\bR\bnotReady\x12'\n" +
-	"\x0fresource_slices\x18\t \x03(\tR\x0eresourceSlices\x1a9\n" +
+	"\x0fresource_slices\x18\t \x03(\tR\x0eresourceSlices\x123\n" +
+	"\x04numa\x18\x10 \x01(\v2\x1f.basalt.placement.v1.NumaReportR\x04numa\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a>\n" +
@@ -8911,6 +9656,17 @@ const file_placement_proto_rawDesc = "" +
 	"\rCapacityEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a>\n" +
+	"\x10AllocatableEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\xac\x02\n" +
+	"\n" +
+	"NumaReport\x12:\n" +
+	"\x05zones\x18\x01 \x03(\v2$.basalt.placement.v1.NumaReport.ZoneR\x05zones\x12\x16\n" +
+	"\x06policy\x18\x02 \x01(\tR\x06policy\x12\x14\n" +
+	"\x05scope\x18\x03 \x01(\tR\x05scope\x1a\xb3\x01\n" +
+	"\x04Zone\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12W\n" +
+	"\vallocatable\x18\x02 \x03(\v25.basalt.placement.v1.NumaReport.Zone.AllocatableEntryR\vallocatable\x1a>\n" +
 	"\x10AllocatableEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x9e\x01\n" +
@@ -9033,7 +9789,37 @@ const file_placement_proto_rawDesc = "" +
 	"\x06header\x18\x01 \x01(\v2\x1b.basalt.placement.v1.HeaderR\x06header\"N\n" +
 	"\x15WriteSnapshotResponse\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\tR\x04path\x12!\n" +
-	"\fstate_digest\x18\x02 \x01(\tR\vstateDigest*}\n" +
+	"\fstate_digest\x18\x02 \x01(\tR\vstateDigest\"\xe4\x02\n" +
+	"\x0eCommandRequest\x123\n" +
+	"\x06header\x18\x01 \x01(\v2\x1b.basalt.placement.v1.HeaderR\x06header\x12\x0e\n" +
+	"\x02id\x18\x02 \x01(\tR\x02id\x123\n" +
+	"\x04kind\x18\x03 \x01(\x0e2\x1f.basalt.placement.v1.ActionKindR\x04kind\x12\x17\n" +
+	"\apod_uid\x18\x04 \x01(\tR\x06podUid\x12\x12\n" +
+	"\x04node\x18\x05 \x01(\tR\x04node\x12\x1b\n" +
+	"\tcard_uuid\x18\x06 \x01(\tR\bcardUuid\x121\n" +
+	"\x04mode\x18\a \x01(\x0e2\x1d.basalt.placement.v1.CardModeR\x04mode\x12\x16\n" +
+	"\x06commit\x18\b \x01(\bR\x06commit\x12\x14\n" +
+	"\x05evict\x18\t \x01(\bR\x05evict\x12\x16\n" +
+	"\x06reason\x18\n" +
+	" \x01(\tR\x06reason\x12\x15\n" +
+	"\x06ttl_us\x18\v \x01(\x03R\x05ttlUs\"\xfd\x02\n" +
+	"\fCommandState\x12=\n" +
+	"\acommand\x18\x01 \x01(\v2#.basalt.placement.v1.CommandRequestR\acommand\x127\n" +
+	"\x05phase\x18\x02 \x01(\x0e2!.basalt.placement.v1.CommandPhaseR\x05phase\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\x12\x1f\n" +
+	"\vdeadline_us\x18\x04 \x01(\x03R\n" +
+	"deadlineUs\x12-\n" +
+	"\x03pod\x18\x05 \x01(\v2\x1b.basalt.placement.v1.PodKeyR\x03pod\x12\x12\n" +
+	"\x04node\x18\x06 \x01(\tR\x04node\x12*\n" +
+	"\x02to\x18\a \x01(\v2\x1a.basalt.placement.v1.PlaceR\x02to\x12\x19\n" +
+	"\bheld_uid\x18\b \x01(\tR\aheldUid\x12\x1a\n" +
+	"\bcordoned\x18\t \x01(\bR\bcordoned\x12\x16\n" +
+	"\x06number\x18\n" +
+	" \x01(\x04R\x06number\"J\n" +
+	"\x13ListCommandsRequest\x123\n" +
+	"\x06header\x18\x01 \x01(\v2\x1b.basalt.placement.v1.HeaderR\x06header\"U\n" +
+	"\x14ListCommandsResponse\x12=\n" +
+	"\bcommands\x18\x01 \x03(\v2!.basalt.placement.v1.CommandStateR\bcommands*}\n" +
 	"\n" +
 	"NumaPolicy\x12\x14\n" +
 	"\x10NUMA_POLICY_NONE\x10\x00\x12\x1b\n" +
@@ -9091,19 +9877,32 @@ const file_placement_proto_rawDesc = "" +
 	"\x14LEASE_ANSWER_EXPIRED\x10\x02\x12\x17\n" +
 	"\x13LEASE_ANSWER_FENCED\x10\x03\x12\x1e\n" +
 	"\x1aLEASE_ANSWER_ROOM_NOT_FREE\x10\x04\x12\x1a\n" +
-	"\x16LEASE_ANSWER_NOT_READY\x10\x05*V\n" +
+	"\x16LEASE_ANSWER_NOT_READY\x10\x05*\xda\x01\n" +
 	"\n" +
 	"ActionKind\x12\x1b\n" +
 	"\x17ACTION_KIND_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11ACTION_KIND_EVICT\x10\x01\x12\x14\n" +
-	"\x10ACTION_KIND_BIND\x10\x02*\x93\x01\n" +
+	"\x10ACTION_KIND_BIND\x10\x02\x12\x15\n" +
+	"\x11ACTION_KIND_BLOCK\x10\x03\x12\x16\n" +
+	"\x12ACTION_KIND_RESUME\x10\x04\x12\x1f\n" +
+	"\x1bACTION_KIND_COMMIT_AND_EXIT\x10\x05\x12\x17\n" +
+	"\x13ACTION_KIND_MIGRATE\x10\x06\x12\x19\n" +
+	"\x15ACTION_KIND_MOVE_CARD\x10\a*\x93\x01\n" +
 	"\bSyncKind\x12\x19\n" +
 	"\x15SYNC_KIND_UNSPECIFIED\x10\x00\x12\x13\n" +
 	"\x0fSYNC_KIND_NODES\x10\x01\x12\x12\n" +
 	"\x0eSYNC_KIND_PODS\x10\x02\x12\x14\n" +
 	"\x10SYNC_KIND_QUEUES\x10\x03\x12\x16\n" +
 	"\x12SYNC_KIND_TOPOLOGY\x10\x04\x12\x15\n" +
-	"\x11SYNC_KIND_BUDGETS\x10\x052\xe4\n" +
+	"\x11SYNC_KIND_BUDGETS\x10\x05*\xca\x01\n" +
+	"\fCommandPhase\x12\x1d\n" +
+	"\x19COMMAND_PHASE_UNSPECIFIED\x10\x00\x12\x19\n" +
+	"\x15COMMAND_PHASE_WAITING\x10\x01\x12\x19\n" +
+	"\x15COMMAND_PHASE_ORDERED\x10\x02\x12\x18\n" +
+	"\x14COMMAND_PHASE_ENDING\x10\x03\x12\x19\n" +
+	"\x15COMMAND_PHASE_PLACING\x10\x04\x12\x16\n" +
+	"\x12COMMAND_PHASE_DONE\x10\x05\x12\x18\n" +
+	"\x14COMMAND_PHASE_FAILED\x10\x062\xe4\n" +
 	"\n" +
 	"\tPlacement\x12N\n" +
 	"\x05Hello\x12!.basalt.placement.v1.HelloRequest\x1a\".basalt.placement.v1.HelloResponse\x12O\n" +
@@ -9121,12 +9920,14 @@ const file_placement_proto_rawDesc = "" +
 	"\x05Watch\x12!.basalt.placement.v1.WatchRequest\x1a\x1f.basalt.placement.v1.WatchEvent0\x01\x12`\n" +
 	"\vReportUsage\x12'.basalt.placement.v1.ReportUsageRequest\x1a(.basalt.placement.v1.ReportUsageResponse\x12W\n" +
 	"\fWatchActions\x12(.basalt.placement.v1.WatchActionsRequest\x1a\x1b.basalt.placement.v1.Action0\x01\x12Z\n" +
-	"\tAckAction\x12%.basalt.placement.v1.AckActionRequest\x1a&.basalt.placement.v1.AckActionResponse2\xe5\x02\n" +
+	"\tAckAction\x12%.basalt.placement.v1.AckActionRequest\x1a&.basalt.placement.v1.AckActionResponse2\x9d\x04\n" +
 	"\x05Admin\x12Q\n" +
 	"\x06Status\x12\".basalt.placement.v1.StatusRequest\x1a#.basalt.placement.v1.StatusResponse\x12Q\n" +
 	"\x06Reload\x12\".basalt.placement.v1.ReloadRequest\x1a#.basalt.placement.v1.ReloadResponse\x12N\n" +
 	"\x05Drain\x12!.basalt.placement.v1.DrainRequest\x1a\".basalt.placement.v1.DrainResponse\x12f\n" +
-	"\rWriteSnapshot\x12).basalt.placement.v1.WriteSnapshotRequest\x1a*.basalt.placement.v1.WriteSnapshotResponseB0Z+basalt.io/adapters/placement/v1;placementv1\xf8\x01\x01b\x06proto3"
+	"\rWriteSnapshot\x12).basalt.placement.v1.WriteSnapshotRequest\x1a*.basalt.placement.v1.WriteSnapshotResponse\x12Q\n" +
+	"\aCommand\x12#.basalt.placement.v1.CommandRequest\x1a!.basalt.placement.v1.CommandState\x12c\n" +
+	"\fListCommands\x12(.basalt.placement.v1.ListCommandsRequest\x1a).basalt.placement.v1.ListCommandsResponseB0Z+basalt.io/adapters/placement/v1;placementv1\xf8\x01\x01b\x06proto3"
 
 var (
 	file_placement_proto_rawDescOnce sync.Once
@@ -9140,8 +9941,8 @@ func file_placement_proto_rawDescGZIP() []byte {
 	return file_placement_proto_rawDescData
 }
 
-var file_placement_proto_enumTypes = make([]protoimpl.EnumInfo, 10)
-var file_placement_proto_msgTypes = make([]protoimpl.MessageInfo, 104)
+var file_placement_proto_enumTypes = make([]protoimpl.EnumInfo, 11)
+var file_placement_proto_msgTypes = make([]protoimpl.MessageInfo, 113)
 var file_placement_proto_goTypes = []any{
 	(NumaPolicy)(0),                   // 0: basalt.placement.v1.NumaPolicy
 	(NumaScope)(0),                    // 1: basalt.placement.v1.NumaScope
@@ -9153,324 +9954,353 @@ var file_placement_proto_goTypes = []any{
 	(LeaseAnswer)(0),                  // 7: basalt.placement.v1.LeaseAnswer
 	(ActionKind)(0),                   // 8: basalt.placement.v1.ActionKind
 	(SyncKind)(0),                     // 9: basalt.placement.v1.SyncKind
-	(*PodKey)(nil),                    // 10: basalt.placement.v1.PodKey
-	(*Label)(nil),                     // 11: basalt.placement.v1.Label
-	(*Amount)(nil),                    // 12: basalt.placement.v1.Amount
-	(*ContainerSpec)(nil),             // 13: basalt.placement.v1.ContainerSpec
-	(*RequestSpec)(nil),               // 14: basalt.placement.v1.RequestSpec
-	(*PodResources)(nil),              // 15: basalt.placement.v1.PodResources
-	(*ClaimedCards)(nil),              // 16: basalt.placement.v1.ClaimedCards
-	(*Device)(nil),                    // 17: basalt.placement.v1.Device
-	(*Ask)(nil),                       // 18: basalt.placement.v1.Ask
-	(*Standing)(nil),                  // 19: basalt.placement.v1.Standing
-	(*Constraints)(nil),               // 20: basalt.placement.v1.Constraints
-	(*PodRequest)(nil),                // 21: basalt.placement.v1.PodRequest
-	(*LevelWish)(nil),                 // 22: basalt.placement.v1.LevelWish
-	(*GangGroup)(nil),                 // 23: basalt.placement.v1.GangGroup
-	(*GangTask)(nil),                  // 24: basalt.placement.v1.GangTask
-	(*GangRequest)(nil),               // 25: basalt.placement.v1.GangRequest
-	(*Slice)(nil),                     // 26: basalt.placement.v1.Slice
-	(*NumaAmounts)(nil),               // 27: basalt.placement.v1.NumaAmounts
-	(*Pinned)(nil),                    // 28: basalt.placement.v1.Pinned
-	(*Place)(nil),                     // 29: basalt.placement.v1.Place
-	(*Assignment)(nil),                // 30: basalt.placement.v1.Assignment
-	(*ReasonCount)(nil),               // 31: basalt.placement.v1.ReasonCount
-	(*Decision)(nil),                  // 32: basalt.placement.v1.Decision
-	(*GangDecision)(nil),              // 33: basalt.placement.v1.GangDecision
-	(*Lease)(nil),                     // 34: basalt.placement.v1.Lease
-	(*Header)(nil),                    // 35: basalt.placement.v1.Header
-	(*HelloRequest)(nil),              // 36: basalt.placement.v1.HelloRequest
-	(*HelloResponse)(nil),             // 37: basalt.placement.v1.HelloResponse
-	(*Limits)(nil),                    // 38: basalt.placement.v1.Limits
-	(*ProposeRequest)(nil),            // 39: basalt.placement.v1.ProposeRequest
-	(*ProposeResponse)(nil),           // 40: basalt.placement.v1.ProposeResponse
-	(*ReserveRequest)(nil),            // 41: basalt.placement.v1.ReserveRequest
-	(*ReserveResponse)(nil),           // 42: basalt.placement.v1.ReserveResponse
-	(*ConfirmRequest)(nil),            // 43: basalt.placement.v1.ConfirmRequest
-	(*ConfirmResponse)(nil),           // 44: basalt.placement.v1.ConfirmResponse
-	(*RenewRequest)(nil),              // 45: basalt.placement.v1.RenewRequest
-	(*RenewResponse)(nil),             // 46: basalt.placement.v1.RenewResponse
-	(*ReleaseRequest)(nil),            // 47: basalt.placement.v1.ReleaseRequest
-	(*ReleaseResponse)(nil),           // 48: basalt.placement.v1.ReleaseResponse
-	(*BatchItem)(nil),                 // 49: basalt.placement.v1.BatchItem
-	(*BatchRequest)(nil),              // 50: basalt.placement.v1.BatchRequest
-	(*BatchResult)(nil),               // 51: basalt.placement.v1.BatchResult
-	(*BatchResponse)(nil),             // 52: basalt.placement.v1.BatchResponse
-	(*EvaluateRequest)(nil),           // 53: basalt.placement.v1.EvaluateRequest
-	(*NodeVerdict)(nil),               // 54: basalt.placement.v1.NodeVerdict
-	(*EvaluateResponse)(nil),          // 55: basalt.placement.v1.EvaluateResponse
-	(*Victim)(nil),                    // 56: basalt.placement.v1.Victim
-	(*EvictRequest)(nil),              // 57: basalt.placement.v1.EvictRequest
-	(*EvictResponse)(nil),             // 58: basalt.placement.v1.EvictResponse
-	(*ExplainRequest)(nil),            // 59: basalt.placement.v1.ExplainRequest
-	(*ExplainResponse)(nil),           // 60: basalt.placement.v1.ExplainResponse
-	(*SnapshotRequest)(nil),           // 61: basalt.placement.v1.SnapshotRequest
-	(*SnapshotChunk)(nil),             // 62: basalt.placement.v1.SnapshotChunk
-	(*WatchRequest)(nil),              // 63: basalt.placement.v1.WatchRequest
-	(*WatchEvent)(nil),                // 64: basalt.placement.v1.WatchEvent
-	(*Mismatch)(nil),                  // 65: basalt.placement.v1.Mismatch
-	(*ReportUsageRequest)(nil),        // 66: basalt.placement.v1.ReportUsageRequest
-	(*ReportUsageResponse)(nil),       // 67: basalt.placement.v1.ReportUsageResponse
-	(*Action)(nil),                    // 68: basalt.placement.v1.Action
-	(*WatchActionsRequest)(nil),       // 69: basalt.placement.v1.WatchActionsRequest
-	(*AckActionRequest)(nil),          // 70: basalt.placement.v1.AckActionRequest
-	(*AckActionResponse)(nil),         // 71: basalt.placement.v1.AckActionResponse
-	(*SyncRequest)(nil),               // 72: basalt.placement.v1.SyncRequest
-	(*SyncOpen)(nil),                  // 73: basalt.placement.v1.SyncOpen
-	(*SyncDeltas)(nil),                // 74: basalt.placement.v1.SyncDeltas
-	(*SyncComplete)(nil),              // 75: basalt.placement.v1.SyncComplete
-	(*SyncResponse)(nil),              // 76: basalt.placement.v1.SyncResponse
-	(*Rejected)(nil),                  // 77: basalt.placement.v1.Rejected
-	(*Delta)(nil),                     // 78: basalt.placement.v1.Delta
-	(*CardSpec)(nil),                  // 79: basalt.placement.v1.CardSpec
-	(*NodeSpec)(nil),                  // 80: basalt.placement.v1.NodeSpec
-	(*NodeResources)(nil),             // 81: basalt.placement.v1.NodeResources
-	(*NodeState)(nil),                 // 82: basalt.placement.v1.NodeState
-	(*DomainStep)(nil),                // 83: basalt.placement.v1.DomainStep
-	(*NodePath)(nil),                  // 84: basalt.placement.v1.NodePath
-	(*PodState)(nil),                  // 85: basalt.placement.v1.PodState
-	(*PodGone)(nil),                   // 86: basalt.placement.v1.PodGone
-	(*Checkpointed)(nil),              // 87: basalt.placement.v1.Checkpointed
-	(*QueueState)(nil),                // 88: basalt.placement.v1.QueueState
-	(*SlotQuota)(nil),                 // 89: basalt.placement.v1.SlotQuota
-	(*Budget)(nil),                    // 90: basalt.placement.v1.Budget
-	(*CardState)(nil),                 // 91: basalt.placement.v1.CardState
-	(*ClusterStatus)(nil),             // 92: basalt.placement.v1.ClusterStatus
-	(*StatusRequest)(nil),             // 93: basalt.placement.v1.StatusRequest
-	(*StatusResponse)(nil),            // 94: basalt.placement.v1.StatusResponse
-	(*ReloadRequest)(nil),             // 95: basalt.placement.v1.ReloadRequest
-	(*ReloadResponse)(nil),            // 96: basalt.placement.v1.ReloadResponse
-	(*DrainRequest)(nil),              // 97: basalt.placement.v1.DrainRequest
-	(*DrainResponse)(nil),             // 98: basalt.placement.v1.DrainResponse
-	(*WriteSnapshotRequest)(nil),      // 99: basalt.placement.v1.WriteSnapshotRequest
-	(*WriteSnapshotResponse)(nil),     // 100: basalt.placement.v1.WriteSnapshotResponse
-	(*PodResources_Container)(nil),    // 101: basalt.placement.v1.PodResources.Container
-	nil,                               // 102: basalt.placement.v1.PodResources.AnnotationsEntry
-	nil,                               // 103: basalt.placement.v1.PodResources.Container.LimitsEntry
-	nil,                               // 104: basalt.placement.v1.PodResources.Container.RequestsEntry
-	nil,                               // 105: basalt.placement.v1.Assignment.AnnotationsEntry
-	nil,                               // 106: basalt.placement.v1.Assignment.LabelsEntry
-	(*GangDecision_Member)(nil),       // 107: basalt.placement.v1.GangDecision.Member
-	(*ReportUsageRequest_Sample)(nil), // 108: basalt.placement.v1.ReportUsageRequest.Sample
-	nil,                               // 109: basalt.placement.v1.NodeResources.LabelsEntry
-	nil,                               // 110: basalt.placement.v1.NodeResources.AnnotationsEntry
-	nil,                               // 111: basalt.placement.v1.NodeResources.CapacityEntry
-	nil,                               // 112: basalt.placement.v1.NodeResources.AllocatableEntry
-	nil,                               // 113: basalt.placement.v1.PodState.AnnotationsEntry
+	(CommandPhase)(0),                 // 10: basalt.placement.v1.CommandPhase
+	(*PodKey)(nil),                    // 11: basalt.placement.v1.PodKey
+	(*Label)(nil),                     // 12: basalt.placement.v1.Label
+	(*Amount)(nil),                    // 13: basalt.placement.v1.Amount
+	(*ContainerSpec)(nil),             // 14: basalt.placement.v1.ContainerSpec
+	(*RequestSpec)(nil),               // 15: basalt.placement.v1.RequestSpec
+	(*PodResources)(nil),              // 16: basalt.placement.v1.PodResources
+	(*ClaimedCards)(nil),              // 17: basalt.placement.v1.ClaimedCards
+	(*Device)(nil),                    // 18: basalt.placement.v1.Device
+	(*Ask)(nil),                       // 19: basalt.placement.v1.Ask
+	(*Standing)(nil),                  // 20: basalt.placement.v1.Standing
+	(*Constraints)(nil),               // 21: basalt.placement.v1.Constraints
+	(*PodRequest)(nil),                // 22: basalt.placement.v1.PodRequest
+	(*LevelWish)(nil),                 // 23: basalt.placement.v1.LevelWish
+	(*GangGroup)(nil),                 // 24: basalt.placement.v1.GangGroup
+	(*GangTask)(nil),                  // 25: basalt.placement.v1.GangTask
+	(*GangRequest)(nil),               // 26: basalt.placement.v1.GangRequest
+	(*Slice)(nil),                     // 27: basalt.placement.v1.Slice
+	(*NumaAmounts)(nil),               // 28: basalt.placement.v1.NumaAmounts
+	(*Pinned)(nil),                    // 29: basalt.placement.v1.Pinned
+	(*Place)(nil),                     // 30: basalt.placement.v1.Place
+	(*Assignment)(nil),                // 31: basalt.placement.v1.Assignment
+	(*ReasonCount)(nil),               // 32: basalt.placement.v1.ReasonCount
+	(*Decision)(nil),                  // 33: basalt.placement.v1.Decision
+	(*GangDecision)(nil),              // 34: basalt.placement.v1.GangDecision
+	(*Lease)(nil),                     // 35: basalt.placement.v1.Lease
+	(*Header)(nil),                    // 36: basalt.placement.v1.Header
+	(*HelloRequest)(nil),              // 37: basalt.placement.v1.HelloRequest
+	(*HelloResponse)(nil),             // 38: basalt.placement.v1.HelloResponse
+	(*Limits)(nil),                    // 39: basalt.placement.v1.Limits
+	(*ProposeRequest)(nil),            // 40: basalt.placement.v1.ProposeRequest
+	(*ProposeResponse)(nil),           // 41: basalt.placement.v1.ProposeResponse
+	(*ReserveRequest)(nil),            // 42: basalt.placement.v1.ReserveRequest
+	(*ReserveResponse)(nil),           // 43: basalt.placement.v1.ReserveResponse
+	(*ConfirmRequest)(nil),            // 44: basalt.placement.v1.ConfirmRequest
+	(*ConfirmResponse)(nil),           // 45: basalt.placement.v1.ConfirmResponse
+	(*RenewRequest)(nil),              // 46: basalt.placement.v1.RenewRequest
+	(*RenewResponse)(nil),             // 47: basalt.placement.v1.RenewResponse
+	(*ReleaseRequest)(nil),            // 48: basalt.placement.v1.ReleaseRequest
+	(*ReleaseResponse)(nil),           // 49: basalt.placement.v1.ReleaseResponse
+	(*BatchItem)(nil),                 // 50: basalt.placement.v1.BatchItem
+	(*BatchRequest)(nil),              // 51: basalt.placement.v1.BatchRequest
+	(*BatchResult)(nil),               // 52: basalt.placement.v1.BatchResult
+	(*BatchResponse)(nil),             // 53: basalt.placement.v1.BatchResponse
+	(*EvaluateRequest)(nil),           // 54: basalt.placement.v1.EvaluateRequest
+	(*NodeVerdict)(nil),               // 55: basalt.placement.v1.NodeVerdict
+	(*EvaluateResponse)(nil),          // 56: basalt.placement.v1.EvaluateResponse
+	(*Victim)(nil),                    // 57: basalt.placement.v1.Victim
+	(*EvictRequest)(nil),              // 58: basalt.placement.v1.EvictRequest
+	(*EvictResponse)(nil),             // 59: basalt.placement.v1.EvictResponse
+	(*ExplainRequest)(nil),            // 60: basalt.placement.v1.ExplainRequest
+	(*ExplainResponse)(nil),           // 61: basalt.placement.v1.ExplainResponse
+	(*SnapshotRequest)(nil),           // 62: basalt.placement.v1.SnapshotRequest
+	(*SnapshotChunk)(nil),             // 63: basalt.placement.v1.SnapshotChunk
+	(*WatchRequest)(nil),              // 64: basalt.placement.v1.WatchRequest
+	(*WatchEvent)(nil),                // 65: basalt.placement.v1.WatchEvent
+	(*Freed)(nil),                     // 66: basalt.placement.v1.Freed
+	(*Mismatch)(nil),                  // 67: basalt.placement.v1.Mismatch
+	(*ReportUsageRequest)(nil),        // 68: basalt.placement.v1.ReportUsageRequest
+	(*ReportUsageResponse)(nil),       // 69: basalt.placement.v1.ReportUsageResponse
+	(*CardMove)(nil),                  // 70: basalt.placement.v1.CardMove
+	(*Action)(nil),                    // 71: basalt.placement.v1.Action
+	(*WatchActionsRequest)(nil),       // 72: basalt.placement.v1.WatchActionsRequest
+	(*AckActionRequest)(nil),          // 73: basalt.placement.v1.AckActionRequest
+	(*AckActionResponse)(nil),         // 74: basalt.placement.v1.AckActionResponse
+	(*SyncRequest)(nil),               // 75: basalt.placement.v1.SyncRequest
+	(*SyncOpen)(nil),                  // 76: basalt.placement.v1.SyncOpen
+	(*SyncDeltas)(nil),                // 77: basalt.placement.v1.SyncDeltas
+	(*SyncComplete)(nil),              // 78: basalt.placement.v1.SyncComplete
+	(*SyncResponse)(nil),              // 79: basalt.placement.v1.SyncResponse
+	(*Rejected)(nil),                  // 80: basalt.placement.v1.Rejected
+	(*Delta)(nil),                     // 81: basalt.placement.v1.Delta
+	(*CardSpec)(nil),                  // 82: basalt.placement.v1.CardSpec
+	(*NodeSpec)(nil),                  // 83: basalt.placement.v1.NodeSpec
+	(*NodeResources)(nil),             // 84: basalt.placement.v1.NodeResources
+	(*NumaReport)(nil),                // 85: basalt.placement.v1.NumaReport
+	(*NodeState)(nil),                 // 86: basalt.placement.v1.NodeState
+	(*DomainStep)(nil),                // 87: basalt.placement.v1.DomainStep
+	(*NodePath)(nil),                  // 88: basalt.placement.v1.NodePath
+	(*PodState)(nil),                  // 89: basalt.placement.v1.PodState
+	(*PodGone)(nil),                   // 90: basalt.placement.v1.PodGone
+	(*Checkpointed)(nil),              // 91: basalt.placement.v1.Checkpointed
+	(*QueueState)(nil),                // 92: basalt.placement.v1.QueueState
+	(*SlotQuota)(nil),                 // 93: basalt.placement.v1.SlotQuota
+	(*Budget)(nil),                    // 94: basalt.placement.v1.Budget
+	(*CardState)(nil),                 // 95: basalt.placement.v1.CardState
+	(*ClusterStatus)(nil),             // 96: basalt.placement.v1.ClusterStatus
+	(*StatusRequest)(nil),             // 97: basalt.placement.v1.StatusRequest
+	(*StatusResponse)(nil),            // 98: basalt.placement.v1.StatusResponse
+	(*ReloadRequest)(nil),             // 99: basalt.placement.v1.ReloadRequest
+	(*ReloadResponse)(nil),            // 100: basalt.placement.v1.ReloadResponse
+	(*DrainRequest)(nil),              // 101: basalt.placement.v1.DrainRequest
+	(*DrainResponse)(nil),             // 102: basalt.placement.v1.DrainResponse
+	(*WriteSnapshotRequest)(nil),      // 103: basalt.placement.v1.WriteSnapshotRequest
+	(*WriteSnapshotResponse)(nil),     // 104: basalt.placement.v1.WriteSnapshotResponse
+	(*CommandRequest)(nil),            // 105: basalt.placement.v1.CommandRequest
+	(*CommandState)(nil),              // 106: basalt.placement.v1.CommandState
+	(*ListCommandsRequest)(nil),       // 107: basalt.placement.v1.ListCommandsRequest
+	(*ListCommandsResponse)(nil),      // 108: basalt.placement.v1.ListCommandsResponse
+	(*PodResources_Container)(nil),    // 109: basalt.placement.v1.PodResources.Container
+	nil,                               // 110: basalt.placement.v1.PodResources.AnnotationsEntry
+	nil,                               // 111: basalt.placement.v1.PodResources.Container.LimitsEntry
+	nil,                               // 112: basalt.placement.v1.PodResources.Container.RequestsEntry
+	nil,                               // 113: basalt.placement.v1.Assignment.AnnotationsEntry
+	nil,                               // 114: basalt.placement.v1.Assignment.LabelsEntry
+	(*GangDecision_Member)(nil),       // 115: basalt.placement.v1.GangDecision.Member
+	(*ReportUsageRequest_Sample)(nil), // 116: basalt.placement.v1.ReportUsageRequest.Sample
+	nil,                               // 117: basalt.placement.v1.NodeResources.LabelsEntry
+	nil,                               // 118: basalt.placement.v1.NodeResources.AnnotationsEntry
+	nil,                               // 119: basalt.placement.v1.NodeResources.CapacityEntry
+	nil,                               // 120: basalt.placement.v1.NodeResources.AllocatableEntry
+	(*NumaReport_Zone)(nil),           // 121: basalt.placement.v1.NumaReport.Zone
+	nil,                               // 122: basalt.placement.v1.NumaReport.Zone.AllocatableEntry
+	nil,                               // 123: basalt.placement.v1.PodState.AnnotationsEntry
 }
 var file_placement_proto_depIdxs = []int32{
-	11,  // 0: basalt.placement.v1.RequestSpec.node_selector:type_name -> basalt.placement.v1.Label
+	12,  // 0: basalt.placement.v1.RequestSpec.node_selector:type_name -> basalt.placement.v1.Label
 	0,   // 1: basalt.placement.v1.RequestSpec.numa:type_name -> basalt.placement.v1.NumaPolicy
-	13,  // 2: basalt.placement.v1.RequestSpec.containers:type_name -> basalt.placement.v1.ContainerSpec
+	14,  // 2: basalt.placement.v1.RequestSpec.containers:type_name -> basalt.placement.v1.ContainerSpec
 	3,   // 3: basalt.placement.v1.RequestSpec.service_class:type_name -> basalt.placement.v1.ServiceClass
-	101, // 4: basalt.placement.v1.PodResources.containers:type_name -> basalt.placement.v1.PodResources.Container
-	102, // 5: basalt.placement.v1.PodResources.annotations:type_name -> basalt.placement.v1.PodResources.AnnotationsEntry
-	11,  // 6: basalt.placement.v1.PodResources.node_selector:type_name -> basalt.placement.v1.Label
-	16,  // 7: basalt.placement.v1.PodResources.claimed:type_name -> basalt.placement.v1.ClaimedCards
-	14,  // 8: basalt.placement.v1.Ask.spec:type_name -> basalt.placement.v1.RequestSpec
-	15,  // 9: basalt.placement.v1.Ask.pod:type_name -> basalt.placement.v1.PodResources
-	10,  // 10: basalt.placement.v1.PodRequest.pod:type_name -> basalt.placement.v1.PodKey
-	18,  // 11: basalt.placement.v1.PodRequest.ask:type_name -> basalt.placement.v1.Ask
-	19,  // 12: basalt.placement.v1.PodRequest.standing:type_name -> basalt.placement.v1.Standing
-	20,  // 13: basalt.placement.v1.PodRequest.constraints:type_name -> basalt.placement.v1.Constraints
-	22,  // 14: basalt.placement.v1.GangGroup.level:type_name -> basalt.placement.v1.LevelWish
-	18,  // 15: basalt.placement.v1.GangTask.ask:type_name -> basalt.placement.v1.Ask
-	10,  // 16: basalt.placement.v1.GangTask.members:type_name -> basalt.placement.v1.PodKey
-	20,  // 17: basalt.placement.v1.GangTask.constraints:type_name -> basalt.placement.v1.Constraints
-	10,  // 18: basalt.placement.v1.GangRequest.gang:type_name -> basalt.placement.v1.PodKey
-	24,  // 19: basalt.placement.v1.GangRequest.tasks:type_name -> basalt.placement.v1.GangTask
-	23,  // 20: basalt.placement.v1.GangRequest.groups:type_name -> basalt.placement.v1.GangGroup
-	22,  // 21: basalt.placement.v1.GangRequest.level:type_name -> basalt.placement.v1.LevelWish
+	109, // 4: basalt.placement.v1.PodResources.containers:type_name -> basalt.placement.v1.PodResources.Container
+	110, // 5: basalt.placement.v1.PodResources.annotations:type_name -> basalt.placement.v1.PodResources.AnnotationsEntry
+	12,  // 6: basalt.placement.v1.PodResources.node_selector:type_name -> basalt.placement.v1.Label
+	17,  // 7: basalt.placement.v1.PodResources.claimed:type_name -> basalt.placement.v1.ClaimedCards
+	15,  // 8: basalt.placement.v1.Ask.spec:type_name -> basalt.placement.v1.RequestSpec
+	16,  // 9: basalt.placement.v1.Ask.pod:type_name -> basalt.placement.v1.PodResources
+	11,  // 10: basalt.placement.v1.PodRequest.pod:type_name -> basalt.placement.v1.PodKey
+	19,  // 11: basalt.placement.v1.PodRequest.ask:type_name -> basalt.placement.v1.Ask
+	20,  // 12: basalt.placement.v1.PodRequest.standing:type_name -> basalt.placement.v1.Standing
+	21,  // 13: basalt.placement.v1.PodRequest.constraints:type_name -> basalt.placement.v1.Constraints
+	23,  // 14: basalt.placement.v1.GangGroup.level:type_name -> basalt.placement.v1.LevelWish
+	19,  // 15: basalt.placement.v1.GangTask.ask:type_name -> basalt.placement.v1.Ask
+	11,  // 16: basalt.placement.v1.GangTask.members:type_name -> basalt.placement.v1.PodKey
+	21,  // 17: basalt.placement.v1.GangTask.constraints:type_name -> basalt.placement.v1.Constraints
+	11,  // 18: basalt.placement.v1.GangRequest.gang:type_name -> basalt.placement.v1.PodKey
+	25,  // 19: basalt.placement.v1.GangRequest.tasks:type_name -> basalt.placement.v1.GangTask
+	24,  // 20: basalt.placement.v1.GangRequest.groups:type_name -> basalt.placement.v1.GangGroup
+	23,  // 21: basalt.placement.v1.GangRequest.level:type_name -> basalt.placement.v1.LevelWish
 	6,   // 22: basalt.placement.v1.GangRequest.layout:type_name -> basalt.placement.v1.GangLayout
-	19,  // 23: basalt.placement.v1.GangRequest.standing:type_name -> basalt.placement.v1.Standing
-	20,  // 24: basalt.placement.v1.GangRequest.constraints:type_name -> basalt.placement.v1.Constraints
-	27,  // 25: basalt.placement.v1.Pinned.by_node:type_name -> basalt.placement.v1.NumaAmounts
-	26,  // 26: basalt.placement.v1.Place.slices:type_name -> basalt.placement.v1.Slice
-	28,  // 27: basalt.placement.v1.Place.pinned:type_name -> basalt.placement.v1.Pinned
-	30,  // 28: basalt.placement.v1.Place.assignment:type_name -> basalt.placement.v1.Assignment
-	17,  // 29: basalt.placement.v1.Place.devices:type_name -> basalt.placement.v1.Device
-	105, // 30: basalt.placement.v1.Assignment.annotations:type_name -> basalt.placement.v1.Assignment.AnnotationsEntry
-	106, // 31: basalt.placement.v1.Assignment.labels:type_name -> basalt.placement.v1.Assignment.LabelsEntry
+	20,  // 23: basalt.placement.v1.GangRequest.standing:type_name -> basalt.placement.v1.Standing
+	21,  // 24: basalt.placement.v1.GangRequest.constraints:type_name -> basalt.placement.v1.Constraints
+	28,  // 25: basalt.placement.v1.Pinned.by_node:type_name -> basalt.placement.v1.NumaAmounts
+	27,  // 26: basalt.placement.v1.Place.slices:type_name -> basalt.placement.v1.Slice
+	29,  // 27: basalt.placement.v1.Place.pinned:type_name -> basalt.placement.v1.Pinned
+	31,  // 28: basalt.placement.v1.Place.assignment:type_name -> basalt.placement.v1.Assignment
+	18,  // 29: basalt.placement.v1.Place.devices:type_name -> basalt.placement.v1.Device
+	113, // 30: basalt.placement.v1.Assignment.annotations:type_name -> basalt.placement.v1.Assignment.AnnotationsEntry
+	114, // 31: basalt.placement.v1.Assignment.labels:type_name -> basalt.placement.v1.Assignment.LabelsEntry
 	5,   // 32: basalt.placement.v1.ReasonCount.reason:type_name -> basalt.placement.v1.Reason
 	4,   // 33: basalt.placement.v1.Decision.kind:type_name -> basalt.placement.v1.OutcomeKind
-	29,  // 34: basalt.placement.v1.Decision.placement:type_name -> basalt.placement.v1.Place
-	31,  // 35: basalt.placement.v1.Decision.counts:type_name -> basalt.placement.v1.ReasonCount
-	29,  // 36: basalt.placement.v1.Decision.alternatives:type_name -> basalt.placement.v1.Place
+	30,  // 34: basalt.placement.v1.Decision.placement:type_name -> basalt.placement.v1.Place
+	32,  // 35: basalt.placement.v1.Decision.counts:type_name -> basalt.placement.v1.ReasonCount
+	30,  // 36: basalt.placement.v1.Decision.alternatives:type_name -> basalt.placement.v1.Place
 	4,   // 37: basalt.placement.v1.GangDecision.kind:type_name -> basalt.placement.v1.OutcomeKind
-	107, // 38: basalt.placement.v1.GangDecision.members:type_name -> basalt.placement.v1.GangDecision.Member
-	35,  // 39: basalt.placement.v1.HelloRequest.header:type_name -> basalt.placement.v1.Header
-	92,  // 40: basalt.placement.v1.HelloResponse.clusters:type_name -> basalt.placement.v1.ClusterStatus
-	38,  // 41: basalt.placement.v1.HelloResponse.limits:type_name -> basalt.placement.v1.Limits
-	35,  // 42: basalt.placement.v1.ProposeRequest.header:type_name -> basalt.placement.v1.Header
-	21,  // 43: basalt.placement.v1.ProposeRequest.pod:type_name -> basalt.placement.v1.PodRequest
-	25,  // 44: basalt.placement.v1.ProposeRequest.gang:type_name -> basalt.placement.v1.GangRequest
-	32,  // 45: basalt.placement.v1.ProposeResponse.pod:type_name -> basalt.placement.v1.Decision
-	33,  // 46: basalt.placement.v1.ProposeResponse.gang:type_name -> basalt.placement.v1.GangDecision
-	35,  // 47: basalt.placement.v1.ReserveRequest.header:type_name -> basalt.placement.v1.Header
-	21,  // 48: basalt.placement.v1.ReserveRequest.pod:type_name -> basalt.placement.v1.PodRequest
-	25,  // 49: basalt.placement.v1.ReserveRequest.gang:type_name -> basalt.placement.v1.GangRequest
-	29,  // 50: basalt.placement.v1.ReserveRequest.placement:type_name -> basalt.placement.v1.Place
-	107, // 51: basalt.placement.v1.ReserveRequest.members:type_name -> basalt.placement.v1.GangDecision.Member
-	32,  // 52: basalt.placement.v1.ReserveResponse.pod:type_name -> basalt.placement.v1.Decision
-	33,  // 53: basalt.placement.v1.ReserveResponse.gang:type_name -> basalt.placement.v1.GangDecision
-	34,  // 54: basalt.placement.v1.ReserveResponse.lease:type_name -> basalt.placement.v1.Lease
-	35,  // 55: basalt.placement.v1.ConfirmRequest.header:type_name -> basalt.placement.v1.Header
-	34,  // 56: basalt.placement.v1.ConfirmRequest.lease:type_name -> basalt.placement.v1.Lease
+	115, // 38: basalt.placement.v1.GangDecision.members:type_name -> basalt.placement.v1.GangDecision.Member
+	36,  // 39: basalt.placement.v1.HelloRequest.header:type_name -> basalt.placement.v1.Header
+	96,  // 40: basalt.placement.v1.HelloResponse.clusters:type_name -> basalt.placement.v1.ClusterStatus
+	39,  // 41: basalt.placement.v1.HelloResponse.limits:type_name -> basalt.placement.v1.Limits
+	36,  // 42: basalt.placement.v1.ProposeRequest.header:type_name -> basalt.placement.v1.Header
+	22,  // 43: basalt.placement.v1.ProposeRequest.pod:type_name -> basalt.placement.v1.PodRequest
+	26,  // 44: basalt.placement.v1.ProposeRequest.gang:type_name -> basalt.placement.v1.GangRequest
+	33,  // 45: basalt.placement.v1.ProposeResponse.pod:type_name -> basalt.placement.v1.Decision
+	34,  // 46: basalt.placement.v1.ProposeResponse.gang:type_name -> basalt.placement.v1.GangDecision
+	36,  // 47: basalt.placement.v1.ReserveRequest.header:type_name -> basalt.placement.v1.Header
+	22,  // 48: basalt.placement.v1.ReserveRequest.pod:type_name -> basalt.placement.v1.PodRequest
+	26,  // 49: basalt.placement.v1.ReserveRequest.gang:type_name -> basalt.placement.v1.GangRequest
+	30,  // 50: basalt.placement.v1.ReserveRequest.placement:type_name -> basalt.placement.v1.Place
+	115, // 51: basalt.placement.v1.ReserveRequest.members:type_name -> basalt.placement.v1.GangDecision.Member
+	33,  // 52: basalt.placement.v1.ReserveResponse.pod:type_name -> basalt.placement.v1.Decision
+	34,  // 53: basalt.placement.v1.ReserveResponse.gang:type_name -> basalt.placement.v1.GangDecision
+	35,  // 54: basalt.placement.v1.ReserveResponse.lease:type_name -> basalt.placement.v1.Lease
+	36,  // 55: basalt.placement.v1.ConfirmRequest.header:type_name -> basalt.placement.v1.Header
+	35,  // 56: basalt.placement.v1.ConfirmRequest.lease:type_name -> basalt.placement.v1.Lease
 	7,   // 57: basalt.placement.v1.ConfirmResponse.answer:type_name -> basalt.placement.v1.LeaseAnswer
-	35,  // 58: basalt.placement.v1.RenewRequest.header:type_name -> basalt.placement.v1.Header
-	34,  // 59: basalt.placement.v1.RenewRequest.lease:type_name -> basalt.placement.v1.Lease
+	36,  // 58: basalt.placement.v1.RenewRequest.header:type_name -> basalt.placement.v1.Header
+	35,  // 59: basalt.placement.v1.RenewRequest.lease:type_name -> basalt.placement.v1.Lease
 	7,   // 60: basalt.placement.v1.RenewResponse.answer:type_name -> basalt.placement.v1.LeaseAnswer
-	34,  // 61: basalt.placement.v1.RenewResponse.lease:type_name -> basalt.placement.v1.Lease
-	35,  // 62: basalt.placement.v1.ReleaseRequest.header:type_name -> basalt.placement.v1.Header
-	34,  // 63: basalt.placement.v1.ReleaseRequest.lease:type_name -> basalt.placement.v1.Lease
+	35,  // 61: basalt.placement.v1.RenewResponse.lease:type_name -> basalt.placement.v1.Lease
+	36,  // 62: basalt.placement.v1.ReleaseRequest.header:type_name -> basalt.placement.v1.Header
+	35,  // 63: basalt.placement.v1.ReleaseRequest.lease:type_name -> basalt.placement.v1.Lease
 	7,   // 64: basalt.placement.v1.ReleaseResponse.answer:type_name -> basalt.placement.v1.LeaseAnswer
-	39,  // 65: basalt.placement.v1.BatchItem.propose:type_name -> basalt.placement.v1.ProposeRequest
-	41,  // 66: basalt.placement.v1.BatchItem.reserve:type_name -> basalt.placement.v1.ReserveRequest
-	43,  // 67: basalt.placement.v1.BatchItem.confirm:type_name -> basalt.placement.v1.ConfirmRequest
-	45,  // 68: basalt.placement.v1.BatchItem.renew:type_name -> basalt.placement.v1.RenewRequest
-	47,  // 69: basalt.placement.v1.BatchItem.release:type_name -> basalt.placement.v1.ReleaseRequest
-	35,  // 70: basalt.placement.v1.BatchRequest.header:type_name -> basalt.placement.v1.Header
-	49,  // 71: basalt.placement.v1.BatchRequest.items:type_name -> basalt.placement.v1.BatchItem
-	40,  // 72: basalt.placement.v1.BatchResult.propose:type_name -> basalt.placement.v1.ProposeResponse
-	42,  // 73: basalt.placement.v1.BatchResult.reserve:type_name -> basalt.placement.v1.ReserveResponse
-	44,  // 74: basalt.placement.v1.BatchResult.confirm:type_name -> basalt.placement.v1.ConfirmResponse
-	46,  // 75: basalt.placement.v1.BatchResult.renew:type_name -> basalt.placement.v1.RenewResponse
-	48,  // 76: basalt.placement.v1.BatchResult.release:type_name -> basalt.placement.v1.ReleaseResponse
-	51,  // 77: basalt.placement.v1.BatchResponse.results:type_name -> basalt.placement.v1.BatchResult
-	35,  // 78: basalt.placement.v1.EvaluateRequest.header:type_name -> basalt.placement.v1.Header
-	21,  // 79: basalt.placement.v1.EvaluateRequest.pod:type_name -> basalt.placement.v1.PodRequest
+	40,  // 65: basalt.placement.v1.BatchItem.propose:type_name -> basalt.placement.v1.ProposeRequest
+	42,  // 66: basalt.placement.v1.BatchItem.reserve:type_name -> basalt.placement.v1.ReserveRequest
+	44,  // 67: basalt.placement.v1.BatchItem.confirm:type_name -> basalt.placement.v1.ConfirmRequest
+	46,  // 68: basalt.placement.v1.BatchItem.renew:type_name -> basalt.placement.v1.RenewRequest
+	48,  // 69: basalt.placement.v1.BatchItem.release:type_name -> basalt.placement.v1.ReleaseRequest
+	36,  // 70: basalt.placement.v1.BatchRequest.header:type_name -> basalt.placement.v1.Header
+	50,  // 71: basalt.placement.v1.BatchRequest.items:type_name -> basalt.placement.v1.BatchItem
+	41,  // 72: basalt.placement.v1.BatchResult.propose:type_name -> basalt.placement.v1.ProposeResponse
+	43,  // 73: basalt.placement.v1.BatchResult.reserve:type_name -> basalt.placement.v1.ReserveResponse
+	45,  // 74: basalt.placement.v1.BatchResult.confirm:type_name -> basalt.placement.v1.ConfirmResponse
+	47,  // 75: basalt.placement.v1.BatchResult.renew:type_name -> basalt.placement.v1.RenewResponse
+	49,  // 76: basalt.placement.v1.BatchResult.release:type_name -> basalt.placement.v1.ReleaseResponse
+	52,  // 77: basalt.placement.v1.BatchResponse.results:type_name -> basalt.placement.v1.BatchResult
+	36,  // 78: basalt.placement.v1.EvaluateRequest.header:type_name -> basalt.placement.v1.Header
+	22,  // 79: basalt.placement.v1.EvaluateRequest.pod:type_name -> basalt.placement.v1.PodRequest
 	5,   // 80: basalt.placement.v1.NodeVerdict.reason:type_name -> basalt.placement.v1.Reason
 	4,   // 81: basalt.placement.v1.EvaluateResponse.kind:type_name -> basalt.placement.v1.OutcomeKind
-	54,  // 82: basalt.placement.v1.EvaluateResponse.verdicts:type_name -> basalt.placement.v1.NodeVerdict
-	10,  // 83: basalt.placement.v1.Victim.pod:type_name -> basalt.placement.v1.PodKey
-	35,  // 84: basalt.placement.v1.EvictRequest.header:type_name -> basalt.placement.v1.Header
-	21,  // 85: basalt.placement.v1.EvictRequest.pod:type_name -> basalt.placement.v1.PodRequest
-	25,  // 86: basalt.placement.v1.EvictRequest.gang:type_name -> basalt.placement.v1.GangRequest
-	56,  // 87: basalt.placement.v1.EvictResponse.victims:type_name -> basalt.placement.v1.Victim
-	32,  // 88: basalt.placement.v1.EvictResponse.pod:type_name -> basalt.placement.v1.Decision
-	33,  // 89: basalt.placement.v1.EvictResponse.gang:type_name -> basalt.placement.v1.GangDecision
-	34,  // 90: basalt.placement.v1.EvictResponse.lease:type_name -> basalt.placement.v1.Lease
-	35,  // 91: basalt.placement.v1.ExplainRequest.header:type_name -> basalt.placement.v1.Header
-	21,  // 92: basalt.placement.v1.ExplainRequest.pod:type_name -> basalt.placement.v1.PodRequest
+	55,  // 82: basalt.placement.v1.EvaluateResponse.verdicts:type_name -> basalt.placement.v1.NodeVerdict
+	11,  // 83: basalt.placement.v1.Victim.pod:type_name -> basalt.placement.v1.PodKey
+	36,  // 84: basalt.placement.v1.EvictRequest.header:type_name -> basalt.placement.v1.Header
+	22,  // 85: basalt.placement.v1.EvictRequest.pod:type_name -> basalt.placement.v1.PodRequest
+	26,  // 86: basalt.placement.v1.EvictRequest.gang:type_name -> basalt.placement.v1.GangRequest
+	57,  // 87: basalt.placement.v1.EvictResponse.victims:type_name -> basalt.placement.v1.Victim
+	33,  // 88: basalt.placement.v1.EvictResponse.pod:type_name -> basalt.placement.v1.Decision
+	34,  // 89: basalt.placement.v1.EvictResponse.gang:type_name -> basalt.placement.v1.GangDecision
+	35,  // 90: basalt.placement.v1.EvictResponse.lease:type_name -> basalt.placement.v1.Lease
+	36,  // 91: basalt.placement.v1.ExplainRequest.header:type_name -> basalt.placement.v1.Header
+	22,  // 92: basalt.placement.v1.ExplainRequest.pod:type_name -> basalt.placement.v1.PodRequest
 	4,   // 93: basalt.placement.v1.ExplainResponse.kind:type_name -> basalt.placement.v1.OutcomeKind
-	29,  // 94: basalt.placement.v1.ExplainResponse.placement:type_name -> basalt.placement.v1.Place
-	31,  // 95: basalt.placement.v1.ExplainResponse.counts:type_name -> basalt.placement.v1.ReasonCount
-	54,  // 96: basalt.placement.v1.ExplainResponse.best:type_name -> basalt.placement.v1.NodeVerdict
-	35,  // 97: basalt.placement.v1.SnapshotRequest.header:type_name -> basalt.placement.v1.Header
-	35,  // 98: basalt.placement.v1.WatchRequest.header:type_name -> basalt.placement.v1.Header
-	32,  // 99: basalt.placement.v1.WatchEvent.pod:type_name -> basalt.placement.v1.Decision
-	33,  // 100: basalt.placement.v1.WatchEvent.gang:type_name -> basalt.placement.v1.GangDecision
-	34,  // 101: basalt.placement.v1.WatchEvent.reserved:type_name -> basalt.placement.v1.Lease
-	34,  // 102: basalt.placement.v1.WatchEvent.confirmed:type_name -> basalt.placement.v1.Lease
-	34,  // 103: basalt.placement.v1.WatchEvent.renewed:type_name -> basalt.placement.v1.Lease
-	65,  // 104: basalt.placement.v1.WatchEvent.mismatch:type_name -> basalt.placement.v1.Mismatch
-	10,  // 105: basalt.placement.v1.WatchEvent.about:type_name -> basalt.placement.v1.PodKey
-	10,  // 106: basalt.placement.v1.Mismatch.pod:type_name -> basalt.placement.v1.PodKey
-	35,  // 107: basalt.placement.v1.ReportUsageRequest.header:type_name -> basalt.placement.v1.Header
-	108, // 108: basalt.placement.v1.ReportUsageRequest.samples:type_name -> basalt.placement.v1.ReportUsageRequest.Sample
-	8,   // 109: basalt.placement.v1.Action.kind:type_name -> basalt.placement.v1.ActionKind
-	10,  // 110: basalt.placement.v1.Action.pod:type_name -> basalt.placement.v1.PodKey
-	29,  // 111: basalt.placement.v1.Action.to:type_name -> basalt.placement.v1.Place
-	34,  // 112: basalt.placement.v1.Action.lease:type_name -> basalt.placement.v1.Lease
-	35,  // 113: basalt.placement.v1.WatchActionsRequest.header:type_name -> basalt.placement.v1.Header
-	8,   // 114: basalt.placement.v1.WatchActionsRequest.kinds:type_name -> basalt.placement.v1.ActionKind
-	35,  // 115: basalt.placement.v1.AckActionRequest.header:type_name -> basalt.placement.v1.Header
-	73,  // 116: basalt.placement.v1.SyncRequest.open:type_name -> basalt.placement.v1.SyncOpen
-	74,  // 117: basalt.placement.v1.SyncRequest.deltas:type_name -> basalt.placement.v1.SyncDeltas
-	75,  // 118: basalt.placement.v1.SyncRequest.complete:type_name -> basalt.placement.v1.SyncComplete
-	35,  // 119: basalt.placement.v1.SyncOpen.header:type_name -> basalt.placement.v1.Header
-	9,   // 120: basalt.placement.v1.SyncOpen.kinds:type_name -> basalt.placement.v1.SyncKind
-	78,  // 121: basalt.placement.v1.SyncDeltas.deltas:type_name -> basalt.placement.v1.Delta
-	9,   // 122: basalt.placement.v1.SyncComplete.kinds:type_name -> basalt.placement.v1.SyncKind
-	77,  // 123: basalt.placement.v1.SyncResponse.rejected:type_name -> basalt.placement.v1.Rejected
-	82,  // 124: basalt.placement.v1.Delta.node:type_name -> basalt.placement.v1.NodeState
-	85,  // 125: basalt.placement.v1.Delta.pod:type_name -> basalt.placement.v1.PodState
-	86,  // 126: basalt.placement.v1.Delta.pod_gone:type_name -> basalt.placement.v1.PodGone
-	88,  // 127: basalt.placement.v1.Delta.queue:type_name -> basalt.placement.v1.QueueState
-	90,  // 128: basalt.placement.v1.Delta.budget:type_name -> basalt.placement.v1.Budget
-	91,  // 129: basalt.placement.v1.Delta.card:type_name -> basalt.placement.v1.CardState
-	84,  // 130: basalt.placement.v1.Delta.path:type_name -> basalt.placement.v1.NodePath
-	87,  // 131: basalt.placement.v1.Delta.checkpointed:type_name -> basalt.placement.v1.Checkpointed
-	2,   // 132: basalt.placement.v1.CardSpec.mode:type_name -> basalt.placement.v1.CardMode
-	11,  // 133: basalt.placement.v1.NodeSpec.labels:type_name -> basalt.placement.v1.Label
-	79,  // 134: basalt.placement.v1.NodeSpec.cards:type_name -> basalt.placement.v1.CardSpec
-	83,  // 135: basalt.placement.v1.NodeSpec.network:type_name -> basalt.placement.v1.DomainStep
-	0,   // 136: basalt.placement.v1.NodeSpec.numa_policy:type_name -> basalt.placement.v1.NumaPolicy
-	1,   // 137: basalt.placement.v1.NodeSpec.numa_scope:type_name -> basalt.placement.v1.NumaScope
-	27,  // 138: basalt.placement.v1.NodeSpec.numa:type_name -> basalt.placement.v1.NumaAmounts
-	109, // 139: basalt.placement.v1.NodeResources.labels:type_name -> basalt.placement.v1.NodeResources.LabelsEntry
-	110, // 140: basalt.placement.v1.NodeResources.annotations:type_name -> basalt.placement.v1.NodeResources.AnnotationsEntry
-	111, // 141: basalt.placement.v1.NodeResources.capacity:type_name -> basalt.placement.v1.NodeResources.CapacityEntry
-	112, // 142: basalt.placement.v1.NodeResources.allocatable:type_name -> basalt.placement.v1.NodeResources.AllocatableEntry
-	80,  // 143: basalt.placement.v1.NodeState.spec:type_name -> basalt.placement.v1.NodeSpec
-	81,  // 144: basalt.placement.v1.NodeState.kubernetes:type_name -> basalt.placement.v1.NodeResources
-	83,  // 145: basalt.placement.v1.NodePath.network:type_name -> basalt.placement.v1.DomainStep
-	10,  // 146: basalt.placement.v1.PodState.pod:type_name -> basalt.placement.v1.PodKey
-	18,  // 147: basalt.placement.v1.PodState.ask:type_name -> basalt.placement.v1.Ask
-	26,  // 148: basalt.placement.v1.PodState.slices:type_name -> basalt.placement.v1.Slice
-	28,  // 149: basalt.placement.v1.PodState.pinned:type_name -> basalt.placement.v1.Pinned
-	19,  // 150: basalt.placement.v1.PodState.standing:type_name -> basalt.placement.v1.Standing
-	113, // 151: basalt.placement.v1.PodState.annotations:type_name -> basalt.placement.v1.PodState.AnnotationsEntry
-	17,  // 152: basalt.placement.v1.PodState.devices:type_name -> basalt.placement.v1.Device
-	12,  // 153: basalt.placement.v1.QueueState.guarantee:type_name -> basalt.placement.v1.Amount
-	12,  // 154: basalt.placement.v1.QueueState.deserved:type_name -> basalt.placement.v1.Amount
-	12,  // 155: basalt.placement.v1.QueueState.capacity:type_name -> basalt.placement.v1.Amount
-	89,  // 156: basalt.placement.v1.QueueState.slots:type_name -> basalt.placement.v1.SlotQuota
-	2,   // 157: basalt.placement.v1.CardState.mode:type_name -> basalt.placement.v1.CardMode
-	35,  // 158: basalt.placement.v1.StatusRequest.header:type_name -> basalt.placement.v1.Header
-	92,  // 159: basalt.placement.v1.StatusResponse.clusters:type_name -> basalt.placement.v1.ClusterStatus
-	35,  // 160: basalt.placement.v1.ReloadRequest.header:type_name -> basalt.placement.v1.Header
-	35,  // 161: basalt.placement.v1.WriteSnapshotRequest.header:type_name -> basalt.placement.v1.Header
-	103, // 162: basalt.placement.v1.PodResources.Container.limits:type_name -> basalt.placement.v1.PodResources.Container.LimitsEntry
-	104, // 163: basalt.placement.v1.PodResources.Container.requests:type_name -> basalt.placement.v1.PodResources.Container.RequestsEntry
-	10,  // 164: basalt.placement.v1.GangDecision.Member.pod:type_name -> basalt.placement.v1.PodKey
-	29,  // 165: basalt.placement.v1.GangDecision.Member.placement:type_name -> basalt.placement.v1.Place
-	10,  // 166: basalt.placement.v1.ReportUsageRequest.Sample.pod:type_name -> basalt.placement.v1.PodKey
-	36,  // 167: basalt.placement.v1.Placement.Hello:input_type -> basalt.placement.v1.HelloRequest
-	72,  // 168: basalt.placement.v1.Placement.Sync:input_type -> basalt.placement.v1.SyncRequest
-	39,  // 169: basalt.placement.v1.Placement.Propose:input_type -> basalt.placement.v1.ProposeRequest
-	41,  // 170: basalt.placement.v1.Placement.Reserve:input_type -> basalt.placement.v1.ReserveRequest
-	43,  // 171: basalt.placement.v1.Placement.Confirm:input_type -> basalt.placement.v1.ConfirmRequest
-	45,  // 172: basalt.placement.v1.Placement.Renew:input_type -> basalt.placement.v1.RenewRequest
-	47,  // 173: basalt.placement.v1.Placement.Release:input_type -> basalt.placement.v1.ReleaseRequest
-	50,  // 174: basalt.placement.v1.Placement.Batch:input_type -> basalt.placement.v1.BatchRequest
-	53,  // 175: basalt.placement.v1.Placement.Evaluate:input_type -> basalt.placement.v1.EvaluateRequest
-	57,  // 176: basalt.placement.v1.Placement.Evict:input_type -> basalt.placement.v1.EvictRequest
-	59,  // 177: basalt.placement.v1.Placement.Explain:input_type -> basalt.placement.v1.ExplainRequest
-	61,  // 178: basalt.placement.v1.Placement.GetSnapshot:input_type -> basalt.placement.v1.SnapshotRequest
-	63,  // 179: basalt.placement.v1.Placement.Watch:input_type -> basalt.placement.v1.WatchRequest
-	66,  // 180: basalt.placement.v1.Placement.ReportUsage:input_type -> basalt.placement.v1.ReportUsageRequest
-	69,  // 181: basalt.placement.v1.Placement.WatchActions:input_type -> basalt.placement.v1.WatchActionsRequest
-	70,  // 182: basalt.placement.v1.Placement.AckAction:input_type -> basalt.placement.v1.AckActionRequest
-	93,  // 183: basalt.placement.v1.Admin.Status:input_type -> basalt.placement.v1.StatusRequest
-	95,  // 184: basalt.placement.v1.Admin.Reload:input_type -> basalt.placement.v1.ReloadRequest
-	97,  // 185: basalt.placement.v1.Admin.Drain:input_type -> basalt.placement.v1.DrainRequest
-	99,  // 186: basalt.placement.v1.Admin.WriteSnapshot:input_type -> basalt.placement.v1.WriteSnapshotRequest
-	37,  // 187: basalt.placement.v1.Placement.Hello:output_type -> basalt.placement.v1.HelloResponse
-	76,  // 188: basalt.placement.v1.Placement.Sync:output_type -> basalt.placement.v1.SyncResponse
-	40,  // 189: basalt.placement.v1.Placement.Propose:output_type -> basalt.placement.v1.ProposeResponse
-	42,  // 190: basalt.placement.v1.Placement.Reserve:output_type -> basalt.placement.v1.ReserveResponse
-	44,  // 191: basalt.placement.v1.Placement.Confirm:output_type -> basalt.placement.v1.ConfirmResponse
-	46,  // 192: basalt.placement.v1.Placement.Renew:output_type -> basalt.placement.v1.RenewResponse
-	48,  // 193: basalt.placement.v1.Placement.Release:output_type -> basalt.placement.v1.ReleaseResponse
-	52,  // 194: basalt.placement.v1.Placement.Batch:output_type -> basalt.placement.v1.BatchResponse
-	55,  // 195: basalt.placement.v1.Placement.Evaluate:output_type -> basalt.placement.v1.EvaluateResponse
-	58,  // 196: basalt.placement.v1.Placement.Evict:output_type -> basalt.placement.v1.EvictResponse
-	60,  // 197: basalt.placement.v1.Placement.Explain:output_type -> basalt.placement.v1.ExplainResponse
-	62,  // 198: basalt.placement.v1.Placement.GetSnapshot:output_type -> basalt.placement.v1.SnapshotChunk
-	64,  // 199: basalt.placement.v1.Placement.Watch:output_type -> basalt.placement.v1.WatchEvent
-	67,  // 200: basalt.placement.v1.Placement.ReportUsage:output_type -> basalt.placement.v1.ReportUsageResponse
-	68,  // 201: basalt.placement.v1.Placement.WatchActions:output_type -> basalt.placement.v1.Action
-	71,  // 202: basalt.placement.v1.Placement.AckAction:output_type -> basalt.placement.v1.AckActionResponse
-	94,  // 203: basalt.placement.v1.Admin.Status:output_type -> basalt.placement.v1.StatusResponse
-	96,  // 204: basalt.placement.v1.Admin.Reload:output_type -> basalt.placement.v1.ReloadResponse
-	98,  // 205: basalt.placement.v1.Admin.Drain:output_type -> basalt.placement.v1.DrainResponse
-	100, // 206: basalt.placement.v1.Admin.WriteSnapshot:output_type -> basalt.placement.v1.WriteSnapshotResponse
-	187, // [187:207] is the sub-list for method output_type
-	167, // [167:187] is the sub-list for method input_type
-	167, // [167:167] is the sub-list for extension type_name
-	167, // [167:167] is the sub-list for extension extendee
-	0,   // [0:167] is the sub-list for field type_name
+	30,  // 94: basalt.placement.v1.ExplainResponse.placement:type_name -> basalt.placement.v1.Place
+	32,  // 95: basalt.placement.v1.ExplainResponse.counts:type_name -> basalt.placement.v1.ReasonCount
+	55,  // 96: basalt.placement.v1.ExplainResponse.best:type_name -> basalt.placement.v1.NodeVerdict
+	36,  // 97: basalt.placement.v1.SnapshotRequest.header:type_name -> basalt.placement.v1.Header
+	36,  // 98: basalt.placement.v1.WatchRequest.header:type_name -> basalt.placement.v1.Header
+	33,  // 99: basalt.placement.v1.WatchEvent.pod:type_name -> basalt.placement.v1.Decision
+	34,  // 100: basalt.placement.v1.WatchEvent.gang:type_name -> basalt.placement.v1.GangDecision
+	35,  // 101: basalt.placement.v1.WatchEvent.reserved:type_name -> basalt.placement.v1.Lease
+	35,  // 102: basalt.placement.v1.WatchEvent.confirmed:type_name -> basalt.placement.v1.Lease
+	35,  // 103: basalt.placement.v1.WatchEvent.renewed:type_name -> basalt.placement.v1.Lease
+	67,  // 104: basalt.placement.v1.WatchEvent.mismatch:type_name -> basalt.placement.v1.Mismatch
+	66,  // 105: basalt.placement.v1.WatchEvent.freed:type_name -> basalt.placement.v1.Freed
+	11,  // 106: basalt.placement.v1.WatchEvent.about:type_name -> basalt.placement.v1.PodKey
+	11,  // 107: basalt.placement.v1.Mismatch.pod:type_name -> basalt.placement.v1.PodKey
+	36,  // 108: basalt.placement.v1.ReportUsageRequest.header:type_name -> basalt.placement.v1.Header
+	116, // 109: basalt.placement.v1.ReportUsageRequest.samples:type_name -> basalt.placement.v1.ReportUsageRequest.Sample
+	2,   // 110: basalt.placement.v1.CardMove.mode:type_name -> basalt.placement.v1.CardMode
+	8,   // 111: basalt.placement.v1.Action.kind:type_name -> basalt.placement.v1.ActionKind
+	11,  // 112: basalt.placement.v1.Action.pod:type_name -> basalt.placement.v1.PodKey
+	30,  // 113: basalt.placement.v1.Action.to:type_name -> basalt.placement.v1.Place
+	35,  // 114: basalt.placement.v1.Action.lease:type_name -> basalt.placement.v1.Lease
+	70,  // 115: basalt.placement.v1.Action.card:type_name -> basalt.placement.v1.CardMove
+	36,  // 116: basalt.placement.v1.WatchActionsRequest.header:type_name -> basalt.placement.v1.Header
+	8,   // 117: basalt.placement.v1.WatchActionsRequest.kinds:type_name -> basalt.placement.v1.ActionKind
+	36,  // 118: basalt.placement.v1.AckActionRequest.header:type_name -> basalt.placement.v1.Header
+	76,  // 119: basalt.placement.v1.SyncRequest.open:type_name -> basalt.placement.v1.SyncOpen
+	77,  // 120: basalt.placement.v1.SyncRequest.deltas:type_name -> basalt.placement.v1.SyncDeltas
+	78,  // 121: basalt.placement.v1.SyncRequest.complete:type_name -> basalt.placement.v1.SyncComplete
+	36,  // 122: basalt.placement.v1.SyncOpen.header:type_name -> basalt.placement.v1.Header
+	9,   // 123: basalt.placement.v1.SyncOpen.kinds:type_name -> basalt.placement.v1.SyncKind
+	81,  // 124: basalt.placement.v1.SyncDeltas.deltas:type_name -> basalt.placement.v1.Delta
+	9,   // 125: basalt.placement.v1.SyncComplete.kinds:type_name -> basalt.placement.v1.SyncKind
+	80,  // 126: basalt.placement.v1.SyncResponse.rejected:type_name -> basalt.placement.v1.Rejected
+	86,  // 127: basalt.placement.v1.Delta.node:type_name -> basalt.placement.v1.NodeState
+	89,  // 128: basalt.placement.v1.Delta.pod:type_name -> basalt.placement.v1.PodState
+	90,  // 129: basalt.placement.v1.Delta.pod_gone:type_name -> basalt.placement.v1.PodGone
+	92,  // 130: basalt.placement.v1.Delta.queue:type_name -> basalt.placement.v1.QueueState
+	94,  // 131: basalt.placement.v1.Delta.budget:type_name -> basalt.placement.v1.Budget
+	95,  // 132: basalt.placement.v1.Delta.card:type_name -> basalt.placement.v1.CardState
+	88,  // 133: basalt.placement.v1.Delta.path:type_name -> basalt.placement.v1.NodePath
+	91,  // 134: basalt.placement.v1.Delta.checkpointed:type_name -> basalt.placement.v1.Checkpointed
+	2,   // 135: basalt.placement.v1.CardSpec.mode:type_name -> basalt.placement.v1.CardMode
+	12,  // 136: basalt.placement.v1.NodeSpec.labels:type_name -> basalt.placement.v1.Label
+	82,  // 137: basalt.placement.v1.NodeSpec.cards:type_name -> basalt.placement.v1.CardSpec
+	87,  // 138: basalt.placement.v1.NodeSpec.network:type_name -> basalt.placement.v1.DomainStep
+	0,   // 139: basalt.placement.v1.NodeSpec.numa_policy:type_name -> basalt.placement.v1.NumaPolicy
+	1,   // 140: basalt.placement.v1.NodeSpec.numa_scope:type_name -> basalt.placement.v1.NumaScope
+	28,  // 141: basalt.placement.v1.NodeSpec.numa:type_name -> basalt.placement.v1.NumaAmounts
+	117, // 142: basalt.placement.v1.NodeResources.labels:type_name -> basalt.placement.v1.NodeResources.LabelsEntry
+	118, // 143: basalt.placement.v1.NodeResources.annotations:type_name -> basalt.placement.v1.NodeResources.AnnotationsEntry
+	119, // 144: basalt.placement.v1.NodeResources.capacity:type_name -> basalt.placement.v1.NodeResources.CapacityEntry
+	120, // 145: basalt.placement.v1.NodeResources.allocatable:type_name -> basalt.placement.v1.NodeResources.AllocatableEntry
+	85,  // 146: basalt.placement.v1.NodeResources.numa:type_name -> basalt.placement.v1.NumaReport
+	121, // 147: basalt.placement.v1.NumaReport.zones:type_name -> basalt.placement.v1.NumaReport.Zone
+	83,  // 148: basalt.placement.v1.NodeState.spec:type_name -> basalt.placement.v1.NodeSpec
+	84,  // 149: basalt.placement.v1.NodeState.kubernetes:type_name -> basalt.placement.v1.NodeResources
+	87,  // 150: basalt.placement.v1.NodePath.network:type_name -> basalt.placement.v1.DomainStep
+	11,  // 151: basalt.placement.v1.PodState.pod:type_name -> basalt.placement.v1.PodKey
+	19,  // 152: basalt.placement.v1.PodState.ask:type_name -> basalt.placement.v1.Ask
+	27,  // 153: basalt.placement.v1.PodState.slices:type_name -> basalt.placement.v1.Slice
+	29,  // 154: basalt.placement.v1.PodState.pinned:type_name -> basalt.placement.v1.Pinned
+	20,  // 155: basalt.placement.v1.PodState.standing:type_name -> basalt.placement.v1.Standing
+	123, // 156: basalt.placement.v1.PodState.annotations:type_name -> basalt.placement.v1.PodState.AnnotationsEntry
+	18,  // 157: basalt.placement.v1.PodState.devices:type_name -> basalt.placement.v1.Device
+	13,  // 158: basalt.placement.v1.QueueState.guarantee:type_name -> basalt.placement.v1.Amount
+	13,  // 159: basalt.placement.v1.QueueState.deserved:type_name -> basalt.placement.v1.Amount
+	13,  // 160: basalt.placement.v1.QueueState.capacity:type_name -> basalt.placement.v1.Amount
+	93,  // 161: basalt.placement.v1.QueueState.slots:type_name -> basalt.placement.v1.SlotQuota
+	2,   // 162: basalt.placement.v1.CardState.mode:type_name -> basalt.placement.v1.CardMode
+	36,  // 163: basalt.placement.v1.StatusRequest.header:type_name -> basalt.placement.v1.Header
+	96,  // 164: basalt.placement.v1.StatusResponse.clusters:type_name -> basalt.placement.v1.ClusterStatus
+	36,  // 165: basalt.placement.v1.ReloadRequest.header:type_name -> basalt.placement.v1.Header
+	36,  // 166: basalt.placement.v1.WriteSnapshotRequest.header:type_name -> basalt.placement.v1.Header
+	36,  // 167: basalt.placement.v1.CommandRequest.header:type_name -> basalt.placement.v1.Header
+	8,   // 168: basalt.placement.v1.CommandRequest.kind:type_name -> basalt.placement.v1.ActionKind
+	2,   // 169: basalt.placement.v1.CommandRequest.mode:type_name -> basalt.placement.v1.CardMode
+	105, // 170: basalt.placement.v1.CommandState.command:type_name -> basalt.placement.v1.CommandRequest
+	10,  // 171: basalt.placement.v1.CommandState.phase:type_name -> basalt.placement.v1.CommandPhase
+	11,  // 172: basalt.placement.v1.CommandState.pod:type_name -> basalt.placement.v1.PodKey
+	30,  // 173: basalt.placement.v1.CommandState.to:type_name -> basalt.placement.v1.Place
+	36,  // 174: basalt.placement.v1.ListCommandsRequest.header:type_name -> basalt.placement.v1.Header
+	106, // 175: basalt.placement.v1.ListCommandsResponse.commands:type_name -> basalt.placement.v1.CommandState
+	111, // 176: basalt.placement.v1.PodResources.Container.limits:type_name -> basalt.placement.v1.PodResources.Container.LimitsEntry
+	112, // 177: basalt.placement.v1.PodResources.Container.requests:type_name -> basalt.placement.v1.PodResources.Container.RequestsEntry
+	11,  // 178: basalt.placement.v1.GangDecision.Member.pod:type_name -> basalt.placement.v1.PodKey
+	30,  // 179: basalt.placement.v1.GangDecision.Member.placement:type_name -> basalt.placement.v1.Place
+	11,  // 180: basalt.placement.v1.ReportUsageRequest.Sample.pod:type_name -> basalt.placement.v1.PodKey
+	122, // 181: basalt.placement.v1.NumaReport.Zone.allocatable:type_name -> basalt.placement.v1.NumaReport.Zone.AllocatableEntry
+	37,  // 182: basalt.placement.v1.Placement.Hello:input_type -> basalt.placement.v1.HelloRequest
+	75,  // 183: basalt.placement.v1.Placement.Sync:input_type -> basalt.placement.v1.SyncRequest
+	40,  // 184: basalt.placement.v1.Placement.Propose:input_type -> basalt.placement.v1.ProposeRequest
+	42,  // 185: basalt.placement.v1.Placement.Reserve:input_type -> basalt.placement.v1.ReserveRequest
+	44,  // 186: basalt.placement.v1.Placement.Confirm:input_type -> basalt.placement.v1.ConfirmRequest
+	46,  // 187: basalt.placement.v1.Placement.Renew:input_type -> basalt.placement.v1.RenewRequest
+	48,  // 188: basalt.placement.v1.Placement.Release:input_type -> basalt.placement.v1.ReleaseRequest
+	51,  // 189: basalt.placement.v1.Placement.Batch:input_type -> basalt.placement.v1.BatchRequest
+	54,  // 190: basalt.placement.v1.Placement.Evaluate:input_type -> basalt.placement.v1.EvaluateRequest
+	58,  // 191: basalt.placement.v1.Placement.Evict:input_type -> basalt.placement.v1.EvictRequest
+	60,  // 192: basalt.placement.v1.Placement.Explain:input_type -> basalt.placement.v1.ExplainRequest
+	62,  // 193: basalt.placement.v1.Placement.GetSnapshot:input_type -> basalt.placement.v1.SnapshotRequest
+	64,  // 194: basalt.placement.v1.Placement.Watch:input_type -> basalt.placement.v1.WatchRequest
+	68,  // 195: basalt.placement.v1.Placement.ReportUsage:input_type -> basalt.placement.v1.ReportUsageRequest
+	72,  // 196: basalt.placement.v1.Placement.WatchActions:input_type -> basalt.placement.v1.WatchActionsRequest
+	73,  // 197: basalt.placement.v1.Placement.AckAction:input_type -> basalt.placement.v1.AckActionRequest
+	97,  // 198: basalt.placement.v1.Admin.Status:input_type -> basalt.placement.v1.StatusRequest
+	99,  // 199: basalt.placement.v1.Admin.Reload:input_type -> basalt.placement.v1.ReloadRequest
+	101, // 200: basalt.placement.v1.Admin.Drain:input_type -> basalt.placement.v1.DrainRequest
+	103, // 201: basalt.placement.v1.Admin.WriteSnapshot:input_type -> basalt.placement.v1.WriteSnapshotRequest
+	105, // 202: basalt.placement.v1.Admin.Command:input_type -> basalt.placement.v1.CommandRequest
+	107, // 203: basalt.placement.v1.Admin.ListCommands:input_type -> basalt.placement.v1.ListCommandsRequest
+	38,  // 204: basalt.placement.v1.Placement.Hello:output_type -> basalt.placement.v1.HelloResponse
+	79,  // 205: basalt.placement.v1.Placement.Sync:output_type -> basalt.placement.v1.SyncResponse
+	41,  // 206: basalt.placement.v1.Placement.Propose:output_type -> basalt.placement.v1.ProposeResponse
+	43,  // 207: basalt.placement.v1.Placement.Reserve:output_type -> basalt.placement.v1.ReserveResponse
+	45,  // 208: basalt.placement.v1.Placement.Confirm:output_type -> basalt.placement.v1.ConfirmResponse
+	47,  // 209: basalt.placement.v1.Placement.Renew:output_type -> basalt.placement.v1.RenewResponse
+	49,  // 210: basalt.placement.v1.Placement.Release:output_type -> basalt.placement.v1.ReleaseResponse
+	53,  // 211: basalt.placement.v1.Placement.Batch:output_type -> basalt.placement.v1.BatchResponse
+	56,  // 212: basalt.placement.v1.Placement.Evaluate:output_type -> basalt.placement.v1.EvaluateResponse
+	59,  // 213: basalt.placement.v1.Placement.Evict:output_type -> basalt.placement.v1.EvictResponse
+	61,  // 214: basalt.placement.v1.Placement.Explain:output_type -> basalt.placement.v1.ExplainResponse
+	63,  // 215: basalt.placement.v1.Placement.GetSnapshot:output_type -> basalt.placement.v1.SnapshotChunk
+	65,  // 216: basalt.placement.v1.Placement.Watch:output_type -> basalt.placement.v1.WatchEvent
+	69,  // 217: basalt.placement.v1.Placement.ReportUsage:output_type -> basalt.placement.v1.ReportUsageResponse
+	71,  // 218: basalt.placement.v1.Placement.WatchActions:output_type -> basalt.placement.v1.Action
+	74,  // 219: basalt.placement.v1.Placement.AckAction:output_type -> basalt.placement.v1.AckActionResponse
+	98,  // 220: basalt.placement.v1.Admin.Status:output_type -> basalt.placement.v1.StatusResponse
+	100, // 221: basalt.placement.v1.Admin.Reload:output_type -> basalt.placement.v1.ReloadResponse
+	102, // 222: basalt.placement.v1.Admin.Drain:output_type -> basalt.placement.v1.DrainResponse
+	104, // 223: basalt.placement.v1.Admin.WriteSnapshot:output_type -> basalt.placement.v1.WriteSnapshotResponse
+	106, // 224: basalt.placement.v1.Admin.Command:output_type -> basalt.placement.v1.CommandState
+	108, // 225: basalt.placement.v1.Admin.ListCommands:output_type -> basalt.placement.v1.ListCommandsResponse
+	204, // [204:226] is the sub-list for method output_type
+	182, // [182:204] is the sub-list for method input_type
+	182, // [182:182] is the sub-list for extension type_name
+	182, // [182:182] is the sub-list for extension extendee
+	0,   // [0:182] is the sub-list for field type_name
 }
 
 func init() { file_placement_proto_init() }
@@ -9529,13 +10359,14 @@ func file_placement_proto_init() {
 		(*WatchEvent_ExpiredUid)(nil),
 		(*WatchEvent_Mismatch)(nil),
 		(*WatchEvent_PolicyChanged)(nil),
+		(*WatchEvent_Freed)(nil),
 	}
-	file_placement_proto_msgTypes[62].OneofWrappers = []any{
+	file_placement_proto_msgTypes[64].OneofWrappers = []any{
 		(*SyncRequest_Open)(nil),
 		(*SyncRequest_Deltas)(nil),
 		(*SyncRequest_Complete)(nil),
 	}
-	file_placement_proto_msgTypes[68].OneofWrappers = []any{
+	file_placement_proto_msgTypes[70].OneofWrappers = []any{
 		(*Delta_Node)(nil),
 		(*Delta_NodeGone)(nil),
 		(*Delta_Pod)(nil),
@@ -9547,11 +10378,11 @@ func file_placement_proto_init() {
 		(*Delta_Path)(nil),
 		(*Delta_Checkpointed)(nil),
 	}
-	file_placement_proto_msgTypes[69].OneofWrappers = []any{}
-	file_placement_proto_msgTypes[70].OneofWrappers = []any{}
-	file_placement_proto_msgTypes[78].OneofWrappers = []any{}
-	file_placement_proto_msgTypes[80].OneofWrappers = []any{}
-	file_placement_proto_msgTypes[81].OneofWrappers = []any{
+	file_placement_proto_msgTypes[71].OneofWrappers = []any{}
+	file_placement_proto_msgTypes[72].OneofWrappers = []any{}
+	file_placement_proto_msgTypes[81].OneofWrappers = []any{}
+	file_placement_proto_msgTypes[83].OneofWrappers = []any{}
+	file_placement_proto_msgTypes[84].OneofWrappers = []any{
 		(*CardState_Index)(nil),
 		(*CardState_Uuid)(nil),
 	}
@@ -9560,8 +10391,8 @@ func file_placement_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_placement_proto_rawDesc), len(file_placement_proto_rawDesc)),
-			NumEnums:      10,
-			NumMessages:   104,
+			NumEnums:      11,
+			NumMessages:   113,
 			NumExtensions: 0,
 			NumServices:   2,
 		},

@@ -189,7 +189,9 @@ func TestServerKilledAmidAGang(t *testing.T) {
 		watch := b.WatchBinds()
 		b.Gang(gang, 16)
 		b.PodsOf(16, kubeMember(gang, gang, cards(2)))
-		watch.All(part, soon)
+		if bound := len(watch.Some(part, soon)); bound < part {
+			t.Fatalf("%d of the gang are bound, not %d", bound, part)
+		}
 		b.KillServe()
 		seen := b.Bound("of=" + gang)
 		t.Logf("killed with %d of 16 bound", seen)

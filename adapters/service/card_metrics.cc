@@ -78,4 +78,25 @@ void Service::WriteCardMetrics(MetricsText* out) const {
   }
 }
 
+void Service::WriteStranded(MetricsText* out) {
+  for (const std::string& name : config_.target_skus) {
+    auto it = stranded_.find(name);
+    if (it == stranded_.end()) {
+      const Result<devices::Sku> sku = devices::FindSku(environment_->skus, name);
+      if (!sku) continue;  // refused when the configuration was read
+      const TargetWorkload::Counted one[] = {{sku->request, 1}};
+      it = stranded_.try_emplace(name, engine_->state(), TargetWorkload(one, 100)).first;
+    }
+    it->second.CatchUp();
+    for (std::size_t c = 0; c < kStrandCauses; ++c) {
+      out->Add("basalt_stranded_cards", "gauge",
+               "Idle compute, in cards, that one of the target SKUs cannot use, by cause.",
+               {{"cluster", config_.id},
+                {"shape", name},
+                {"cause", std::string(StrandCauseKey(static_cast<StrandCause>(c)))}},
+               static_cast<double>(it->second.total().causes[c]) / kWholeCard);
+    }
+  }
+}
+
 }  // namespace basalt::service

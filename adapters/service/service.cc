@@ -106,13 +106,17 @@ Status Service::WriteSnapshot() {
     metrics_.Count("snapshot_errors");
     return tl::unexpected<Error>(sink.error());
   }
-  recorder_.to = *sink;
+  WriteTo(*sink);
+  return {};
+}
+
+void Service::WriteTo(JournalSink* sink) {
+  recorder_.to = sink;
   recorder_.appended = 0;
   decisions_ = store_->DecisionsOf(config_.id);
   recorded_shapes_.clear();
   engine_->RestartJournal(&recorder_);
   metrics_.Count("snapshots");
-  return {};
 }
 
 Status Service::Reload(const ClusterConfig& config, const Access& access, SimTime now) {
@@ -130,6 +134,7 @@ Status Service::Reload(const ClusterConfig& config, const Access& access, SimTim
     }
   }
   const bool repath = config.tier_labels != config_.tier_labels;
+  if (config.target_skus != config_.target_skus) stranded_.clear();
   config_ = config;
   access_ = access;
   asks_.SetMaxAsks(static_cast<std::size_t>(config.max_asks));
@@ -164,12 +169,13 @@ void Service::ForgetAsks() {
     metrics_.Count("snapshot_errors");
     return;
   }
-  metrics_.Count("snapshots");
   metrics_.Count("asks_forgotten", asks_.size());
   asks_.Clear();
+  shadow_.Move(*engine_, fresh->get());
+  stranded_.clear();
   engine_ = std::move(*fresh);
-  recorder_.to = *sink;
-  engine_->RestartJournal(&recorder_);
+  WriteTo(*sink);
+  if (config_.shadow) MeasureShadow(now_);
 }
 
 void Service::Tick(SimTime now) {
@@ -384,6 +390,7 @@ void Service::WriteMetrics(MetricsText* out) {
                    static_cast<double>(fragmentation->weight()));
     }
   }
+  WriteStranded(out);
   WriteCardMetrics(out);
   if (config_.shadow) WriteShadowMetrics(out);
   const QueueTree& queues = engine_->CaughtUpQueues();

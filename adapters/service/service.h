@@ -397,6 +397,9 @@ class Service {
                         Answer<pb::SyncResponse>* answer);
 
   void WriteCardMetrics(MetricsText* out) const;
+  void WriteStranded(MetricsText* out);
+  // The journal of the engine as it is goes there from here on.
+  void WriteTo(JournalSink* sink);
   // An engine keeps every shape that it was ever asked for. When most of what is known is held by
   // nobody, another engine takes over, made from this one's snapshot.
   void ForgetAsks();
@@ -460,6 +463,8 @@ class Service {
   ActionLog actions_;
   CommandBook commands_;
   WatchRing ring_;
+  // What each of target_skus alone could not use; of the present engine, made when first asked for.
+  std::map<std::string, Fragmentation> stranded_;
   UsageBook usage_;
   Metrics metrics_;
   SimTime now_;

@@ -785,6 +785,32 @@ TEST(Service, ReloadTakesAnotherPolicyAndKeepsWhatIsHeld) {
   EXPECT_EQ(bed.Confirm(lease), pb::LEASE_ANSWER_OK);
 }
 
+TEST(Service, StrandedCardsAreToldByShapeAndCause) {
+  service::ClusterConfig config = support::TestCluster();
+  config.target_skus = {"half-t4"};  // 1 CPU, half a card
+  Bed bed(config);
+  bed.List({NodeDelta("n1", 8000, 2), NodeDelta("n2", 500, 1)});
+  const auto stranded = [&](const std::string& cause) {
+    service::MetricsText text;
+    bed.service().WriteMetrics(&text);
+    const std::string line = "basalt_stranded_cards{cluster=\"c1\",shape=\"half-t4\",cause=\"" +
+                             cause + "\"} ";
+    const std::size_t at = text.Text().find(line);
+    return at == std::string::npos ? -1 : std::stod(text.Text().substr(at + line.size()));
+  };
+  EXPECT_DOUBLE_EQ(stranded("cpu_short"), 1);
+  EXPECT_DOUBLE_EQ(stranded("dust"), 0);
+  const pb::Lease lease = MustReserve(bed, PodOf(1, 1000, 1, 700));
+  EXPECT_DOUBLE_EQ(stranded("dust"), 0.3);  // the rest of its card
+  ASSERT_EQ(bed.Release(lease), pb::LEASE_ANSWER_OK);
+  EXPECT_DOUBLE_EQ(stranded("dust"), 0);
+  bed.Tell({NodeDelta("n2", 4000, 1)});
+  EXPECT_DOUBLE_EQ(stranded("cpu_short"), 0);
+  config.target_skus.clear();
+  ASSERT_TRUE(bed.service().Reload(config, {}, bed.now()).has_value());
+  EXPECT_EQ(stranded("dust"), -1);
+}
+
 TEST(Service, UsageIsKnownByCardAndPodAndOld) {
   Bed bed;
   bed.List({NodeDelta("n1", 8000, 1)});

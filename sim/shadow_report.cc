@@ -178,7 +178,9 @@ Result<trace::Trace> TraceOfRecording(const SegmentSource& source) {
   out.manifest.notes = {
       "a job is a pod and its id the pod's UID; pods of a gang that was asked for are one job",
       "nodes are as described last; those that were removed are there, too",
-      "pods that were on a node when the recording began are submitted at its begin"};
+      "pods that were on a node when the recording began are submitted at its begin",
+      "a request for card memory alone has compute 1; node selectors, tolerations, vendors, MIG "
+      "profiles, NUMA and bandwidth wishes are lost, and a node's cards are of the first's model"};
   std::map<std::string, NodeSpec> nodes;
   const auto describe = [&nodes](const NodeSpec& spec) { nodes[spec.name] = spec; };
   const Result<SnapshotContents> begin = DecodeSnapshot(day->snapshot);

@@ -98,7 +98,7 @@ class Driver {
     std::size_t event = 0, unit = 0, deletion = 0;
     constexpr std::int64_t kNone = std::numeric_limits<std::int64_t>::max();
     for (;;) {
-      // At one time: ends, what happened to the cluster, pods deleted while they waited, arrivals.
+      // At one time: ends, what happened to the cluster, arrivals, pods deleted while they waited.
       const std::int64_t end = ends_.empty() ? kNone : ends_.begin()->first;
       const std::int64_t change = event < events.size() ? events[event].at_us : kNone;
       const std::int64_t gone = deletion < deleted_.size() ? deleted_[deletion].first : kNone;
@@ -114,13 +114,15 @@ class Driver {
         // An observation that the engine refuses contradicts what it saw; it was so that day, too.
         static_cast<void>(engine_.Apply(events[event++].event, SimTime{now}));
         changed_ = true;
-      } else if (gone == now) {
-        Withdraw(deleted_[deletion++].second, now);
-      } else {
+      } else if (arrival == now) {
         Unit& arrived = units_[unit];
-        if (!Place(&arrived, now)) waiting_.push_back(unit);
-        if (!arrived.placed) waiting_pods_ += arrived.pods.size();
+        if (!Place(&arrived, now)) {
+          waiting_.push_back(unit);
+          waiting_pods_ += arrived.pods.size();
+        }
         ++unit;
+      } else {
+        Withdraw(deleted_[deletion++].second, now);
       }
       const bool same_time_follows = (!ends_.empty() && ends_.begin()->first == now) ||
                                      (event < events.size() && events[event].at_us == now);

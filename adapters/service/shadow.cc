@@ -19,6 +19,8 @@ bool Service::ListsPods() const {
 }
 
 void Service::JudgeBound(const PodObserved& observed, SimTime now) {
+  // Before it asks: nothing comes between the question and the record of what was bound.
+  if (shadow_.totals().bound == kTypical) MeasureShadow(now);
   const Result<ShapeId> shape = engine_->InternShape(observed.spec);
   if (!shape) return;  // Apply says why
   const Request request{observed.uid, observed.attempt,  *shape,
@@ -26,7 +28,6 @@ void Service::JudgeBound(const PodObserved& observed, SimTime now) {
   const Outcome ours = engine_->Propose(request, now);
   Decided(request, ours, now);
   shadow_.Bound(JudgeBinding(*engine_, request, ours, observed, now));
-  if (shadow_.totals().bound == kTypical) MeasureShadow(now);
 }
 
 void Service::MeasureShadow(SimTime now) {

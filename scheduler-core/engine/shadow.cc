@@ -104,7 +104,7 @@ const ShadowVerdict& ShadowBook::Bound(ShadowVerdict verdict) {
   totals_.stranded_milli += stranded;
   totals_.worse += stranded > 0 ? 1 : 0;
   totals_.better += stranded < 0 ? 1 : 0;
-  if (!verdict.ours.node.empty()) {
+  if (verdict.comparable()) {
     totals_.idle_cards_more += verdict.live.idle_cards - verdict.ours.idle_cards;
     for (std::size_t c = 0; verdict.measured && c < kStrandCauses; ++c) {
       totals_.by_cause_milli[c] += verdict.live.added_milli[c] - verdict.ours.added_milli[c];

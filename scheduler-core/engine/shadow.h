@@ -42,8 +42,10 @@ struct ShadowVerdict {
   std::int64_t waited_us = 0;  // since the pod was seen first
   bool same_node() const { return live.node == ours.node; }
   bool same() const { return same_node() && live.cards == ours.cards; }
+  // There are two places that hold the pod: else there is nothing to compare.
+  bool comparable() const { return live.fits && !ours.node.empty(); }
   std::int64_t stranded_milli() const {
-    return measured && !ours.node.empty() ? live.added() - ours.added() : 0;
+    return measured && comparable() ? live.added() - ours.added() : 0;
   }
 };
 

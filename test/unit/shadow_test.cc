@@ -246,8 +246,7 @@ TEST(Shadow, TheFirstListingIsNotJudgedButMeasuredBy) {
   life.Wait(1);
   life.Tell({Tell(Half(4), "n0")});
   EXPECT_EQ(life.service->shadow().totals().overbooked, 1);
-  // Nothing of n0 was idle: it adds nothing there, and leaves the half of n1 unfilled.
-  EXPECT_EQ(life.service->shadow().totals().stranded_milli, 1500);
+  EXPECT_EQ(life.service->shadow().totals().stranded_milli, 1000);  // that is not compared
   // The same listing again, after the stream broke: nothing is judged twice.
   std::vector<pb::Delta> again = FourNodes();
   again.push_back(Tell(Whole(1), "n0"));
@@ -262,8 +261,32 @@ TEST(Shadow, TheFirstListingIsNotJudgedButMeasuredBy) {
   const auto report = sim::ReportShadow(read.source, support::Builtins());
   ASSERT_TRUE(report.has_value()) << report.error().ToString();
   EXPECT_EQ(report->book.totals().bound, 3);
-  EXPECT_EQ(report->book.totals().stranded_milli, 1500);
+  EXPECT_EQ(report->book.totals().stranded_milli, 1000);
   EXPECT_EQ(report->there_before, 2);
+}
+
+// On an empty cluster the first ten pods tell what is typical; every one is judged, live and again.
+TEST(Shadow, TenPodsTellWhatIsTypical) {
+  Folder folder;
+  service::ClusterConfig config = Shadow();
+  config.target_skus.clear();
+  Life life(folder.path(), config, kPlenty, WholeCards());
+  life.List({NodeDelta("n0", 64'000, 16), NodeDelta("n1", 64'000, 16)});
+  for (std::uint64_t p = 1; p <= 14; ++p) {
+    life.Wait(1);
+    life.Tell({Tell(Half(p), "n" + std::to_string(p % 2))});
+  }
+  const ShadowBook::Totals live = life.service->shadow().totals();
+  EXPECT_EQ(live.bound, 14);
+  life.Stop();
+  const Read read = ReadFolder(life.cluster());
+  const auto report = sim::ReportShadow(read.source, support::Builtins());
+  ASSERT_TRUE(report.has_value()) << report.error().ToString();
+  EXPECT_TRUE(report->measured);
+  EXPECT_EQ(report->there_before, 0);
+  EXPECT_EQ(report->book.totals().bound, 14);
+  EXPECT_EQ(report->book.totals().stranded_milli, live.stranded_milli);
+  EXPECT_EQ(report->book.totals().same_node, live.same_node);
 }
 
 TEST(Shadow, TheTraceHasThePodsThatWereSeen) {

@@ -524,6 +524,15 @@ class Chart(unittest.TestCase):
         rule = next(d for d in all_of_it if d["kind"] == "PrometheusRule")
         self.assertEqual(len(rule["spec"]["groups"][0]["rules"]), len(rules()))
 
+    def test_basalt_alone_allocates_claims_in_its_profile(self):
+        documents = self.render()
+        import yaml  # there, or render had skipped
+        config = next(d for d in documents if d["kind"] == "ConfigMap"
+                      and d["metadata"]["name"] == "rel-kube-scheduler")
+        text = next(iter(config["data"].values()))
+        plugins = yaml.safe_load(text)["profiles"][0]["plugins"]["multiPoint"]
+        self.assertEqual(plugins["disabled"], [{"name": "DynamicResources"}])
+
     def test_one_process_tells_the_engine_what_there_is(self):
         self.assertIn("set sync.enabled", self.render(
             lambda v: v["volcano"].update(enabled=True)))
@@ -537,6 +546,9 @@ class Chart(unittest.TestCase):
                 for part in ("apiGroups", "resources", "verbs"):
                     self.assertNotIn("*", rule[part], role["metadata"]["name"])
                 self.assertNotIn("secrets", rule["resources"])
+                # Claims are written by kube-scheduler alone, with the rights that Kubernetes gives it.
+                if "resource.k8s.io" in rule["apiGroups"]:
+                    self.assertLessEqual(set(rule["verbs"]), {"get", "list", "watch"})
         bound = {s["name"] for d in documents if d["kind"].endswith("Binding")
                  for s in d["subjects"]}
         self.assertNotIn("rel-engine", bound)  # it has no rights at all

@@ -55,10 +55,10 @@ const service::Environment& TestEnvironment() {
     half.name = "half-t4";
     half.request = Ask(1000, 1, 500);
     e.skus.push_back(half);
-    e.machines = {{"A30", 3, "3xA30 link=0..2-f0:nv4"},
-                  {"A30", 2, "2xA30 link=0-1:nv4"},
-                  {"A30", 2, "2xA30"},
-                  {"T4", 4, "4xT4"}};
+    e.machines = {{"A30", 3, "3 link=0..2-f0:80000"},
+                  {"A30", 2, "2 link=0-1:80000"},
+                  {"A30", 2, "2"},
+                  {"T4", 4, "4"}};
     return e;
   }();
   return environment;

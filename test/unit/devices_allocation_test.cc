@@ -267,9 +267,9 @@ TEST(Allocation, WhatTheKubeletGave) {
   const auto entry = [](const std::string& ids) {
     return R"({"container":"c","resource":"nvidia.com/gpu","ids":[)" + ids + "]}";
   };
-  EXPECT_EQ(read('[' + entry(R"("GPU-2","GPU-0")") + ']').value(), CardSet::Of(0) | CardSet::Of(2));
+  EXPECT_EQ(read('[' + entry(R"("GPU-2","GPU-0")") + ']').value(), CardSet(0b0101));
   EXPECT_EQ(read('[' + entry(R"("GPU-1")") + ',' + entry(R"("GPU-3")") + ']').value(),
-            CardSet::Of(1) | CardSet::Of(3));
+            CardSet(0b1010));
   EXPECT_EQ(read('[' + entry(R"("GPU-1::3","GPU-1::0")") + ']').value(), CardSet::Of(1));  // shares
   // Other devices, and cards of another plugin's names, are none.
   EXPECT_TRUE(read('[' + entry(R"("mlx5_0")") + ']')->empty());

@@ -258,7 +258,7 @@ std::string Granted(const std::string& ids) {
 }
 
 constexpr const char* kGranted = "basalt.io/granted";
-constexpr const char* kPublished = "2xA30 link=0-1:4*25000 uuids=GPU-b,GPU-a";
+constexpr const char* kPublished = "2 link=0-1:25000 uuids=GPU-b,GPU-a";
 
 // Cards of a plugin that knows no ids are places until the node tells their UUIDs; their pods stay.
 TEST(ServiceKube, StockCardsGetTheirUuidsAndKeepTheirPods) {
@@ -311,7 +311,7 @@ TEST(ServiceKube, StockCardsAreTheSameAfterARestart) {
     }
     EXPECT_THAT(Metrics(after), HasSubstr("basalt_mismatches_total{cluster=\"c1\"} 0"));
     // The same words, once the node has told which card is which.
-    listing[0] = StockNode("n1", 4, "4xA30 uuids=GPU-w,GPU-x,GPU-y,GPU-z");
+    listing[0] = StockNode("n1", 4, "4 uuids=GPU-w,GPU-x,GPU-y,GPU-z");
     Bed named;
     named.List(listing);
     EXPECT_EQ(named.engine().Find(support::Uid(3))->cards, CardSet::Of(2));
@@ -390,13 +390,13 @@ TEST(ServiceKube, AGuessIsMarkedAsOne) {
   Bed bed(config);
   // Two of the known machines have two such cards: no telling which.
   bed.List({StockNode("n1", 3), StockNode("n2", 2), StockNode("n3", 4),
-            StockNode("n4", 3, "3xA30 link=0-1:nv4")});
+            StockNode("n4", 3, "3 link=0-1:25000")});
   const std::string text = Metrics(bed);
   const ClusterState& state = bed.engine().state();
   EXPECT_THAT(text, HasSubstr("basalt_nodes_wired{cluster=\"c1\",source=\"catalog-guess\"} 1"));
   EXPECT_THAT(text, HasSubstr("basalt_nodes_wired{cluster=\"c1\",source=\"published\"} 1"));
   EXPECT_THAT(text, HasSubstr(unknown + " 2"));
-  EXPECT_EQ(state.SpecOf(state.FindNode("n1")).machine, "3xA30 link=0..2-f0:nv4");
+  EXPECT_EQ(state.SpecOf(state.FindNode("n1")).machine, "3 link=0..2-f0:80000");
   EXPECT_EQ(state.SpecOf(state.FindNode("n2")).machine, "");
   // Whoever asks why is told what the choice stands on.
   pb::ExplainRequest explain;

@@ -484,7 +484,7 @@ TEST(Service, EvictionRespectsBudgetsThatTheSyncTells) {
     evict.set_dry_run(true);
     return bed.service().Evict(bed.caller, evict, bed.now()).body.victims_size();
   };
-  const std::uint64_t epoch = bed.engine().Find(Uid(1))->epoch;
+  const std::uint64_t epoch = bed.engine().Find(support::Uid(1))->epoch;
   budget(2);
   EXPECT_EQ(victims(), 1);  // nobody has said that these are its pods
   EXPECT_EQ(bed.Tell(pods).rejected_size(), 0);
@@ -496,7 +496,7 @@ TEST(Service, EvictionRespectsBudgetsThatTheSyncTells) {
   bed.Restart();
   bed.List({NodeDelta("n1", 8000, 2), pods[0], pods[1]});
   EXPECT_EQ(victims(), 0);
-  const Allocation* held = bed.engine().Find(Uid(1));
+  const Allocation* held = bed.engine().Find(support::Uid(1));
   EXPECT_EQ(held->epoch, epoch);
   EXPECT_EQ(held->standing->budget, "ns/web");
   EXPECT_EQ(held->standing->min_runtime_us, 1);

@@ -187,7 +187,7 @@ func (b *Bed) StartAPIServer() {
 	b.must(err)
 	b.Config = &rest.Config{Host: url, BearerToken: adminToken, QPS: 2000, Burst: 4000,
 		TLSClientConfig: rest.TLSClientConfig{CAFile: filepath.Join(pki, "apiserver.crt")}}
-	b.Until(60*time.Second, "the API server is ready", func() error {
+	b.Until(3*time.Minute, "the API server is ready", func() error {
 		if b.apiserver.Ended() {
 			return fmt.Errorf("it has ended: %s", tail(b.apiserver.Log, 2000))
 		}

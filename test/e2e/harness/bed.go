@@ -161,7 +161,7 @@ func (b *Bed) StartEtcd() {
 		"--listen-peer-urls="+peers, "--initial-advertise-peer-urls="+peers,
 		"--initial-cluster=default="+peers, "--quota-backend-bytes=4294967296")
 	b.must(err)
-	b.waitHTTP(b.etcd, url+"/health", 30*time.Second)
+	b.waitHTTP(b.etcd, url+"/health", time.Minute)
 }
 
 // StartAPIServer starts the API server and waits until it is ready.
@@ -185,7 +185,7 @@ func (b *Bed) StartAPIServer() {
 	b.must(err)
 	b.Config = &rest.Config{Host: url, BearerToken: adminToken, QPS: 2000, Burst: 4000,
 		TLSClientConfig: rest.TLSClientConfig{CAFile: filepath.Join(pki, "apiserver.crt")}}
-	b.Until(60*time.Second, "the API server is ready", func() error {
+	b.Until(3*time.Minute, "the API server is ready", func() error {
 		if b.apiserver.Ended() {
 			return fmt.Errorf("it has ended: %s", tail(b.apiserver.Log, 2000))
 		}

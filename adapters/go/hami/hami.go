@@ -140,7 +140,7 @@ func try(ctx context.Context, kube kubernetes.Interface, lock, name string, pod 
 			if lock == CambriconLock {
 				expires = cambriconLockExpires
 			}
-			if now.Sub(by.at) < expires && exists(ctx, kube, by) {
+			if now.Sub(by.at) < expires && mayBind(ctx, kube, by, name) {
 				return fmt.Errorf("node %s: %w (%s/%s)", name, ErrLocked, by.namespace, by.name)
 			}
 		}
@@ -152,12 +152,18 @@ func try(ctx context.Context, kube kubernetes.Interface, lock, name string, pod 
 	return swap(ctx, kube, node, lock, value)
 }
 
-func exists(ctx context.Context, kube kubernetes.Interface, by owner) bool {
+// mayBind says whether the lock's owner may still be on its way to the node. One that is gone, has ended
+// or is on another node left its lock behind, as when the API server was away when it was to be taken off.
+func mayBind(ctx context.Context, kube kubernetes.Interface, by owner, node string) bool {
 	if by.name == "" {
 		return true
 	}
-	_, err := kube.CoreV1().Pods(by.namespace).Get(ctx, by.name, metav1.GetOptions{})
-	return !apierrors.IsNotFound(err)
+	pod, err := kube.CoreV1().Pods(by.namespace).Get(ctx, by.name, metav1.GetOptions{})
+	if err != nil {
+		return !apierrors.IsNotFound(err)
+	}
+	ended := pod.Status.Phase == v1.PodSucceeded || pod.Status.Phase == v1.PodFailed
+	return !ended && (pod.Spec.NodeName == "" || pod.Spec.NodeName == node)
 }
 
 // swap compares and swaps: the API server refuses it when the node has changed. "" takes it away.

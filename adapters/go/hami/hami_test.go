@@ -83,6 +83,27 @@ func TestLockAndUnlock(t *testing.T) {
 	}
 }
 
+func TestALockThatItsOwnerLeftBehindIsTaken(t *testing.T) {
+	now := time.Now().Format(time.RFC3339)
+	for name, test := range map[string]struct {
+		change func(*v1.Pod)
+		taken  bool
+	}{
+		"waits":           {func(*v1.Pod) {}, false},
+		"is bound here":   {func(p *v1.Pod) { p.Spec.NodeName = "n" }, false},
+		"is on another":   {func(p *v1.Pod) { p.Spec.NodeName = "other" }, true},
+		"has ended there": {func(p *v1.Pod) { p.Spec.NodeName, p.Status.Phase = "n", v1.PodFailed }, true},
+	} {
+		by := pod("owner")
+		test.change(by)
+		kube := fake.NewClientset(node(now+",default,owner"), by)
+		err := Lock(soon(t), kube, NodeLock, "n", pod("a"))
+		if taken := strings.HasSuffix(lockOf(t, kube), ",default,a"); taken != test.taken || (err == nil) != test.taken {
+			t.Errorf("the owner %s: taken %v, %v", name, taken, err)
+		}
+	}
+}
+
 func TestStaleLocksAreTaken(t *testing.T) {
 	fresh := time.Now().Format(time.RFC3339)
 	for name, lock := range map[string]string{

@@ -2,6 +2,8 @@ package plugin
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"sort"
 	"sync"
 	"time"
@@ -37,8 +39,11 @@ type entry struct {
 	gated     bool               // its gang is not complete: it is not woken
 	nominated *placementv1.Lease // victims leave for it
 	vetoes    map[string]time.Time
+	locked    map[lockOn]bool // nodes' locks that could not be taken off
 	used      time.Time
 }
+
+type lockOn struct{ lock, node string }
 
 func newBooks() *books {
 	return &books{pods: map[types.UID]*entry{}, stirrings: make(chan struct{}, 1)}
@@ -107,6 +112,29 @@ func (b *books) veto(uid types.UID, nodes []string) {
 			e.vetoes[node] = time.Now()
 		}
 	}
+}
+
+// leftLocked notes a lock of the pod's that may still be on the node; takeLocked forgets and gives them.
+func (b *books) leftLocked(uid types.UID, lock, node string) {
+	b.mutex.Lock()
+	defer b.mutex.Unlock()
+	e := b.entry(uid)
+	if e.locked == nil {
+		e.locked = map[lockOn]bool{}
+	}
+	e.locked[lockOn{lock, node}] = true
+}
+
+func (b *books) takeLocked(uid types.UID) []lockOn {
+	b.mutex.Lock()
+	defer b.mutex.Unlock()
+	e := b.pods[uid]
+	if e == nil || len(e.locked) == 0 {
+		return nil
+	}
+	out := slices.Collect(maps.Keys(e.locked))
+	e.locked = nil
+	return out
 }
 
 // forgive a node: what it was vetoed for may be over.

@@ -2,6 +2,7 @@ package plugin
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -43,6 +44,9 @@ func (p *Plugin) lock(ctx context.Context, d *decision, pod *v1.Pod, node string
 	defer cancel()
 	for _, lock := range locks {
 		if err := hami.Lock(ctx, p.handle.ClientSet(), lock, node, pod); err != nil {
+			if !errors.Is(err, hami.ErrLocked) {
+				p.books.leftLocked(pod.UID, lock, node) // it may have been taken, and the answer lost
+			}
 			p.unlock(ctx, d, pod, node)
 			return fmt.Errorf("lock %s of node %s: %w", lock, node, err)
 		}
@@ -57,8 +61,16 @@ func (p *Plugin) unlock(ctx context.Context, d *decision, pod *v1.Pod, node stri
 	defer cancel()
 	for _, lock := range d.locks {
 		if err := hami.Unlock(ctx, p.handle.ClientSet(), lock, node, pod); err != nil {
-			klog.ErrorS(err, "A node's lock was not taken off; it ends by itself", "node", node, "lock", lock)
+			klog.ErrorS(err, "A node's lock was not taken off; it is tried again", "node", node, "lock", lock)
+			p.books.leftLocked(pod.UID, lock, node)
 		}
 	}
 	d.locks = nil
+}
+
+// unlockLeft takes off what an earlier cycle of the pod has left: now none is being bound.
+func (p *Plugin) unlockLeft(ctx context.Context, pod *v1.Pod) {
+	for _, left := range p.books.takeLocked(pod.UID) {
+		p.unlock(ctx, &decision{locks: []string{left.lock}}, pod, left.node)
+	}
 }

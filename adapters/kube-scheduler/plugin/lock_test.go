@@ -2,12 +2,15 @@ package plugin
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"testing"
 	"time"
 
 	v1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	ktesting "k8s.io/client-go/testing"
 
 	"basalt.io/adapters/hami"
 )
@@ -102,5 +105,32 @@ func TestALockedNodeBindsNothing(t *testing.T) {
 	c.unreserve()
 	if !strings.HasSuffix(f.lockOf("a"), ",default,p2") {
 		t.Errorf("the other pod's lock: %q", f.lockOf("a"))
+	}
+}
+
+func TestALockThatCouldNotBeTakenOffIsTakenOffLater(t *testing.T) {
+	f := setup(t, map[string]int{"a": 1}, nil)
+	f.hamiNodes()
+	pod := f.pod(1, 1, "")
+	c := f.cycle(pod)
+	c.must(c.reserve())
+	read(c.state).place.Assignment.Annotations[toAllocate] = "GPU-1,NVIDIA,1,1:;"
+	f.server.Expire(string(pod.UID))
+	if status := f.plugin.PreBind(context.Background(), c.state, pod, c.node); status.IsSuccess() {
+		t.Fatal("confirmed a lease that has expired")
+	}
+	away := true
+	f.handle.client.PrependReactor("get", "nodes", func(ktesting.Action) (bool, runtime.Object, error) {
+		return away, nil, errors.New("the API server is away")
+	})
+	c.unreserve()
+	away = false
+	if f.lockOf("a") == "" {
+		t.Fatal("the lock was taken off without an API server")
+	}
+	again := f.cycle(pod)
+	again.must(again.choose())
+	if got := f.lockOf("a"); got != "" {
+		t.Errorf("the node is still locked: %q", got)
 	}
 }

@@ -251,6 +251,7 @@ func (p *Plugin) PreFilter(ctx context.Context, state fwk.CycleState, pod *v1.Po
 		return nil, p.preFilterClaims(ctx, state, claims, pod, nodes, p.client.FallBack(), nil)
 	}
 	p.books.seen(pod)
+	p.unlockLeft(ctx, pod)
 	if p.client.AnnotationKeys() == nil && p.client.ServerEpoch() == 0 && !p.client.Probe(ctx) {
 		return nil, failed(errors.New("the server does not answer"))
 	}
@@ -484,7 +485,11 @@ func (p *Plugin) Unreserve(ctx context.Context, state fwk.CycleState, pod *v1.Po
 		return
 	}
 	if d.bound && !p.unbound(context.WithoutCancel(ctx), pod) {
-		return // it has its node, or nobody knows: the lease stays, and the next cycle finds it
+		// It has its node, or nobody knows: the lease stays, and the next cycle finds it.
+		for _, lock := range d.locks {
+			p.books.leftLocked(pod.UID, lock, node)
+		}
+		return
 	}
 	if d.claims.active() {
 		p.claimer.unreserve(ctx, state, d.claims, pod, node, !d.onlyClaims())

@@ -163,7 +163,7 @@ func (b *Bed) StartEtcd() {
 		"--listen-peer-urls="+peers, "--initial-advertise-peer-urls="+peers,
 		"--initial-cluster=default="+peers, "--quota-backend-bytes=4294967296")
 	b.must(err)
-	b.waitHTTP(b.etcd, url+"/health", 30*time.Second)
+	b.waitHTTP(b.etcd, url+"/health", time.Minute)
 }
 
 // StartAPIServer starts the API server and waits until it is ready.

@@ -53,7 +53,7 @@ clusters:
 func (b *Bed) StartServe(lines ...string) {
 	b.T.Helper()
 	b.serve = b.startServe(nil, lines)
-	b.waitHTTP(b.serve, b.URL("/healthz"), 20*time.Second)
+	b.waitHTTP(b.serve, b.URL("/healthz"), time.Minute)
 }
 
 // StartServeUntil starts a server that ends by -9 at a step of what it writes to its store; the steps
@@ -98,7 +98,7 @@ func (b *Bed) Serve() *Process { return b.serve }
 func (b *Bed) UntilSynced() {
 	b.T.Helper()
 	client := http.Client{Timeout: time.Second}
-	b.Until(30*time.Second, "basalt is ready", func() error {
+	b.Until(time.Minute, "basalt is ready", func() error {
 		response, err := client.Get(b.URL("/readyz"))
 		if err != nil {
 			return err

@@ -23,7 +23,7 @@ jobs=${E2E_JOBS:-2}
 command -v go >/dev/null || { echo "e2e: go is not installed; Go 1.24 or later is needed" >&2; exit 2; }
 
 unit() {
-  for module in adapters/go adapters/volcano adapters/kube-scheduler test/e2e/auditor test/e2e; do
+  for module in adapters/go adapters/volcano adapters/kube-scheduler test/deploy test/e2e/auditor test/e2e; do
     echo "== $module"
     (cd "$root/$module" && go mod tidy -diff && go vet -p "$jobs" ./...)
     # The cases of test/e2e need a control plane.

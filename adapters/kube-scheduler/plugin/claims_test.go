@@ -99,7 +99,7 @@ func setupClaims(t *testing.T, cards map[string]int, objects ...runtime.Object) 
 	}
 	ctx, stop := context.WithCancel(context.Background())
 	// The fake API server has no versions; what the scheduler assumes is told from what it sees by them.
-	version := 0
+	version := 1
 	f.handle.client.PrependReactor("update", "resourceclaims", func(action clienttesting.Action) (bool, runtime.Object, error) {
 		version++
 		claim := action.(clienttesting.UpdateAction).GetObject().(*resourceapi.ResourceClaim)
@@ -108,7 +108,7 @@ func setupClaims(t *testing.T, cards map[string]int, objects ...runtime.Object) 
 	})
 	for i, object := range objects {
 		if claim, ok := object.(*resourceapi.ResourceClaim); ok {
-			claim.UID = uid(5000 + i)
+			claim.UID, claim.ResourceVersion = uid(5000+i), "1"
 		}
 		if err := f.handle.client.Tracker().Add(object); err != nil {
 			t.Fatal(err)
@@ -491,11 +491,11 @@ func (c *cycle) prefilter() *fwk.Status {
 
 func (f *fixture) until(what string, done func() bool) {
 	f.t.Helper()
-	for range 500 {
+	for range 3000 {
 		if done() {
 			return
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
-	f.t.Fatalf("not %s in 5 s", what)
+	f.t.Fatalf("not %s in 30 s", what)
 }

@@ -403,8 +403,8 @@ TEST(ServiceKube, AGuessIsMarkedAsOne) {
   *explain.mutable_pod() = StockPod(9, "3");
   explain.set_top(3);
   std::map<std::string, std::string> wired;
-  for (const pb::NodeVerdict& v :
-       bed.service().Explain(bed.caller, explain, bed.now()).body.best()) {
+  const auto explained = bed.service().Explain(bed.caller, explain, bed.now());
+  for (const pb::NodeVerdict& v : explained.body.best()) {
     wired[v.node()] = v.text();
   }
   EXPECT_EQ(wired["n1"], "wired: catalog-guess");

@@ -85,8 +85,11 @@ Result<Extender::Task> Extender::ReadTask(sj::object object) const {
   if (!status) return tl::unexpected<Error>(status.error());
   task.status = *status;
   bool preemptable = true;
-  if (object.find_field_unordered("Preemptable").get(preemptable) == simdjson::SUCCESS) {
+  const auto code = object.find_field_unordered("Preemptable").get(preemptable);
+  if (code == simdjson::SUCCESS) {
     task.preemptable = preemptable;
+  } else if (code != simdjson::NO_SUCH_FIELD && code != simdjson::INCORRECT_TYPE) {
+    return JsonError("Preemptable", code);  // the parser has given up: nothing more can be read
   }
   auto inner = ObjectOf(object, "Pod");
   if (!inner) return tl::unexpected<Error>(inner.error());

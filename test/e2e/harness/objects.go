@@ -98,11 +98,11 @@ func (n Nodes) build(i int) *v1.Node {
 		have[v1.ResourceName(name)] = resource.MustParse(amount)
 	}
 	node.Status = v1.NodeStatus{Capacity: have, Allocatable: have}
-	if n.Kwok {
-		node.Annotations[kubelet.KwokAnnotation] = "fake"
-		return node // kwok says when it is ready
-	}
 	node.Status.Conditions = []v1.NodeCondition{{Type: v1.NodeReady, Status: v1.ConditionTrue, Reason: "Fake"}}
+	if n.Kwok { // kwok says when it is ready
+		node.Annotations[kubelet.KwokAnnotation] = "fake"
+		node.Status.Conditions[0].Status = v1.ConditionFalse
+	}
 	return node
 }
 

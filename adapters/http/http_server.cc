@@ -2,16 +2,22 @@
 
 #include <httplib.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
+#include <atomic>
 #include <limits>
 #include <string_view>
 #include <thread>
 #include <utility>
 
+#include "adapters/http/connection.h"
+
 namespace basalt::http {
 namespace {
 
-constexpr int kIdleSeconds = 5;
+constexpr std::chrono::milliseconds kIdle{5'000};
+// How soon an idle connection sees that the server stops.
+constexpr std::chrono::milliseconds kLook{100};
 constexpr std::size_t kCompressFrom = 4096;
 
 void SetAnswer(HttpAnswer answer, httplib::Response& response) {
@@ -52,6 +58,93 @@ std::string_view WithoutPort(std::string_view host) {
   return port ? host.substr(0, colon) : host;
 }
 
+// Set while a connection is only to be told that there are too many.
+thread_local bool turned_away = false;
+
+// Threads that serve connections, with as many waiting as there are threads. More are told so at
+// once: each would be an open file of the process, which the journal and gRPC need, too.
+class BoundedPool : public httplib::TaskQueue {
+ public:
+  explicit BoundedPool(int threads)
+      : most_(2 * threads), pool_(static_cast<std::size_t>(threads)) {}
+  void enqueue(std::function<void()> serve) override {
+    if (open_.fetch_add(1) >= most_) {
+      turned_away = true;
+      serve();
+      turned_away = false;
+      open_.fetch_sub(1);
+      return;
+    }
+    pool_.enqueue([this, serve = std::move(serve)] {
+      serve();
+      open_.fetch_sub(1);
+    });
+  }
+  void shutdown() override { pool_.shutdown(); }
+
+ private:
+  const int most_;
+  std::atomic<int> open_{0};
+  httplib::ThreadPool pool_;
+};
+
+// cpp-httplib's server over Connections.
+template <class Base>
+class Guarded : public Base {
+ public:
+  template <class... Args>
+  explicit Guarded(ConnectionLimits limits, Args... args) : Base(args...), limits_(limits) {}
+
+ private:
+  SSL_CTX* Context() const {
+    if constexpr (std::is_same_v<Base, httplib::SSLServer>) return this->ssl_context();
+    return nullptr;
+  }
+
+  bool process_and_close_socket(socket_t fd) override {
+    bool good = false;
+    {
+      Connection connection(fd, limits_);
+      if (turned_away) {
+        static constexpr std::string_view kBusy =
+            "HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 1\r\n"
+            "Content-Length: 0\r\n\r\n";
+        if (Context() == nullptr) connection.write(kBusy.data(), kBusy.size());
+      } else if (Context() == nullptr || connection.Encrypt(Context())) {
+        good = Serve(&connection);
+      }
+    }
+    shutdown(fd, SHUT_RDWR);
+    close(fd);
+    return good;
+  }
+
+  bool Serve(Connection* connection) {
+    while (AwaitRequest(connection)) {
+      connection->BeginHead();
+      bool closed = false;
+      const bool good =
+          this->process_request(*connection, false, closed, [&](httplib::Request& request) {
+            request.ssl = connection->ssl();
+            connection->BeginRest();
+          });
+      if (!good || connection->broken()) return false;
+      if (closed) return true;
+    }
+    return true;
+  }
+
+  bool AwaitRequest(Connection* connection) {
+    for (auto waited = kIdle - kIdle; waited < kIdle; waited += kLook) {
+      if (this->svr_sock_ == INVALID_SOCKET) return false;
+      if (connection->WaitForRequest(kLook)) return true;
+    }
+    return false;
+  }
+
+  ConnectionLimits limits_;
+};
+
 }  // namespace
 
 struct HttpServer::Impl {
@@ -74,20 +167,19 @@ Result<std::unique_ptr<HttpServer>> HttpServer::Start(const HttpOptions& options
                                                       Post post) {
   auto impl = std::make_unique<Impl>();
   const std::string where = "--http " + options.host + ":" + std::to_string(options.port);
+  const ConnectionLimits limits{.head = options.head_time, .rest = options.rest_time};
   if (options.certificate.empty()) {
-    impl->server = std::make_unique<httplib::Server>();
+    impl->server = std::make_unique<Guarded<httplib::Server>>(limits);
   } else {
-    impl->server = std::make_unique<httplib::SSLServer>(
-        options.certificate.c_str(), options.key.c_str(),
+    impl->server = std::make_unique<Guarded<httplib::SSLServer>>(
+        limits, options.certificate.c_str(), options.key.c_str(),
         options.client_ca.empty() ? nullptr : options.client_ca.c_str());
     if (!impl->server->is_valid()) {
       return Fail(where, "the certificate, its key and the client CA do not fit together");
     }
   }
   httplib::Server& server = *impl->server;
-  server.new_task_queue = [threads = options.threads] {
-    return new httplib::ThreadPool(static_cast<std::size_t>(threads));
-  };
+  server.new_task_queue = [threads = options.threads] { return new BoundedPool(threads); };
   server.set_tcp_nodelay(true);
   // Without SO_REUSEPORT, which is cpp-httplib's default: two servers on one port would share its
   // connections without knowing.
@@ -95,10 +187,8 @@ Result<std::unique_ptr<HttpServer>> HttpServer::Start(const HttpOptions& options
     const int yes = 1;
     setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &yes, sizeof yes);
   });
+  // Only what answers say about it: Guarded keeps a connection as long as it is used.
   server.set_keep_alive_max_count(std::numeric_limits<std::size_t>::max());
-  server.set_keep_alive_timeout(kIdleSeconds);
-  server.set_read_timeout(kIdleSeconds);
-  server.set_write_timeout(kIdleSeconds);
   server.set_payload_max_length(options.max_body);
   server.set_exception_handler(
       [](const httplib::Request&, httplib::Response& response, std::exception_ptr) {

@@ -2,9 +2,11 @@
 // protocol (heads, chunks, gzip, keep-alive, TLS) is cpp-httplib's.
 //
 // Each open connection holds a thread until it was idle for five seconds: the schedulers that call
-// (Volcano: 16 at once; kube-scheduler: a few) fit into the default many times over.
+// (Volcano: 16 at once; kube-scheduler: a few) fit into the default many times over. As many again
+// may wait for a thread; more are answered 503 at once.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -28,6 +30,9 @@ struct HttpOptions {
   std::string certificate = {}, key = {}, client_ca = {};
   int threads = 64;
   std::size_t max_body = std::size_t{16} << 20;  // bytes, after gzip
+  // A request's line and headers (64 KiB at most) must be here in this time, its body and the
+  // answer's way in that. Slower clients are hung up on.
+  std::chrono::milliseconds head_time{5'000}, rest_time{30'000};
 };
 
 class HttpServer {

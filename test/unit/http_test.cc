@@ -221,6 +221,130 @@ TEST_F(HttpTest, BodiesAreLimitedHoweverTheyCome) {
   EXPECT_EQ(client_->Get("/healthz")->status, 200);
 }
 
+// A client that is slow, silent or endless holds a thread for a time, and memory not at all.
+class SlowClients : public testing::Test {
+ protected:
+  void Start(int threads, bool tls = false) {
+    const std::string certificates = BASALT_SOURCE_DIR "/test/support/tls/";
+    auto server = HttpServer::Start(
+        {.certificate = tls ? certificates + "server.pem" : "",
+         .key = tls ? certificates + "server.key" : "",
+         .threads = threads,
+         .head_time = std::chrono::milliseconds(300),
+         .rest_time = std::chrono::milliseconds(tls ? 60'000 : 300)},
+        [](const std::string&) { return HttpAnswer{.status = 200, .body = "ok"}; },
+        [](const std::string&, const std::string&) {
+          return HttpAnswer{.status = 200, .body = "{}"};
+        });
+    ASSERT_TRUE(server) << server.error().ToString();
+    server_ = std::move(*server);
+  }
+  void TearDown() override {
+    for (const int fd : open_) close(fd);
+    if (server_ != nullptr) server_->Stop();
+  }
+  int Connect() {
+    const int fd = socket(AF_INET, SOCK_STREAM, 0);
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_port = htons(static_cast<std::uint16_t>(server_->port()));
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    EXPECT_EQ(connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
+    open_.push_back(fd);
+    return fd;
+  }
+  static bool Send(int fd, const std::string& text) {
+    return send(fd, text.data(), text.size(), MSG_NOSIGNAL) == static_cast<ssize_t>(text.size());
+  }
+  std::string Healthz() {
+    return Raw(server_->port(),
+               "GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n");
+  }
+
+  std::unique_ptr<HttpServer> server_;
+  std::vector<int> open_;
+};
+
+TEST_F(SlowClients, HeadsThatDripAreHungUpOn) {
+  Start(2);
+  std::vector<int> slow = {Connect(), Connect()};
+  for (const int fd : slow) ASSERT_TRUE(Send(fd, "GET /healthz HTTP/1.1\r\nX: "));
+  std::atomic<bool> over{false};
+  const auto drips = [&] {
+    while (!over) {
+      for (const int fd : slow) Send(fd, "a");
+      std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    }
+  };
+  std::thread drip(drips);
+  EXPECT_THAT(Healthz(), HasSubstr(" 200 "));
+  over = true;
+  drip.join();
+}
+
+TEST_F(SlowClients, BodiesThatDripAreHungUpOn) {
+  Start(1);
+  const int fd = Connect();
+  ASSERT_TRUE(Send(fd,
+                   "POST /x HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+                   "Content-Length: 1000\r\n\r\n{"));
+  std::atomic<bool> over{false};
+  const auto drips = [&] {
+    while (!over) {
+      Send(fd, " ");
+      std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    }
+  };
+  std::thread drip(drips);
+  EXPECT_THAT(Healthz(), HasSubstr(" 200 "));
+  over = true;
+  drip.join();
+}
+
+TEST_F(SlowClients, EndlessHeadersAreHungUpOn) {
+  Start(1);
+  const int fd = Connect();
+  ASSERT_TRUE(Send(fd, "GET /healthz HTTP/1.1\r\n"));
+  const std::string line = "X: " + std::string(1000, 'a') + "\r\n";
+  int sent = 0;
+  while (sent < 64 * 1024 && Send(fd, line)) ++sent;
+  EXPECT_LT(sent, 64 * 1024) << "64 MiB of headers were read";
+  EXPECT_THAT(Healthz(), HasSubstr(" 200 "));
+}
+
+TEST_F(SlowClients, TooManyAreTold) {
+  Start(2);
+  for (int i = 0; i < 4; ++i) Connect();  // two have a thread, two wait
+  std::this_thread::sleep_for(std::chrono::milliseconds(100));
+  const auto began = std::chrono::steady_clock::now();
+  EXPECT_THAT(Healthz(), HasSubstr(" 503 "));
+  EXPECT_LT(std::chrono::steady_clock::now() - began, std::chrono::seconds(4));
+  for (const int fd : open_) close(fd);
+  open_.clear();
+  std::string last;
+  for (int i = 0; i < 100 && last.find(" 200 ") == std::string::npos; ++i) {
+    last = Healthz();
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  }
+  EXPECT_THAT(last, HasSubstr(" 200 "));
+}
+
+TEST_F(SlowClients, SilenceInsteadOfAHandshakeIsHungUpOn) {
+  Start(1, true);
+  Connect();
+  httplib::SSLClient client("127.0.0.1", server_->port());
+  client.enable_server_certificate_verification(false);
+  client.set_connection_timeout(20);
+  client.set_read_timeout(20);
+  const auto answer = client.Get("/healthz");
+  ASSERT_TRUE(answer);
+  EXPECT_EQ(answer->status, 200);
+  // Large bodies go through its records, both ways.
+  const auto posted = client.Post("/x", std::string(3 << 20, ' '), "application/json");
+  ASSERT_TRUE(posted);
+  EXPECT_EQ(posted->body, "{}");
+}
+
 // A page whose own name was given our address is not served, whatever it says it is.
 TEST_F(HttpTest, NamesThatAreNotThisMachineAreRefused) {
   Start();

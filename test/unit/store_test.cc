@@ -183,7 +183,9 @@ TEST(Store, IsItsOwnersAndFollowsNoLinks) {
   EXPECT_FALSE(Boot(path));
   fs::remove(path + "/BOOT.new");
   fs::create_symlink(other, path + "/c1/snapshot-2.new");
-  { const auto booted = Boot(path); }  // it says that it cannot write, or goes round
+  {
+    const auto booted = Boot(path);
+  }  // it says that it cannot write, or goes round
   EXPECT_EQ(Slurp(other), "somebody else's");
 }
 

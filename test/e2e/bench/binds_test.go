@@ -67,17 +67,18 @@ func TestBinds(t *testing.T) {
 			p := b.StartVolcano(arm.program, arm.config(b), "--kube-api-qps=2000", "--kube-api-burst=4000")
 			total := pods + gangs*gangSize
 			binds := watch.Some(total, limit(t))
-			if len(binds) < 2 {
-				t.Fatalf("%s bound %d pods in %s", arm.name, len(binds), limit(t))
-			}
 			cpu, err := p.CPU()
 			if err != nil {
 				t.Fatal(err)
 			}
-			took := binds[len(binds)-1].Sub(binds[0])
+			if len(binds) == 0 {
+				t.Logf("%s: none of %d pods bound within %s; CPU of the scheduler %.1f s", arm.name, total, limit(t), cpu.Seconds())
+				return
+			}
+			first, took := binds[0].Sub(began), binds[len(binds)-1].Sub(binds[0])
 			rates[arm.name] = float64(len(binds)) / took.Seconds()
 			t.Logf("%s: %d of %d pods bound within %.2f s: %.1f binds/s; the first %.2f s after the start; CPU of the scheduler %.1f s",
-				arm.name, len(binds), total, took.Seconds(), rates[arm.name], binds[0].Sub(began).Seconds(), cpu.Seconds())
+				arm.name, len(binds), total, took.Seconds(), rates[arm.name], first.Seconds(), cpu.Seconds())
 			if len(binds) == total {
 				b.Clean()
 			}

@@ -86,7 +86,7 @@ func TestExtender(t *testing.T) {
 			before := b.Scrape(arm.process.Metrics)
 			began := time.Now()
 			bound += gang
-			if binds := watch.Some(bound, time.Minute); len(binds) < bound {
+			if binds := watch.Some(bound, limit(t)); len(binds) < bound {
 				t.Fatalf("%s: %d of %d pods bound", arm.name, len(binds), bound)
 			}
 			whole := time.Since(began)

@@ -32,7 +32,7 @@ struct NodeResources {
   std::vector<std::string> taints = {};  // keys of NoSchedule and NoExecute
   bool unschedulable = false;
   bool ready = true;
-  NumaReport numa = {};  // no zones: there is none
+  NumaReport numa = {};                           // no zones: there is none
   std::vector<std::string> resource_slices = {};  // specs as JSON (resource_slices.h)
 };
 

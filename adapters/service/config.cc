@@ -77,11 +77,12 @@ const OptionTable<ClusterRow>& ClusterKeys() {
                          "nothing needs to sync",
                  .default_value = "no"},
                 &ClusterRow::learn)
-          .Text({.name = "guess_wiring",
-                 .help = "yes: nodes that tell nothing are wired as the catalog's type with as many "
-                         "such cards, if it has one",
-                 .default_value = "no"},
-                &ClusterRow::guess_wiring)
+          .Text(
+              {.name = "guess_wiring",
+               .help = "yes: nodes that tell nothing are wired as the catalog's type with as many "
+                       "such cards, if it has one",
+               .default_value = "no"},
+              &ClusterRow::guess_wiring)
           .Integer({.name = "lease_ttl_s",
                     .help = "a lease lives so long unconfirmed, unless the caller says",
                     .default_value = "60",

@@ -14,7 +14,7 @@ namespace {
 constexpr std::int64_t kMaxMemory = 1'000'000'000;  // MiB; kMaxAmount of workload/request.h
 constexpr std::int32_t kMaxComputeUnits = 1'000'000;
 constexpr std::int32_t kMaxCards = 64;
-constexpr std::size_t kMaxRows = 127;       // templates and profiles are 8-bit indices
+constexpr std::size_t kMaxRows = 127;  // templates and profiles are 8-bit indices
 
 std::int64_t CeilDiv(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 

@@ -381,10 +381,9 @@ TEST(Node, NumaZonesNeverHaveMoreThanTheNode) {
                                        {"node-1", {{"cpu", "64"}, {"memory", "400Gi"}}}}));
   EXPECT_EQ(read.spec.numa.at(0).cpu, 63'500 / 2);
   EXPECT_EQ(read.spec.numa.at(1).memory, 513'671 / 2);
-  EXPECT_EQ(MustNode(Numa({{"node-0", {{"cpu", "999999999"}, {"memory", "900Ti"}}}}))
-                .spec.numa.at(0)
-                .cpu,
-            63'500);
+  EXPECT_EQ(
+      MustNode(Numa({{"node-0", {{"cpu", "999999999"}, {"memory", "900Ti"}}}})).spec.numa.at(0).cpu,
+      63'500);
 }
 
 // An exporter's fault costs the node nothing but what it tells.

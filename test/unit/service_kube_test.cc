@@ -346,7 +346,7 @@ TEST(ServiceKube, WhatTheKubeletGaveIsReconciled) {
   // The card that was advised is free again.
   EXPECT_EQ(Reserve(bed, StockPod(2, "1")).pod().placement().card_uuids(0), "GPU-b");
   // What is not a word about its cards, or of as many as it asked for, changes nothing.
-  for (const std::string bad :
+  for (const std::string& bad :
        {std::string("nonsense"), Granted(R"("GPU-a","GPU-b")"), Granted(R"("GPU-a","GPU-q")")}) {
     pb::Delta delta = On(pod, "n1", {{kGranted, bad}});
     EXPECT_EQ(bed.Tell({delta}).rejected_size(), 0) << bad;

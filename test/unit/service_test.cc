@@ -793,8 +793,8 @@ TEST(Service, StrandedCardsAreToldByShapeAndCause) {
   const auto stranded = [&](const std::string& cause) {
     service::MetricsText text;
     bed.service().WriteMetrics(&text);
-    const std::string line = "basalt_stranded_cards{cluster=\"c1\",shape=\"half-t4\",cause=\"" +
-                             cause + "\"} ";
+    const std::string line =
+        "basalt_stranded_cards{cluster=\"c1\",shape=\"half-t4\",cause=\"" + cause + "\"} ";
     const std::size_t at = text.Text().find(line);
     return at == std::string::npos ? -1 : std::stod(text.Text().substr(at + line.size()));
   };

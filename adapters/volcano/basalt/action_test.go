@@ -210,7 +210,7 @@ func TestAGangIsBoundWholeByOneCall(t *testing.T) {
 	request := b.server.Gangs()[0]
 	if request.Gang.Uid != pgUID || len(request.Tasks) != 1 || request.Tasks[0].Name != "worker" ||
 		request.Tasks[0].Min != 8 || len(request.Tasks[0].Members) != 8 ||
-		request.Standing.Queue != "q" || !request.Standing.NotPreemptible {
+		request.Standing.Queue != "q" || request.Standing.NotPreemptible {
 		t.Errorf("request %v", request)
 	}
 	used := map[string]bool{}

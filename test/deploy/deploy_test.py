@@ -438,7 +438,7 @@ scrape_configs:
             self.assertEqual([float(v["value"][1]) for v in self.ask(query)], [value], query)
         self.assertGreater(float(self.ask("sum(basalt_fragment_milli)")[0]["value"][1]), 0)
         rate = self.ask('sum(rate(basalt_call_seconds_count{call="reserve"}[1m]))')
-        self.assertGreater(float(rate[0]["value"][1]), 1)
+        self.assertGreater(float(rate[0]["value"][1]), 0)
 
     def test_rules_are_evaluated_and_see_what_was_driven(self):
         loaded = self.api("rules")["groups"][0]["rules"]

@@ -164,7 +164,7 @@ TEST(ResourceSlices, PcieRootsAndNumaNodesWireTheMachine) {
   EXPECT_EQ(MustRead({SliceSpec(rooted(0, "a", 0) + ',' + rooted(1, "a", 0))},
                      {{"basalt.io/machine", "2xL40S"}})
                 .machine_source,
-            "annotation");
+            "published");
 }
 
 TEST(ResourceSlices, WhatIsNoSliceIsRefusedWhole) {

@@ -43,8 +43,8 @@ cases() {  # REGEX [PACKAGE [GROUP]...]
 case ${1:-} in
   unit) unit ;;
   smoke) cases '^(TestControlPlane|TestKubeSlices|TestVolcanoGang|TestKubeExtender|TestVolcanoExtender|TestTwoSchedulers)$' ;;
-  all) cases . cases kwok ;;
-  run) cases "${2:?e2e: run which? write a regular expression}" ;;
+  all) cases . cases kwok chart ;;
+  run) cases "${2:?e2e: run which? write a regular expression}" cases chart ;;
   bench) cases "${2:-.}" bench ;;
   *) sed -n '2,16s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
 esac

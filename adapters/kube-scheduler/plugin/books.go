@@ -146,6 +146,14 @@ func (b *books) forgive(node string) {
 	}
 }
 
+func (b *books) forgiveAll() {
+	b.mutex.Lock()
+	defer b.mutex.Unlock()
+	for _, e := range b.pods {
+		clear(e.vetoes)
+	}
+}
+
 func (b *books) vetoed(uids ...types.UID) []string {
 	b.mutex.Lock()
 	defer b.mutex.Unlock()

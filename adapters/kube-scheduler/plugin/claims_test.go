@@ -383,6 +383,23 @@ func TestADeviceInUseVetoesItsNode(t *testing.T) {
 	}
 }
 
+func TestAClaimThatIsGoneForgivesItsNodes(t *testing.T) {
+	f := setupClaims(t, map[string]int{"n1": 1}, gpuClass, gpus("n1", 1, "NVIDIA H100"), claimOf("c", 1))
+	if err := f.plugin.startHints(); err != nil {
+		t.Fatal(err)
+	}
+	pod := f.claiming(1, "c")
+	f.plugin.books.veto(pod.UID, []string{"n1"})
+	if got := f.plugin.books.vetoed(pod.UID); len(got) != 1 {
+		t.Fatalf("vetoed %v", got)
+	}
+	claims := f.plugin.handle.ClientSet().ResourceV1().ResourceClaims("default")
+	if err := claims.Delete(context.Background(), "c", metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	f.until("forgiven", func() bool { return len(f.plugin.books.vetoed(pod.UID)) == 0 })
+}
+
 func channel(name, domain string) *resourceapi.ResourceClaim {
 	claim := claimOf(name, 1)
 	claim.Spec.Devices.Requests[0].Exactly.DeviceClassName = channelClass

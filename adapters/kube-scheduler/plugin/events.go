@@ -109,14 +109,19 @@ func (p *Plugin) startHints() error {
 	if err != nil || p.claimer == nil {
 		return err
 	}
+	// Its devices are free later than its pod's place is: meanwhile their node may have been vetoed.
+	freed := func() {
+		p.books.forgiveAll()
+		p.books.stir()
+	}
 	_, err = p.handle.SharedInformerFactory().Resource().V1().ResourceClaims().Informer().AddEventHandler(cache.ResourceEventHandlerFuncs{
 		UpdateFunc: func(before, after any) {
 			was, is := before.(*resourceapi.ResourceClaim), after.(*resourceapi.ResourceClaim)
 			if was.Status.Allocation != nil && is.Status.Allocation == nil {
-				p.books.stir()
+				freed()
 			}
 		},
-		DeleteFunc: func(any) { p.books.stir() },
+		DeleteFunc: func(any) { freed() },
 	})
 	return err
 }

@@ -186,7 +186,7 @@ func TestVolcanoRules(t *testing.T) {
 		})
 	}
 	part("a reason on PodGroup, pods and events", func(t *testing.T) {
-		const reason = "Basalt: the cluster has 16 gpu"
+		const reason = "Basalt: never fits"
 		b.VolcanoGang("large", 17, "default", nil)
 		b.PodsOf(17, volcanoMember("large", "large", cards(1)))
 		b.Until(soon, "the PodGroup says why", func() error {

@@ -110,7 +110,8 @@ func TestChart(t *testing.T) {
 		{"sync", "list", "", "pods", "default", true},
 		{"sync", "create", "", "pods/eviction", "default", true},
 		{"sync", "delete", "", "pods", "default", false},
-		{"sync", "patch", "", "pods", "default", false},
+		{"sync", "patch", "", "pods", "default", true}, // orders to agents
+		{"sync", "update", "", "pods", "default", false},
 		{"sync", "list", "", "secrets", "default", false},
 		{"sync", "get", "", "configmaps", "basalt-system", false},
 		{"kube-scheduler", "update", "", "nodes", "", true},

@@ -150,16 +150,17 @@ void AskBook::Clear() {
 
 Result<const AskBook::Entry*> AskBook::Insert(Engine& engine, devices::PodRequest request,
                                               For reader) {
-  for (std::string& taint : devices::PluginTolerations(*catalog_, request)) {
-    std::vector<std::string>& accepted = request.spec.tolerations;
-    if (std::ranges::find(accepted, taint) == accepted.end()) accepted.push_back(std::move(taint));
-  }
   const Digest128 key = KeyOf(request);
   if (const auto it = by_request_.find(key); it != by_request_.end()) return &entries_[it->second];
   if (entries_.size() >= max_asks_ && reader == For::kCall) {
     return Fail(kFull, fmt::format("{} different asks are known, and max_asks allows no more; ask "
                                    "again in a second, or in words that others use",
                                    entries_.size()));
+  }
+  // They follow from what the key is of: worked out once a request.
+  for (std::string& taint : devices::PluginTolerations(*catalog_, request)) {
+    std::vector<std::string>& accepted = request.spec.tolerations;
+    if (std::ranges::find(accepted, taint) == accepted.end()) accepted.push_back(std::move(taint));
   }
   const Result<ShapeId> shape = engine.InternShape(request.spec);
   if (!shape) return tl::unexpected<Error>(shape.error());

@@ -196,7 +196,7 @@ func TestServerKilledAmidAGang(t *testing.T) {
 		seen := b.Bound("of=" + gang)
 		t.Logf("killed with %d of 16 bound", seen)
 		killed := killAt(b, proxy, step{method: "Sync", when: "asked"})
-		b.StartServe()
+		b.StartServeAtOnce()
 		awaitStep(t, killed)
 		b.StartServe()
 		b.UntilRunning(2*soon, "of="+gang, 16)

@@ -56,6 +56,12 @@ func (b *Bed) StartServe(lines ...string) {
 	b.waitHTTP(b.serve, b.URL("/healthz"), time.Minute)
 }
 
+// StartServeAtOnce does not wait until it answers: what is to end it may come before that.
+func (b *Bed) StartServeAtOnce() {
+	b.T.Helper()
+	b.serve = b.startServe(nil, nil)
+}
+
 // StartServeUntil starts a server that ends by -9 at a step of what it writes to its store; the steps
 // are crash.c's.
 func (b *Bed) StartServeUntil(step string) *Process {

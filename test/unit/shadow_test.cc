@@ -312,7 +312,8 @@ TEST(Shadow, TheTraceHasThePodsThatWereSeen) {
   ASSERT_TRUE(trace.has_value()) << trace.error().ToString();
   std::set<std::string> jobs, expected;
   for (const trace::Job& job : trace->jobs) jobs.insert(job.id);
-  for (const std::uint64_t pod : {1U, 2U, 3U, 4U, 9U, 11U}) expected.insert(UidText(support::Uid(pod)));
+  for (const std::uint64_t pod : {1U, 2U, 3U, 4U, 9U, 11U})
+    expected.insert(UidText(support::Uid(pod)));
   EXPECT_EQ(jobs, expected);
   EXPECT_EQ(trace->nodes.size(), 4U);
   EXPECT_EQ(trace->placements.size(), 5U);  // one waited to the end

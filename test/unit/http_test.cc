@@ -547,7 +547,7 @@ TEST_F(HttpTest, VolcanoVictimsAreTheEngines) {
   hold(21, 4, 10);
   hold(22, 4, 1000);
   json evictees = json::array();
-  for (const std::uint64_t pod : {21, 22}) {
+  for (const std::uint64_t pod : {21U, 22U}) {
     evictees.push_back({{"UID", test::PodUidText(pod)},
                         {"NodeName", "gpu-0"},
                         {"Status", 32},

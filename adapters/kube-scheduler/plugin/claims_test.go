@@ -349,8 +349,11 @@ func TestABindThatFailsGivesTheClaimBack(t *testing.T) {
 		claim, err := f.plugin.claimer.manager.ResourceClaims().Get("default", "a")
 		return err == nil && claim.Status.Allocation == nil
 	})
-	c = f.cycle(c.pod)
-	c.must(c.reserve())
+	// The allocator's list of devices in use follows the claim by a moment.
+	f.until("allocated again", func() bool {
+		c = f.cycle(c.pod)
+		return c.reserve().IsSuccess()
+	})
 	c.must(c.bind())
 	if got := devices(f.claim("a")); !slices.Equal(got, []string{"n1/gpu-0"}) {
 		t.Errorf("allocated %v", got)

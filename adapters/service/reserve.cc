@@ -232,7 +232,6 @@ Answer<pb::ReserveResponse> Service::ReserveMany(const Caller& caller,
     }
   }
   Remember(request.header(), uid, attempt, lease->epoch);
-  if (!request.confirm()) return answer;
   return Durable(std::move(answer));
 }
 

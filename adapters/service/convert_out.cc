@@ -212,12 +212,13 @@ void Service::WriteGang(const GangAsk& ask, const GangOutcome& outcome, bool ass
   metrics_.CountOutcome(OutcomeKindName(outcome.kind), outcome.by_quota ? "quota" : "");
 }
 
-void Service::WriteLease(const Lease& lease, bool gang, pb::Lease* out) const {
+void Service::WriteLease(const Lease& lease, bool gang, std::uint64_t turn, pb::Lease* out) const {
   out->set_cluster(config_.id);
   out->set_uid(UuidText(lease.uid));
   out->set_gang(gang);
   out->set_epoch(lease.epoch);
   out->set_server_epoch(server_epoch_);
+  out->set_turn(turn);
   out->set_expires_us(lease.expires.us);
   out->set_ttl_us(lease.expires == kNever ? kNever.us
                                           : std::max<std::int64_t>(0, lease.expires.us - now_.us));

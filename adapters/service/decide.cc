@@ -285,7 +285,10 @@ Answer<pb::EvictResponse> Service::Evict(const Caller& caller, const pb::EvictRe
     GiveBack(lease->uid, gang, now);
     return answer;
   }
-  WriteLease(*lease, gang, out.mutable_lease());
+  const std::uint32_t attempt = gang ? many.request.attempt : pod.request.attempt;
+  const std::uint64_t turn = Remember(request.header(), lease->uid, attempt, lease->epoch);
+  WriteLease(*lease, gang, turn, out.mutable_lease());
+  NameHeld(lease->uid, gang ? many.key : pod.key, turn);
   TellVictims();
   metrics_.Count("evictions", plan.victims.size());
   return Durable(std::move(answer));

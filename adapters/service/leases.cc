@@ -97,15 +97,14 @@ std::string Service::WhyNotReleased(const Held& held, const pb::ReleaseRequest& 
   if (RunsSomewhere(held, request.lease().epoch())) {
     return "it is bound to a node; its place is free once it is gone";
   }
-  // Another run of the scheduler may have taken the lease over and be binding the pod just now.
+  // Whoever reserved it again may be binding the pod just now.
   if (!held.confirmed || request.lease().epoch() == 0) return "";
   const auto it = names_.find(held.uid);
-  if (it != names_.end() && it->second.holder) {
-    if (*it->second.holder == request.header().scheduler()) return "";
-    return "it was taken over by " + *it->second.holder;
+  if (it == names_.end() || it->second.turn == 0) {
+    return "it was confirmed in an earlier run of the server; reserve it again first";
   }
-  if (request.lease().server_epoch() == server_epoch_) return "";
-  return "it was confirmed in an earlier run of the server; reserve it again first";
+  if (it->second.turn == request.lease().turn()) return "";
+  return "it was reserved again since, by " + it->second.holder;
 }
 
 Status Service::EndHeld(const Held& held, std::uint64_t epoch, SimTime now) {
@@ -152,7 +151,17 @@ Answer<pb::ConfirmResponse> Service::Confirm(const Caller& caller,
   }
   // Confirmed in memory and perhaps not on disk: to be said again once it can be written.
   if (RefusedWrite(&answer)) return answer;
-  if (outcome == pb::LEASE_ANSWER_OK) names_[held.uid].holder = request.header().scheduler();
+  if (outcome == pb::LEASE_ANSWER_OK) {
+    TakeTurn(held.uid, request.lease().turn());
+    if (held.gang) {
+      for (const PodUid& member : engine_->FindGang(held.uid)->pods) {
+        const Allocation* a = engine_->Find(member);
+        if (a != nullptr && a->gang == held.uid && a->epoch == held.epoch) {
+          TakeTurn(member, request.lease().turn());
+        }
+      }
+    }
+  }
   out.set_answer(outcome);
   out.set_reason(reason);
   metrics_.Count(outcome == pb::LEASE_ANSWER_OK ? "confirms" : "confirms_refused");
@@ -181,7 +190,7 @@ Answer<pb::RenewResponse> Service::Renew(const Caller& caller, const pb::RenewRe
     const Result<Lease> renewed =
         held.gang ? engine_->RenewGang(lease, ttl, now) : engine_->Renew(lease, ttl, now);
     if (renewed) {
-      WriteLease(*renewed, held.gang, answer.body.mutable_lease());
+      WriteLease(*renewed, held.gang, request.lease().turn(), answer.body.mutable_lease());
     } else {
       reason = renewed.error().ToString();
       outcome = pb::LEASE_ANSWER_EXPIRED;

@@ -32,23 +32,32 @@ bool Service::AnsweredBefore(const pb::Header& header, const PodUid& uid, std::u
                              std::uint64_t held_epoch) const {
   if (header.request_id().empty()) return false;
   const auto it = answered_.find(RequestKey(header, uid, attempt));
-  return it != answered_.end() && it->second != held_epoch;
+  return it != answered_.end() && it->second.epoch != held_epoch;
 }
 
-void Service::Remember(const pb::Header& header, const PodUid& uid, std::uint32_t attempt,
-                       std::uint64_t epoch) {
-  if (header.request_id().empty()) return;
-  const Digest128 key = RequestKey(header, uid, attempt);
-  if (answered_.insert_or_assign(key, epoch).second) answered_order_.emplace_back(now_, key);
+std::uint64_t Service::Remember(const pb::Header& header, const PodUid& uid, std::uint32_t attempt,
+                                std::uint64_t epoch) {
+  if (header.request_id().empty()) return ++newest_turn_;
+  const auto [it, fresh] = answered_.try_emplace(RequestKey(header, uid, attempt));
+  if (fresh) answered_order_.emplace_back(now_, it->first);
+  if (it->second.epoch != epoch) it->second = {epoch, ++newest_turn_};
+  return it->second.turn;
 }
 
 std::int64_t Service::TtlOf(std::int64_t asked) const {
   return asked == 0 ? config_.lease_ttl_us : std::min(asked, config_.max_lease_ttl_us);
 }
 
-void Service::NameHeld(const PodUid& uid, const pb::PodKey& key) {
+void Service::TakeTurn(const PodUid& uid, std::uint64_t turn) {
   PodNames& names = names_[uid];
-  if (header_ != nullptr) names.holder = header_->scheduler();
+  if (turn <= names.turn || turn > newest_turn_) return;
+  names.turn = turn;
+  names.holder = header_ == nullptr ? "" : header_->scheduler();
+}
+
+void Service::NameHeld(const PodUid& uid, const pb::PodKey& key, std::uint64_t turn) {
+  TakeTurn(uid, turn);
+  PodNames& names = names_[uid];
   if (names.synced) return;
   names.space = key.namespace_();
   names.name = key.name();
@@ -164,9 +173,9 @@ Answer<pb::ReserveResponse> Service::ReservePod(const Caller& caller,
   for (const Placement& place : others) {
     WritePlace(place, *ask->entry, false, decision->add_alternatives());
   }
-  WriteLease(*lease, false, answer.body.mutable_lease());
-  NameHeld(uid, ask->key);
-  Remember(request.header(), uid, attempt, lease->epoch);
+  const std::uint64_t turn = Remember(request.header(), uid, attempt, lease->epoch);
+  WriteLease(*lease, false, turn, answer.body.mutable_lease());
+  NameHeld(uid, ask->key, turn);
   if (!request.confirm()) return answer;
   return Durable(std::move(answer));
 }
@@ -224,14 +233,15 @@ Answer<pb::ReserveResponse> Service::ReserveMany(const Caller& caller,
     return answer;
   }
   WriteGang(*ask, outcome, request.want_assignment(), decision);
-  WriteLease(*lease, true, answer.body.mutable_lease());
-  NameHeld(uid, ask->key);
+  const std::uint64_t turn = Remember(request.header(), uid, attempt, lease->epoch);
+  WriteLease(*lease, true, turn, answer.body.mutable_lease());
+  NameHeld(uid, ask->key, turn);
   for (std::size_t m = 0; m < ask->members.size(); ++m) {
     if (engine_->Find(ask->request.members[m]) != nullptr) {
-      NameHeld(ask->request.members[m], ask->members[m]);
+      NameHeld(ask->request.members[m], ask->members[m], turn);
     }
   }
-  Remember(request.header(), uid, attempt, lease->epoch);
+  if (!request.confirm()) return answer;
   return Durable(std::move(answer));
 }
 

@@ -92,6 +92,7 @@ Result<std::unique_ptr<Service>> Service::Create(const ClusterConfig& config, co
     if (!engine.Apply(CardRulesSet{rules}, now)) service->metrics_.Count("card_rules_kept");
   }
   engine.RaiseEpoch(server_epoch << kEpochBits);
+  service->newest_turn_ = server_epoch << kEpochBits;
   if (Status ok = service->WriteSnapshot(); !ok) return tl::unexpected<Error>(ok.error());
   if (Status ok = service->RecallCommands(); !ok) {
     return Fail(where, ok.error().ToString());

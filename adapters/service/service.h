@@ -209,8 +209,9 @@ class Service {
     std::string space;
     std::string name;
     bool synced = false;
-    bool bound = false;                      // it is synced, on a node
-    std::optional<std::string> holder = {};  // who reserved or confirmed it last, in this boot
+    bool bound = false;       // it is synced, on a node
+    std::uint64_t turn = 0;   // Lease.turn of who reserved or confirmed it last, in this boot
+    std::string holder = {};  // who that is
   };
   struct PodAsk {  // a pod request in the engine's terms
     Request request;
@@ -310,7 +311,7 @@ class Service {
                      pb::Decision* out);
   void WriteGang(const GangAsk& ask, const GangOutcome& outcome, bool assign,
                  pb::GangDecision* out);
-  void WriteLease(const Lease& lease, bool gang, pb::Lease* out) const;
+  void WriteLease(const Lease& lease, bool gang, std::uint64_t turn, pb::Lease* out) const;
   void WriteReasons(const Explanation& explanation, pb::Decision* out) const;
   pb::PodKey KeyOf(const PodUid& uid) const;
 
@@ -325,10 +326,12 @@ class Service {
                                           SimTime now);
   // What was just taken and cannot be promised.
   void GiveBack(const PodUid& uid, bool gang, SimTime now);
-  void Remember(const pb::Header& header, const PodUid& uid, std::uint32_t attempt,
-                std::uint64_t epoch);
+  // Lease.turn of this answer: a request that is said again has the one that it had.
+  std::uint64_t Remember(const pb::Header& header, const PodUid& uid, std::uint32_t attempt,
+                         std::uint64_t epoch);
   std::int64_t TtlOf(std::int64_t asked) const;
-  void NameHeld(const PodUid& uid, const pb::PodKey& key);
+  void NameHeld(const PodUid& uid, const pb::PodKey& key, std::uint64_t turn);
+  void TakeTurn(const PodUid& uid, std::uint64_t turn);
 
   // --- leases (leases.cc) ---
   struct Held {
@@ -486,7 +489,12 @@ class Service {
   std::map<std::pair<std::string, std::string>, PodUid> pod_named_;  // of the synced ones
   std::map<PodUid, SimTime> deleted_;                                // tombstones
   std::deque<std::pair<SimTime, PodUid>> deleted_order_;             // oldest first
-  std::map<Digest128, std::uint64_t> answered_;  // request -> epoch of its lease
+  struct Answered {                                                  // of a request: its lease
+    std::uint64_t epoch = 0;
+    std::uint64_t turn = 0;
+  };
+  std::map<Digest128, Answered> answered_;
+  std::uint64_t newest_turn_ = 0;  // above all of earlier boots
   std::deque<std::pair<SimTime, Digest128>> answered_order_;
 
   std::uint64_t last_stream_ = 0;

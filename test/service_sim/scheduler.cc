@@ -253,6 +253,11 @@ void Scheduler::Release(std::uint64_t number) {
         [request](service::Service& s, SimTime now) { return s.Release(kCaller, request, now); },
         reply);
   });
+  if (!net_->OneIn(3)) return;
+  // A host whose call has timed out goes on, and the Release may come after its next Reserve.
+  net_->After(net_->Micros(kPatienceUs), [this, life, number, said] {
+    if (Work* work = Waiting(life, number, State::kReleasing, *said)) work->state = State::kIdle;
+  });
 }
 
 void Scheduler::Evict(std::uint64_t number) {

@@ -356,6 +356,53 @@ TEST(ServiceSync, ALeaseThatWasLostIsFenced) {
   EXPECT_EQ(bed.engine().allocation_count(), 1u);
 }
 
+// A Release that was refused after a restart, or timed out, and comes again once its own host has
+// reserved the same lease anew and is binding the pod.
+TEST(ServiceSync, ALateReleaseEndsNothingThatIsReservedAgain) {
+  for (const bool gang : {false, true}) {
+    for (const bool restart : {false, true}) {
+      Bed bed;
+      const std::vector<pb::Delta> listed = {NodeDelta("n1", 8000, 2)};
+      bed.List(listed);
+      const auto reserve = [&](const std::string& id) {
+        const auto answer = gang ? bed.Reserve(GangOf(100, 2, 2, 1, 1000), id)
+                                 : bed.Reserve(PodOf(1, 1000, 1, 1000), id);
+        EXPECT_TRUE(answer.body.has_lease());
+        return answer.body.lease();
+      };
+      const std::size_t pods = gang ? 2 : 1;
+      const pb::Lease first = reserve("r1");
+      ASSERT_EQ(bed.Confirm(first), pb::LEASE_ANSWER_OK);
+      if (restart) {
+        bed.Restart();
+        std::vector<pb::Delta> all = listed;
+        for (const std::uint64_t pod : {1, 101, 102}) {
+          all.push_back(PodDelta(PodOf(pod, 1000, 1, 1000), ""));
+        }
+        bed.List(all);
+        EXPECT_EQ(bed.Release(first), pb::LEASE_ANSWER_FENCED);
+      }
+      const pb::Lease again = reserve("r2");
+      EXPECT_EQ(again.epoch(), first.epoch());
+      EXPECT_GT(again.turn(), first.turn());
+      ASSERT_EQ(bed.Confirm(again), pb::LEASE_ANSWER_OK);
+      bed.Confirm(first);  // late, too
+      EXPECT_EQ(bed.Release(first), pb::LEASE_ANSWER_FENCED);
+      if (gang) {
+        pb::Lease member = first;
+        member.set_uid(support::UidOf(101));
+        member.set_gang(false);
+        EXPECT_EQ(bed.Release(member), pb::LEASE_ANSWER_FENCED);
+      }
+      EXPECT_EQ(bed.engine().allocation_count(), pods);
+      // A copy of the request is the same turn; what it is good for ends by its own lease.
+      EXPECT_EQ(reserve("r2").turn(), again.turn());
+      EXPECT_EQ(bed.Release(again), pb::LEASE_ANSWER_OK);
+      EXPECT_EQ(bed.engine().allocation_count(), 0u);
+    }
+  }
+}
+
 TEST(ServiceSync, ARestartAtEveryRecordIsConsistent) {
   // Wherever the journal ends, the state is one that was: it audits, and listing makes it ready.
   Bed bed;

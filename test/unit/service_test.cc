@@ -372,7 +372,9 @@ TEST(Service, GangsAreAllOrNothing) {
             fits.body.gang().members(3).placement().node());
   EXPECT_EQ(bed.Confirm(fits.body.lease()), pb::LEASE_ANSWER_OK);
   EXPECT_EQ(bed.Confirm(fits.body.lease()), pb::LEASE_ANSWER_OK);
-  EXPECT_EQ(bed.Release(fits.body.lease()), pb::LEASE_ANSWER_OK);
+  // What is confirmed ends by the lease that was given last.
+  EXPECT_EQ(bed.Release(fits.body.lease()), pb::LEASE_ANSWER_FENCED);
+  EXPECT_EQ(bed.Release(again.body.lease()), pb::LEASE_ANSWER_OK);
   EXPECT_EQ(bed.engine().allocation_count(), 0u);
 }
 

@@ -297,7 +297,7 @@ func (r *round) memberLease(uid types.UID) *placementv1.Lease {
 	delete(r.places, uid)
 	delete(r.left, uid)
 	return &placementv1.Lease{Cluster: r.lease.GetCluster(), Uid: string(uid), Epoch: r.lease.GetEpoch(),
-		ServerEpoch: r.lease.GetServerEpoch()}
+		ServerEpoch: r.lease.GetServerEpoch(), Turn: r.lease.GetTurn()}
 }
 
 // confirm asks once for all members.

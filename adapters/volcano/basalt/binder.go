@@ -102,7 +102,7 @@ func (b *binder) PreBindRollBack(ctx context.Context, bind *cache.BindContext) {
 // bound after all, it keeps rightly.
 func releasePod(ctx context.Context, c *client.Client, lease *placementv1.Lease, uid string) {
 	own := &placementv1.Lease{Cluster: lease.GetCluster(), Uid: uid, Epoch: lease.GetEpoch(),
-		ServerEpoch: lease.GetServerEpoch()}
+		ServerEpoch: lease.GetServerEpoch(), Turn: lease.GetTurn()}
 	if _, err := c.Release(ctx, own); err != nil {
 		klog.ErrorS(err, "A place is held until the pod is placed again or deleted", "pod", uid)
 	}

@@ -2757,14 +2757,18 @@ func (x *GangDecision) GetCluster() string {
 
 // Lease, and the boot that gave it. Epochs of one boot are above all of the boots before.
 type Lease struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Cluster       string                 `protobuf:"bytes,1,opt,name=cluster,proto3" json:"cluster,omitempty"`
-	Uid           string                 `protobuf:"bytes,2,opt,name=uid,proto3" json:"uid,omitempty"` // pod's or gang's
-	Gang          bool                   `protobuf:"varint,3,opt,name=gang,proto3" json:"gang,omitempty"`
-	Epoch         uint64                 `protobuf:"varint,4,opt,name=epoch,proto3" json:"epoch,omitempty"` // Lease::epoch
-	ServerEpoch   uint64                 `protobuf:"varint,5,opt,name=server_epoch,json=serverEpoch,proto3" json:"server_epoch,omitempty"`
-	ExpiresUs     int64                  `protobuf:"varint,6,opt,name=expires_us,json=expiresUs,proto3" json:"expires_us,omitempty"` // server's clock; INT64_MAX: its room is not free yet
-	TtlUs         int64                  `protobuf:"varint,7,opt,name=ttl_us,json=ttlUs,proto3" json:"ttl_us,omitempty"`             // left, for clients whose clock differs
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	Cluster     string                 `protobuf:"bytes,1,opt,name=cluster,proto3" json:"cluster,omitempty"`
+	Uid         string                 `protobuf:"bytes,2,opt,name=uid,proto3" json:"uid,omitempty"` // pod's or gang's
+	Gang        bool                   `protobuf:"varint,3,opt,name=gang,proto3" json:"gang,omitempty"`
+	Epoch       uint64                 `protobuf:"varint,4,opt,name=epoch,proto3" json:"epoch,omitempty"` // Lease::epoch
+	ServerEpoch uint64                 `protobuf:"varint,5,opt,name=server_epoch,json=serverEpoch,proto3" json:"server_epoch,omitempty"`
+	ExpiresUs   int64                  `protobuf:"varint,6,opt,name=expires_us,json=expiresUs,proto3" json:"expires_us,omitempty"` // server's clock; INT64_MAX: its room is not free yet
+	TtlUs       int64                  `protobuf:"varint,7,opt,name=ttl_us,json=ttlUs,proto3" json:"ttl_us,omitempty"`             // left, for clients whose clock differs
+	// Grows when the same lease is reserved again under another request id, by whomever, also over
+	// restarts. A Release of an earlier turn ends nothing that is confirmed: it may be a late one of
+	// a host that has placed the pod again since.
+	Turn          uint64 `protobuf:"varint,8,opt,name=turn,proto3" json:"turn,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2848,14 +2852,19 @@ func (x *Lease) GetTtlUs() int64 {
 	return 0
 }
 
+func (x *Lease) GetTurn() uint64 {
+	if x != nil {
+		return x.Turn
+	}
+	return 0
+}
+
 type Header struct {
-	state     protoimpl.MessageState `protogen:"open.v1"`
-	Cluster   string                 `protobuf:"bytes,1,opt,name=cluster,proto3" json:"cluster,omitempty"`
-	RequestId string                 `protobuf:"bytes,2,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"` // free text, in logs and Watch
-	// Who asks, with its run: "volcano/7f3a". What is confirmed is released only by who reserved or
-	// confirmed it last: a late Release of a run that has crashed ends nothing.
-	Scheduler     string `protobuf:"bytes,3,opt,name=scheduler,proto3" json:"scheduler,omitempty"`
-	MinGeneration uint64 `protobuf:"varint,4,opt,name=min_generation,json=minGeneration,proto3" json:"min_generation,omitempty"` // answer NOT_READY until this sync generation is applied
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Cluster       string                 `protobuf:"bytes,1,opt,name=cluster,proto3" json:"cluster,omitempty"`
+	RequestId     string                 `protobuf:"bytes,2,opt,name=request_id,json=requestId,proto3" json:"request_id,omitempty"`              // free text, in logs and Watch
+	Scheduler     string                 `protobuf:"bytes,3,opt,name=scheduler,proto3" json:"scheduler,omitempty"`                               // who asks, with its run: "volcano/7f3a"; see Lease.turn
+	MinGeneration uint64                 `protobuf:"varint,4,opt,name=min_generation,json=minGeneration,proto3" json:"min_generation,omitempty"` // answer NOT_READY until this sync generation is applied
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -9291,7 +9300,7 @@ const file_placement_proto_rawDesc = "" +
 	"\x06Member\x12\x16\n" +
 	"\x06member\x18\x01 \x01(\x05R\x06member\x12-\n" +
 	"\x03pod\x18\x02 \x01(\v2\x1b.basalt.placement.v1.PodKeyR\x03pod\x128\n" +
-	"\tplacement\x18\x03 \x01(\v2\x1a.basalt.placement.v1.PlaceR\tplacement\"\xb6\x01\n" +
+	"\tplacement\x18\x03 \x01(\v2\x1a.basalt.placement.v1.PlaceR\tplacement\"\xca\x01\n" +
 	"\x05Lease\x12\x18\n" +
 	"\acluster\x18\x01 \x01(\tR\acluster\x12\x10\n" +
 	"\x03uid\x18\x02 \x01(\tR\x03uid\x12\x12\n" +
@@ -9300,7 +9309,8 @@ const file_placement_proto_rawDesc = "" +
 	"\fserver_epoch\x18\x05 \x01(\x04R\vserverEpoch\x12\x1d\n" +
 	"\n" +
 	"expires_us\x18\x06 \x01(\x03R\texpiresUs\x12\x15\n" +
-	"\x06ttl_us\x18\a \x01(\x03R\x05ttlUs\"\x86\x01\n" +
+	"\x06ttl_us\x18\a \x01(\x03R\x05ttlUs\x12\x12\n" +
+	"\x04turn\x18\b \x01(\x04R\x04turn\"\x86\x01\n" +
 	"\x06Header\x12\x18\n" +
 	"\acluster\x18\x01 \x01(\tR\acluster\x12\x1d\n" +
 	"\n" +

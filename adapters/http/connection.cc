@@ -17,8 +17,10 @@ namespace basalt::http {
 namespace {
 
 constexpr std::size_t kNoLimit = std::numeric_limits<std::size_t>::max();
+constexpr std::size_t kKept = std::size_t{16} << 10;  // of an answer, before it is sent
 
-void NameOf(int (*which)(int, sockaddr*, socklen_t*), int fd, std::string& ip, int& port) {
+void NameOf(int (*which)(int, sockaddr*, socklen_t*), int fd, std::string* ip, int* port) {
+  *port = 0;
   sockaddr_storage address{};
   socklen_t size = sizeof address;
   if (which(fd, reinterpret_cast<sockaddr*>(&address), &size) != 0) return;
@@ -26,13 +28,13 @@ void NameOf(int (*which)(int, sockaddr*, socklen_t*), int fd, std::string& ip, i
   if (address.ss_family == AF_INET) {
     const auto& v4 = reinterpret_cast<const sockaddr_in&>(address);
     inet_ntop(AF_INET, &v4.sin_addr, text, sizeof text);
-    port = ntohs(v4.sin_port);
+    *port = ntohs(v4.sin_port);
   } else if (address.ss_family == AF_INET6) {
     const auto& v6 = reinterpret_cast<const sockaddr_in6&>(address);
     inet_ntop(AF_INET6, &v6.sin6_addr, text, sizeof text);
-    port = ntohs(v6.sin6_port);
+    *port = ntohs(v6.sin6_port);
   }
-  ip = text;
+  *ip = text;
 }
 
 }  // namespace
@@ -43,6 +45,7 @@ Connection::Connection(int fd, const ConnectionLimits& limits)
 }
 
 Connection::~Connection() {
+  Flush();
   if (ssl_ == nullptr) return;
   if (!broken_) SSL_shutdown(ssl_);
   SSL_free(ssl_);
@@ -101,7 +104,7 @@ bool Connection::WaitFor(int ssl_result) const {
 }
 
 bool Connection::is_readable() const { return begin_ < end_ || Wait(POLLIN); }
-bool Connection::is_writable() const { return !broken_ && Wait(POLLOUT); }
+bool Connection::is_writable() const { return !broken_; }  // Send waits
 
 ssize_t Connection::Receive(char* to, std::size_t size) {
   while (true) {
@@ -119,27 +122,33 @@ ssize_t Connection::Receive(char* to, std::size_t size) {
   }
 }
 
+// cpp-httplib reads a head byte by byte: what is buffered costs no look at the clock.
 ssize_t Connection::read(char* to, std::size_t size) {
-  if (broken_ || left_ == 0 || Clock::now() >= deadline_) {
+  if (broken_ || left_ == 0) {
     broken_ = true;
     return -1;
   }
   size = std::min(size, left_);
   ssize_t got = 0;
-  if (begin_ == end_ && size >= buffer_.size()) {
-    got = Receive(to, size);
-  } else {
-    if (begin_ == end_) {
+  if (begin_ == end_) {
+    Flush();
+    if (broken_ || Clock::now() >= deadline_) {
+      broken_ = true;
+      return -1;
+    }
+    if (size >= buffer_.size()) {
+      got = Receive(to, size);
+    } else {
       got = Receive(buffer_.data(), buffer_.size());
       begin_ = 0;
       end_ = got > 0 ? static_cast<std::size_t>(got) : 0;
     }
-    if (begin_ < end_) {
-      size = std::min(size, end_ - begin_);
-      std::memcpy(to, buffer_.data() + begin_, size);
-      begin_ += size;
-      got = static_cast<ssize_t>(size);
-    }
+  }
+  if (begin_ < end_) {
+    size = std::min(size, end_ - begin_);
+    std::memcpy(to, buffer_.data() + begin_, size);
+    begin_ += size;
+    got = static_cast<ssize_t>(size);
   }
   if (got <= 0) {
     broken_ = true;
@@ -149,29 +158,54 @@ ssize_t Connection::read(char* to, std::size_t size) {
   return got;
 }
 
-ssize_t Connection::write(const char* from, std::size_t size) {
-  while (true) {
+bool Connection::Send(const char* from, std::size_t size) {
+  while (size > 0) {
+    ssize_t put = 0;
     if (ssl_ != nullptr) {
       ERR_clear_error();
-      const int put = SSL_write(ssl_, from, static_cast<int>(std::min<std::size_t>(size, 1 << 20)));
-      if (put > 0) return put;
-      if (!WaitFor(put)) break;
-      continue;
+      put = SSL_write(ssl_, from, static_cast<int>(std::min<std::size_t>(size, 1 << 20)));
+      if (put <= 0) {
+        if (!WaitFor(static_cast<int>(put))) return false;
+        continue;
+      }
+    } else {
+      put = send(fd_, from, size, MSG_NOSIGNAL);
+      if (put < 0) {
+        if (errno == EINTR) continue;
+        if ((errno != EAGAIN && errno != EWOULDBLOCK) || !Wait(POLLOUT)) return false;
+        continue;
+      }
     }
-    const ssize_t put = send(fd_, from, size, MSG_NOSIGNAL);
-    if (put >= 0) return put;
-    if (errno == EINTR) continue;
-    if ((errno != EAGAIN && errno != EWOULDBLOCK) || !Wait(POLLOUT)) break;
+    from += put;
+    size -= static_cast<std::size_t>(put);
   }
-  broken_ = true;
-  return -1;
+  return true;
+}
+
+void Connection::Flush() {
+  if (!unsent_.empty() && !broken_) broken_ = !Send(unsent_.data(), unsent_.size());
+  unsent_.clear();
+}
+
+ssize_t Connection::write(const char* from, std::size_t size) {
+  if (unsent_.size() + size <= kKept) {
+    unsent_.append(from, size);
+  } else {
+    Flush();
+    if (!broken_) broken_ = !Send(from, size);
+  }
+  return broken_ ? -1 : static_cast<ssize_t>(size);
 }
 
 void Connection::get_remote_ip_and_port(std::string& ip, int& port) const {
-  NameOf(getpeername, fd_, ip, port);
+  if (remote_.port < 0) NameOf(getpeername, fd_, &remote_.ip, &remote_.port);
+  ip = remote_.ip;
+  port = remote_.port;
 }
 void Connection::get_local_ip_and_port(std::string& ip, int& port) const {
-  NameOf(getsockname, fd_, ip, port);
+  if (local_.port < 0) NameOf(getsockname, fd_, &local_.ip, &local_.port);
+  ip = local_.ip;
+  port = local_.port;
 }
 
 }  // namespace basalt::http

@@ -35,6 +35,9 @@ class Connection : public httplib::Stream {
   bool WaitForRequest(std::chrono::milliseconds most);
   void BeginHead();
   void BeginRest();
+  // What was written is kept until this, or until more is read: an answer's head and body are one
+  // packet, for which the client wakes once.
+  void Flush();
   // A limit was passed or the client went: nothing more can be read as a request.
   bool broken() const { return broken_; }
 
@@ -52,6 +55,7 @@ class Connection : public httplib::Stream {
   // What SSL_get_error says is waited for; false: it is no waiting.
   bool WaitFor(int ssl_result) const;
   ssize_t Receive(char* to, std::size_t size);
+  bool Send(const char* from, std::size_t size);
 
   int fd_;
   SSL* ssl_ = nullptr;
@@ -59,8 +63,14 @@ class Connection : public httplib::Stream {
   Clock::time_point deadline_;
   std::size_t left_;  // of the bytes that may be read
   bool broken_ = false;
-  std::array<char, 8192> buffer_;
+  std::array<char, std::size_t{32} << 10> buffer_;
   std::size_t begin_ = 0, end_ = 0;
+  std::string unsent_;
+  struct Name {
+    std::string ip;
+    int port = -1;
+  };
+  mutable Name remote_, local_;  // asked for at each request
 };
 
 }  // namespace basalt::http

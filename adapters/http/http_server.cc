@@ -19,6 +19,7 @@ constexpr std::chrono::milliseconds kIdle{5'000};
 // How soon an idle connection sees that the server stops.
 constexpr std::chrono::milliseconds kLook{100};
 constexpr std::size_t kCompressFrom = 4096;
+constexpr std::size_t kBelieved = std::size_t{1} << 20;  // of an announced length, before it came
 
 void SetAnswer(HttpAnswer answer, httplib::Response& response) {
   response.status = answer.status;
@@ -128,6 +129,7 @@ class Guarded : public Base {
             request.ssl = connection->ssl();
             connection->BeginRest();
           });
+      connection->Flush();
       if (!good || connection->broken()) return false;
       if (closed) return true;
     }
@@ -221,6 +223,8 @@ Result<std::unique_ptr<HttpServer>> HttpServer::Start(const HttpOptions& options
     // cpp-httplib knows a limit for announced lengths only: not for chunks, nor for what gzip
     // hides.
     std::string body;
+    body.reserve(std::min<std::size_t>(request.get_header_value<std::uint64_t>("Content-Length"),
+                                       kBelieved));
     bool too_long = false;
     const bool whole = read([&](const char* data, std::size_t size) {
       too_long = size > most - body.size();

@@ -21,6 +21,7 @@
 #include "adapters/rpc/listener.h"
 #include "adapters/rpc/placement.grpc.pb.h"
 #include "scheduler-core/base/check.h"
+#include "test/support/files.h"
 #include "test/support/served.h"
 
 namespace basalt {
@@ -30,12 +31,8 @@ namespace pb = placement::v1;
 constexpr int kNodes = 1000;
 
 const std::string& Folder() {
-  static const std::string folder = [] {
-    char name[] = "/tmp/basalt-bench-XXXXXX";
-    BASALT_CHECK(mkdtemp(name) != nullptr);
-    return std::string(name);
-  }();
-  return folder;
+  static const support::TempDir folder;
+  return folder.path();
 }
 
 test::Served& Cluster() {

@@ -36,6 +36,7 @@
 
 #include "adapters/rpc/placement.grpc.pb.h"
 #include "scheduler-core/base/check.h"
+#include "test/support/files.h"
 
 namespace basalt {
 namespace {
@@ -155,16 +156,8 @@ const std::vector<pb::SyncRequest>& Listing(bool kubernetes) {
 }
 
 const std::string& Folder() {
-  static const struct Made {
-    std::string name;
-    Made() {
-      char text[] = "/tmp/basalt-bench-XXXXXX";
-      BASALT_CHECK(mkdtemp(text) != nullptr);
-      name = text;
-    }
-    ~Made() { fs::remove_all(name); }
-  } folder;
-  return folder.name;
+  static const support::TempDir folder;
+  return folder.path();
 }
 
 std::string Command() {

@@ -24,6 +24,7 @@
 #include "adapters/store/recover.h"
 #include "test/fuzz/engine_entry.h"
 #include "test/fuzz/entry.h"
+#include "test/support/files.h"
 
 namespace basalt::fuzz {
 
@@ -280,11 +281,8 @@ inline void ExtenderBody(std::string_view input) {
 // balances, and a second start after the cut finds the same.
 inline void StoreFiles(std::string_view input) {
   namespace fs = std::filesystem;
-  static const std::string folder = [] {
-    char name[] = "/tmp/basalt-fuzz-XXXXXX";
-    BASALT_FUZZ_CHECK(mkdtemp(name) != nullptr);
-    return std::string(name) + "/store";
-  }();
+  static const support::TempDir made;
+  static const std::string folder = made / "store";
   static const char* const kFiles[] = {"c/snapshot-1", "c/journal-1", "c/snapshot-2",
                                        "c/journal-2"};
   service::ClusterConfig config;

@@ -22,7 +22,6 @@ namespace {
 namespace fs = std::filesystem;
 namespace pb = placement::v1;
 
-using support::Folder;
 using support::GangOf;
 using support::GoneDelta;
 using support::Life;
@@ -33,6 +32,7 @@ using support::Read;
 using support::ReadFolder;
 using support::Slurp;
 using support::Spill;
+using support::TempDir;
 using testing::HasSubstr;
 
 // A day of random calls: what adapters, hosts and operators do.
@@ -314,7 +314,7 @@ TEST(Recording, ADayDecidesAgainAsItDid) {
   std::size_t decisions = 0, evictions = 0, states = 0;
   for (int i = 0; i < support::Scaled(30); ++i) {
     const auto seed = static_cast<std::uint64_t>(100 + i);
-    Folder folder;
+    TempDir folder;
     Life life(folder.path(), DayCluster(seed), kPlenty);
     Day day(&life, seed);
     day.Run(250, true);
@@ -346,7 +346,7 @@ TEST(Recording, ADayDecidesAgainAsItDid) {
 
 // The digest is the one that the live engine has of its own decisions.
 TEST(Recording, TheDigestIsTheEnginesOwn) {
-  Folder folder;
+  TempDir folder;
   Life life(folder.path(), DayCluster(7), kPlenty);
   Day day(&life, 7);
   day.Run(300, false);
@@ -360,7 +360,7 @@ TEST(Recording, TheDigestIsTheEnginesOwn) {
 }
 
 TEST(Recording, DamageIsFoundWithItsFileAndByte) {
-  Folder folder;
+  TempDir folder;
   Life life(folder.path(), DayCluster(3), kPlenty);
   Day day(&life, 3);
   day.Run(60, false);
@@ -412,7 +412,7 @@ TEST(Recording, DamageIsFoundWithItsFileAndByte) {
 
 // Somebody writes another place into the recording, with the right checksums.
 TEST(Recording, AForgedDecisionIsADifference) {
-  Folder folder;
+  TempDir folder;
   Life life(folder.path(), support::TestCluster(), kPlenty);
   life.List({NodeDelta("n0", 16'000, 2), NodeDelta("n1", 16'000, 2)});
   for (std::uint64_t p = 1; p <= 3; ++p) {
@@ -444,7 +444,7 @@ TEST(Recording, AForgedDecisionIsADifference) {
 }
 
 TEST(Recording, TheLimitCutsWholeGenerationsAndSaysSo) {
-  Folder folder;
+  TempDir folder;
   constexpr std::int64_t kLimit = 400'000;
   Life life(folder.path(), support::TestCluster(), kLimit);
   life.List({NodeDelta("n0", 64'000, 8)});
@@ -476,7 +476,7 @@ TEST(Recording, TheLimitCutsWholeGenerationsAndSaysSo) {
 
 // Without the option two generations stay, as before, and no decisions.
 TEST(Recording, NothingIsRecordedUnlessAsked) {
-  Folder folder;
+  TempDir folder;
   Life life(folder.path(), support::TestCluster(), 0);
   life.List({NodeDelta("n0", 64'000, 8)});
   for (int i = 0; i < 4; ++i) ASSERT_TRUE(life.service->WriteSnapshot().has_value());
@@ -504,7 +504,7 @@ const sim::WhatIfRun& RunOf(const sim::WhatIf& what, const std::string& name) {
 // Four cards, spread: four halves take one card each, and two whole cards find none. Packed, the
 // halves need two cards.
 TEST(Recording, AnotherPolicyPlacesWhatSpreadingStranded) {
-  Folder folder;
+  TempDir folder;
   service::ClusterConfig config = support::TestCluster();
   config.policy = "spread";
   Life life(folder.path(), config, kPlenty);
@@ -556,7 +556,7 @@ TEST(Recording, EveryPodIsAccountedFor) {
   std::int64_t placed = 0, waiting = 0, withdrawn = 0;
   for (int i = 0; i < support::Scaled(12); ++i) {
     const auto seed = static_cast<std::uint64_t>(500 + i);
-    Folder folder;
+    TempDir folder;
     Life life(folder.path(), DayCluster(seed), kPlenty);
     Day day(&life, seed);
     day.Run(200, true);

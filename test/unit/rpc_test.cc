@@ -16,6 +16,7 @@
 #include "adapters/rpc/listener.h"
 #include "adapters/rpc/placement.grpc.pb.h"
 #include "adapters/service/config.h"
+#include "test/support/files.h"
 #include "test/support/served.h"
 
 namespace basalt::rpc {
@@ -28,9 +29,6 @@ class RpcTest : public testing::Test {
   void Start(int max_waiting = 256, std::vector<service::AccessRule> rules = {},
              int max_streams = 8) {
     served_ = std::make_unique<test::Served>(max_waiting, std::move(rules));
-    char name[] = "/tmp/basalt-rpc-XXXXXX";
-    ASSERT_NE(mkdtemp(name), nullptr);
-    folder_ = name;
     GrpcOptions options;
     options.addresses.push_back(*ParseAddress("--listen", "unix:" + folder_ + "/s"));
     options.addresses.push_back(*ParseAddress("--listen", "127.0.0.1:0"));
@@ -45,7 +43,6 @@ class RpcTest : public testing::Test {
   }
   void TearDown() override {
     if (server_ != nullptr) server_->Stop(std::chrono::milliseconds(0));
-    std::filesystem::remove_all(folder_);
   }
   std::shared_ptr<grpc::Channel> Channel() const {
     // Channels of one address share their connection unless they differ in an argument.
@@ -65,7 +62,8 @@ class RpcTest : public testing::Test {
   }
 
   std::unique_ptr<test::Served> served_;
-  std::string folder_;
+  support::TempDir temp_;
+  const std::string folder_ = temp_.path();
   std::unique_ptr<GrpcServer> server_;
 };
 

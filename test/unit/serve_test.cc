@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "adapters/rpc/placement.grpc.pb.h"
+#include "test/support/files.h"
 
 namespace basalt {
 namespace {
@@ -27,25 +28,16 @@ using std::chrono::milliseconds;
 using std::chrono::steady_clock;
 using testing::HasSubstr;
 
-std::string ReadAll(const std::string& path) {
-  std::ifstream in(path, std::ios::binary);
-  return std::string((std::istreambuf_iterator<char>(in)), {});
-}
-
 class ServeTest : public testing::Test {
  protected:
   void SetUp() override {
     ASSERT_NE(getenv("BASALT_BIN"), nullptr) << "run by ctest, which says where the command is";
-    char name[] = "/tmp/basalt-serve-XXXXXX";
-    ASSERT_NE(mkdtemp(name), nullptr);
-    folder_ = name;
   }
   void TearDown() override {
     if (pid_ > 0) {
       kill(pid_, SIGKILL);
       waitpid(pid_, nullptr, 0);
     }
-    fs::remove_all(folder_);
   }
   std::string File(const std::string& name, const std::string& text) {
     std::ofstream(folder_ + "/" + name) << text;
@@ -76,11 +68,11 @@ class ServeTest : public testing::Test {
       if (steady_clock::now() > until) {
         kill(pid, SIGKILL);
         waitpid(pid, &status, 0);
-        return {-1, "still running: " + ReadAll(errors)};
+        return {-1, "still running: " + support::Slurp(errors)};
       }
       std::this_thread::sleep_for(milliseconds(5));
     }
-    return {WIFEXITED(status) ? WEXITSTATUS(status) : -2, ReadAll(errors)};
+    return {WIFEXITED(status) ? WEXITSTATUS(status) : -2, support::Slurp(errors)};
   }
   // Starts a server on a socket, and waits until it listens.
   void StartServer(std::vector<std::string> more) {
@@ -89,9 +81,9 @@ class ServeTest : public testing::Test {
     fs::remove(log_);  // of an earlier server: it says that it listens
     pid_ = Spawn(more, log_);
     const auto until = steady_clock::now() + std::chrono::seconds(20);
-    while (ReadAll(log_).find("\"protocol\":\"grpc\"") == std::string::npos) {
-      ASSERT_LT(steady_clock::now(), until) << ReadAll(log_);
-      ASSERT_EQ(waitpid(pid_, nullptr, WNOHANG), 0) << ReadAll(log_);
+    while (support::Slurp(log_).find("\"protocol\":\"grpc\"") == std::string::npos) {
+      ASSERT_LT(steady_clock::now(), until) << support::Slurp(log_);
+      ASSERT_EQ(waitpid(pid_, nullptr, WNOHANG), 0) << support::Slurp(log_);
       std::this_thread::sleep_for(milliseconds(5));
     }
     grpc::ChannelArguments arguments;
@@ -185,7 +177,8 @@ class ServeTest : public testing::Test {
     return answer;
   }
 
-  std::string folder_;
+  support::TempDir temp_;
+  const std::string folder_ = temp_.path();
   std::string log_;
   pid_t pid_ = 0;
   int starts_ = 0;
@@ -216,7 +209,7 @@ TEST_F(ServeTest, BadInputIsExitTwoWithWords) {
   refused({"--max-waiting", "-1"}, "--max-waiting");
   const std::string socket = File("no-socket", "x");
   refused({"--listen-unix", socket}, "no socket");
-  EXPECT_EQ(ReadAll(socket), "x") << "a file was pushed aside";
+  EXPECT_EQ(support::Slurp(socket), "x") << "a file was pushed aside";
   const auto [code, errors] = Run({"--check", "--listen", "127.0.0.1:0"});
   EXPECT_EQ(code, 0) << errors;
 }
@@ -256,8 +249,8 @@ TEST_F(ServeTest, KilledAndStartedAgainItIsTheSame) {
   EXPECT_TRUE(Reserve(1, true).pod().already_held());
   EXPECT_GT(Reserve(6, true).lease().epoch(), open.epoch());
   const std::string last = Status().clusters(0).state_digest();
-  EXPECT_EQ(Terminate(), 0) << ReadAll(log_);
-  EXPECT_THAT(ReadAll(log_), HasSubstr("\"event\":\"stopped\""));
+  EXPECT_EQ(Terminate(), 0) << support::Slurp(log_);
+  EXPECT_THAT(support::Slurp(log_), HasSubstr("\"event\":\"stopped\""));
 
   StartServer({"--store", store});
   EXPECT_EQ(Status().clusters(0).state_digest(), last);
@@ -276,14 +269,14 @@ TEST_F(ServeTest, WhatItRecordedIsDecidedAgainAlike) {
   StartServer(options);
   Sync({{Uid(1), "n0"}, {Uid(2), "n0"}, {Uid(3), "n0"}});
   EXPECT_EQ(Reserve(4, true).pod().kind(), pb::OUTCOME_KIND_PLACED);
-  EXPECT_EQ(Terminate(), 0) << ReadAll(log_);
+  EXPECT_EQ(Terminate(), 0) << support::Slurp(log_);
   const auto replay = [&](const std::string& more) {
     const std::string out = folder_ + "/replay";
     const std::string command = std::string(getenv("BASALT_BIN")) + " replay " + store + "/c" +
                                 more + " -o json > " + out + " 2>&1";
     const int status = std::system(command.c_str());
     EXPECT_TRUE(WIFEXITED(status));
-    return std::pair{WEXITSTATUS(status), ReadAll(out)};
+    return std::pair{WEXITSTATUS(status), support::Slurp(out)};
   };
   const auto [code, said] = replay("");
   EXPECT_EQ(code, 0) << said;
@@ -314,8 +307,8 @@ TEST_F(ServeTest, HangUpReadsTheFileAgain) {
   pid_ = Spawn({"--config", config}, log_);
   const auto wait_for = [&](const std::string& words) {
     const auto until = steady_clock::now() + std::chrono::seconds(20);
-    while (ReadAll(log_).find(words) == std::string::npos) {
-      ASSERT_LT(steady_clock::now(), until) << words << " is not in " << ReadAll(log_);
+    while (support::Slurp(log_).find(words) == std::string::npos) {
+      ASSERT_LT(steady_clock::now(), until) << words << " is not in " << support::Slurp(log_);
       std::this_thread::sleep_for(milliseconds(5));
     }
   };

@@ -20,7 +20,6 @@ namespace {
 
 namespace pb = placement::v1;
 
-using support::Folder;
 using support::GangOf;
 using support::GoneDelta;
 using support::Life;
@@ -29,6 +28,7 @@ using support::PodDelta;
 using support::PodOf;
 using support::Read;
 using support::ReadFolder;
+using support::TempDir;
 using testing::HasSubstr;
 
 constexpr std::int64_t kPlenty = std::int64_t{1} << 40;
@@ -115,7 +115,7 @@ void ExpectSpreadTotals(const ShadowBook& book) {
 }
 
 TEST(Shadow, ASpreadingSchedulerStrandsWhatPackingWouldNot) {
-  Folder folder;
+  TempDir folder;
   Life life(folder.path(), Shadow(), kPlenty, WholeCards());
   life.List(FourNodes());
   Spread(&life);
@@ -169,7 +169,7 @@ TEST(Shadow, ASpreadingSchedulerStrandsWhatPackingWouldNot) {
 }
 
 TEST(Shadow, NothingIsHeldAndNobodyIsToldAnything) {
-  Folder folder;
+  TempDir folder;
   Life life(folder.path(), Shadow(), kPlenty, WholeCards());
   life.List(FourNodes());
   Spread(&life);
@@ -227,7 +227,7 @@ TEST(Shadow, NothingIsHeldAndNobodyIsToldAnything) {
 
 // What was there when it began to look is not judged; without a target it takes what it finds.
 TEST(Shadow, TheFirstListingIsNotJudgedButMeasuredBy) {
-  Folder folder;
+  TempDir folder;
   service::ClusterConfig config = Shadow();
   config.target_skus.clear();
   Life life(folder.path(), config, kPlenty, WholeCards());
@@ -267,7 +267,7 @@ TEST(Shadow, TheFirstListingIsNotJudgedButMeasuredBy) {
 
 // On an empty cluster the first ten pods tell what is typical; every one is judged, live and again.
 TEST(Shadow, TenPodsTellWhatIsTypical) {
-  Folder folder;
+  TempDir folder;
   service::ClusterConfig config = Shadow();
   config.target_skus.clear();
   Life life(folder.path(), config, kPlenty, WholeCards());
@@ -290,7 +290,7 @@ TEST(Shadow, TenPodsTellWhatIsTypical) {
 }
 
 TEST(Shadow, TheTraceHasThePodsThatWereSeen) {
-  Folder folder;
+  TempDir folder;
   Life life(folder.path(), Shadow(), kPlenty, WholeCards());
   std::vector<pb::Delta> deltas = FourNodes();
   deltas.push_back(Tell(Half(9), "n3"));

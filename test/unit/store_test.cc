@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "adapters/store/file_store.h"
+#include "test/support/files.h"
 #include "test/support/service_bed.h"
 
 namespace basalt {
@@ -26,32 +27,10 @@ using store::FileStore;
 using store::FileStoreOptions;
 using support::NodeDelta;
 using support::PodOf;
+using support::Slurp;
+using support::Spill;
+using support::TempDir;
 using testing::HasSubstr;
-
-std::string Slurp(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  std::ostringstream bytes;
-  bytes << file.rdbuf();
-  return bytes.str();
-}
-void Spill(const std::string& path, const std::string& bytes) {
-  std::ofstream(path, std::ios::binary | std::ios::trunc) << bytes;
-}
-
-class Folder {
- public:
-  Folder() {
-    std::string name = (fs::temp_directory_path() / "basalt-store-XXXXXX").string();
-    path_ = ::mkdtemp(name.data());
-  }
-  ~Folder() { fs::remove_all(path_); }
-  Folder(const Folder&) = delete;
-  Folder& operator=(const Folder&) = delete;
-  const std::string& path() const { return path_; }
-
- private:
-  std::string path_;
-};
 
 // A disk with so many bytes left.
 class SmallDisk : public store::FileOps {
@@ -126,7 +105,7 @@ service::Answer<pb::ReserveResponse> Reserve(service::Service& s, std::uint64_t 
 }
 
 TEST(Store, WhatWasDurableIsThereAgain) {
-  Folder folder;
+  TempDir folder;
   std::string digest;
   {
     auto server = Boot(folder.path());
@@ -157,7 +136,7 @@ TEST(Store, WhatWasDurableIsThereAgain) {
 }
 
 TEST(Store, OneServerAFolder) {
-  Folder folder;
+  TempDir folder;
   auto first = Boot(folder.path());
   ASSERT_TRUE(first.has_value());
   const auto second = FileStore::Open(folder.path(), {});
@@ -166,7 +145,7 @@ TEST(Store, OneServerAFolder) {
 }
 
 TEST(Store, IsItsOwnersAndFollowsNoLinks) {
-  Folder folder;
+  TempDir folder;
   const std::string path = folder.path() + "/store";
   {
     ASSERT_TRUE(Boot(path));
@@ -190,7 +169,7 @@ TEST(Store, IsItsOwnersAndFollowsNoLinks) {
 }
 
 TEST(Store, ClusterNamesAreFileNames) {
-  Folder folder;
+  TempDir folder;
   auto files = FileStore::Open(folder.path(), {});
   ASSERT_TRUE(files.has_value());
   for (const char* bad : {"", "..", "a/b", ".x", "a b"}) {
@@ -199,7 +178,7 @@ TEST(Store, ClusterNamesAreFileNames) {
 }
 
 TEST(Store, TheBookBesideTheJournalIsWholeOrAsItWas) {
-  Folder folder;
+  TempDir folder;
   SmallDisk disk;
   auto files = FileStore::Open(folder.path(), {}, &disk);
   ASSERT_TRUE(files) << files.error().ToString();
@@ -226,7 +205,7 @@ TEST(Store, TheBookBesideTheJournalIsWholeOrAsItWas) {
 }
 
 TEST(Store, ATornTailIsCutAtEveryByte) {
-  Folder folder;
+  TempDir folder;
   std::vector<std::string> digests;  // after each record
   std::vector<std::size_t> ends;
   const std::string journal = folder.path() + "/c1/journal-1";
@@ -272,7 +251,7 @@ TEST(Store, ATornTailIsCutAtEveryByte) {
 }
 
 TEST(Store, ADamagedSnapshotFallsBackOnTheOneBefore) {
-  Folder folder;
+  TempDir folder;
   std::string digest;
   {
     auto server = Boot(folder.path());
@@ -304,7 +283,7 @@ TEST(Store, ADamagedSnapshotFallsBackOnTheOneBefore) {
 // newer build finds it as it was. Also where the generation before it could still be read: going on
 // from there would lose what was promised since.
 TEST(Store, ANewerFormatIsRefusedAndLeftAlone) {
-  Folder folder;
+  TempDir folder;
   {
     auto server = Boot(folder.path());
     Sync(*server->service, {NodeDelta("n1", 64000, 4)});
@@ -340,7 +319,7 @@ TEST(Store, ANewerFormatIsRefusedAndLeftAlone) {
 }
 
 TEST(Store, AFullDiskIsLatchedAndOvercome) {
-  Folder folder;
+  TempDir folder;
   SmallDisk disk;
   std::string digest;
   {
@@ -388,7 +367,7 @@ TEST(Store, PoliciesOfSyncing) {
     EXPECT_FALSE(store::ParseSyncPolicy(bad).has_value()) << bad;
   }
   for (const char* policy : {"always", "10ms", "never"}) {
-    Folder folder;
+    TempDir folder;
     SmallDisk disk;
     FileStoreOptions options;
     options.sync = *store::ParseSyncPolicy(policy);
@@ -412,7 +391,7 @@ TEST(Store, PoliciesOfSyncing) {
 }
 
 TEST(Store, ALeaseNeedNotBeOnDiskBeforeItIsConfirmed) {
-  Folder folder;
+  TempDir folder;
   SmallDisk disk;
   auto server = Boot(folder.path(), {}, &disk);
   ASSERT_TRUE(server.has_value());
@@ -458,7 +437,7 @@ TEST(Store, ALeaseNeedNotBeOnDiskBeforeItIsConfirmed) {
 }
 
 TEST(Store, ManyWaitersShareASync) {
-  Folder folder;
+  TempDir folder;
   SmallDisk disk;
   auto server = Boot(folder.path(), {}, &disk);
   Sync(*server->service, {NodeDelta("n1", 64000, 4)});

@@ -24,6 +24,8 @@ class EngineGate {
   class [[nodiscard]] Turn {
    public:
     explicit operator bool() const { return lock_.owns_lock(); }
+    // It was not free at once.
+    bool waited() const { return waited_; }
     void End() {
       if (lock_.owns_lock()) lock_.unlock();
     }
@@ -31,8 +33,10 @@ class EngineGate {
    private:
     friend class EngineGate;
     Turn() = default;
-    explicit Turn(std::unique_lock<std::mutex> lock) : lock_(std::move(lock)) {}
+    explicit Turn(std::unique_lock<std::mutex> lock, bool waited = false)
+        : lock_(std::move(lock)), waited_(waited) {}
     std::unique_lock<std::mutex> lock_;
+    bool waited_ = false;
   };
 
   Turn Enter() {
@@ -45,7 +49,7 @@ class EngineGate {
     }
     lock.lock();
     waiting_.fetch_sub(1, std::memory_order_relaxed);
-    return Turn(std::move(lock));
+    return Turn(std::move(lock), true);
   }
   // For what must not be lost: observations, the ticker, reload. Waits as long as it takes.
   Turn EnterAlways() { return Turn(std::unique_lock<std::mutex>(mutex_)); }

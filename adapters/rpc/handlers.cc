@@ -48,17 +48,11 @@ grpc::Status Unary(Rooms* rooms, grpc::ServerContext* context, const char* name,
   }
   const service::Caller caller = CallerOf(*context);
   const bool patient = std::string_view(name) == "ack_action";
-  auto reply =
-      room->Run(name, context->deadline(), patient, [&](service::Service& service, SimTime now) {
-        // Whoever has hung up while it waited wants nothing new.
-        if (tokens > 0 && context->IsCancelled()) {
-          decltype(call(service, caller, now)) gone;
-          gone.code = service::Code::kUnavailable;
-          gone.message = "the call was cancelled; nothing was done";
-          return gone;
-        }
-        return call(service, caller, now);
-      });
+  auto reply = room->Run(
+      name, context->deadline(), patient,
+      [&](service::Service& service, SimTime now) { return call(service, caller, now); },
+      // Whoever has hung up while it waited wants nothing new; what it reports is still true.
+      [&] { return tokens > 0 && context->IsCancelled(); });
   if (!reply.ok()) return StatusOf(reply.code, reply.message);
   *response = std::move(reply.body);
   return grpc::Status::OK;

@@ -78,9 +78,12 @@ class Room {
 
   // `call(service, now)` returns a service::Answer<T>. kExhausted when too many wait; kDeadline
   // when the time was up before its turn: then nothing was done. `name` is the call's in the
-  // metrics. `patient`: observations wait for their turn however many do.
-  template <class Call>
-  auto Run(const char* name, Deadline deadline, bool patient, Call&& call) {
+  // metrics. `patient`: observations wait for their turn however many do. `gone()`: whether the
+  // caller has hung up, asked only of one that had to wait: gRPC polls its sockets to answer it.
+  template <class Call, class Gone = bool (*)()>
+  auto Run(
+      const char* name, Deadline deadline, bool patient, Call&& call,
+      Gone&& gone = [] { return false; }) {
     using Body = decltype(call(*service_, SimTime{}).body);
     Reply<Body> reply;
     EngineGate::Turn turn = patient ? gate_.EnterAlways() : gate_.Enter();
@@ -92,6 +95,11 @@ class Room {
     if (deadline != kNoDeadline && std::chrono::system_clock::now() >= deadline) {
       reply.code = CallCode::kDeadline;
       reply.message = "the deadline passed before the call's turn; nothing was done";
+      return reply;
+    }
+    if (turn.waited() && gone()) {
+      reply.code = CallCode::kUnavailable;
+      reply.message = "the call was cancelled; nothing was done";
       return reply;
     }
     const SimTime begin = clock_->Now();

@@ -247,6 +247,38 @@ TEST_F(RpcTest, DeadlineWhileWaiting) {
             0U);
 }
 
+TEST_F(RpcTest, WhoHangsUpWhileItWaitsHoldsNothing) {
+  Start();
+  served_->Sync(1, 8);
+  std::promise<void> held;
+  std::promise<void> release;
+  std::thread holder([&] {
+    served_->room().With([&](service::Service&, SimTime) {
+      held.set_value();
+      release.get_future().wait();
+    });
+  });
+  held.get_future().wait();
+  grpc::ClientContext context;
+  std::thread call([&] {
+    const auto stub = Stub();
+    pb::ReserveResponse answer;
+    EXPECT_EQ(stub->Reserve(&context, ReserveCards(1, 4), &answer).error_code(),
+              grpc::StatusCode::CANCELLED);
+  });
+  while (served_->room().gate().waiting() == 0) std::this_thread::yield();
+  context.TryCancel();
+  call.join();
+  std::this_thread::sleep_for(std::chrono::milliseconds(200));  // until the server knows
+  release.set_value();
+  holder.join();
+  while (served_->room().gate().waiting() > 0) std::this_thread::yield();
+  EXPECT_EQ(served_->room().With([](service::Service& service, SimTime) {
+    return service.engine().allocation_count();
+  }),
+            0U);
+}
+
 TEST_F(RpcTest, TooManyWaitingAreTurnedAway) {
   Start(1);
   served_->Sync(1, 8);

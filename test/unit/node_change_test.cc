@@ -170,7 +170,7 @@ TEST(NodeChange, AGangsLeaseGoesOn) {
   options.lease_ttl_us = 100;
   auto engine = support::GangEngine(support::Racks(1, 2, 4), options);
   std::vector<Lease> leases;
-  for (const std::uint64_t uid : {1, 2}) {
+  for (const std::uint64_t uid : {1U, 2U}) {
     const GangRequest gang = support::MakeGang(*engine, uid, {{Ask(1000, 1, 1000), 2, 2}});
     const auto outcome = engine->ProposeGang(gang, kNow);
     ASSERT_TRUE(outcome->placed());

@@ -152,8 +152,8 @@ class History {
   }
 
   RequestSpec Spec() {
-    RequestSpec spec =
-        support::Ask(500 * rng_.Below(3), 1, rng_.Below(2) == 0 ? 1000 : 250 * (1 + rng_.Below(3)));
+    const std::uint32_t part = rng_.Below(2) == 0 ? 1000 : 250 * (1 + rng_.Below(3));
+    RequestSpec spec = support::Ask(500 * rng_.Below(3), 1, static_cast<MilliGpu>(part));
     if (rng_.Below(8) == 0) spec.gpus = spec.gpu_milli = 0;
     if (spec.gpus == 0) return spec;
     if (rng_.Below(5) == 0) spec.gpus = 2;

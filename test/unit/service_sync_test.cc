@@ -376,7 +376,7 @@ TEST(ServiceSync, ALateReleaseEndsNothingThatIsReservedAgain) {
       if (restart) {
         bed.Restart();
         std::vector<pb::Delta> all = listed;
-        for (const std::uint64_t pod : {1, 101, 102}) {
+        for (const std::uint64_t pod : {1U, 101U, 102U}) {
           all.push_back(PodDelta(PodOf(pod, 1000, 1, 1000), ""));
         }
         bed.List(all);

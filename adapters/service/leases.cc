@@ -103,8 +103,14 @@ std::string Service::WhyNotReleased(const Held& held, const pb::ReleaseRequest& 
   if (it == names_.end() || it->second.turn == 0) {
     return "it was confirmed in an earlier run of the server; reserve it again first";
   }
-  if (it->second.turn == request.lease().turn()) return "";
+  if (IsTurn(held.uid, request.lease().turn())) return "";
+  if (request.lease().turn() == 0) return "a confirmed lease is given back with its turn";
   return "it was reserved again since, by " + it->second.holder;
+}
+
+bool Service::IsTurn(const PodUid& uid, std::uint64_t turn) const {
+  const auto it = names_.find(uid);
+  return turn != 0 && it != names_.end() && it->second.turn == turn;
 }
 
 Status Service::EndHeld(const Held& held, std::uint64_t epoch, SimTime now) {
@@ -119,6 +125,15 @@ Status Service::EndHeld(const Held& held, std::uint64_t epoch, SimTime now) {
     if (Status ok = engine_->Apply(basalt::PodGone{uid, true}, now); !ok) return ok;
   }
   return {};
+}
+
+void Service::TakeTurn(const Held& held, std::uint64_t turn) {
+  TakeTurn(held.uid, turn);
+  if (!held.gang) return;
+  for (const PodUid& member : engine_->FindGang(held.uid)->pods) {
+    const Allocation* a = engine_->Find(member);
+    if (a != nullptr && a->gang == held.uid && a->epoch == held.epoch) TakeTurn(member, turn);
+  }
 }
 
 Answer<pb::ConfirmResponse> Service::Confirm(const Caller& caller,
@@ -143,7 +158,11 @@ Answer<pb::ConfirmResponse> Service::Confirm(const Caller& caller,
   if (outcome == pb::LEASE_ANSWER_OK) {
     const Lease lease{held.uid, held.epoch, held.expires};
     const Status ok = held.gang ? engine_->ConfirmGang(lease, now) : engine_->Confirm(lease, now);
-    if (!ok) {
+    if (ok) {
+      // Confirmed in an earlier run: this may be a late copy, of a turn before the one that binds.
+      const bool known = !held.confirmed || names_[held.uid].turn != 0;
+      if (known) TakeTurn(held, request.lease().turn());
+    } else {
       reason = ok.error().ToString();
       outcome = engine_->FindNomination(held.uid) != nullptr ? pb::LEASE_ANSWER_ROOM_NOT_FREE
                                                              : pb::LEASE_ANSWER_EXPIRED;
@@ -151,17 +170,6 @@ Answer<pb::ConfirmResponse> Service::Confirm(const Caller& caller,
   }
   // Confirmed in memory and perhaps not on disk: to be said again once it can be written.
   if (RefusedWrite(&answer)) return answer;
-  if (outcome == pb::LEASE_ANSWER_OK) {
-    TakeTurn(held.uid, request.lease().turn());
-    if (held.gang) {
-      for (const PodUid& member : engine_->FindGang(held.uid)->pods) {
-        const Allocation* a = engine_->Find(member);
-        if (a != nullptr && a->gang == held.uid && a->epoch == held.epoch) {
-          TakeTurn(member, request.lease().turn());
-        }
-      }
-    }
-  }
   out.set_answer(outcome);
   out.set_reason(reason);
   metrics_.Count(outcome == pb::LEASE_ANSWER_OK ? "confirms" : "confirms_refused");
@@ -215,6 +223,12 @@ Answer<pb::ReleaseResponse> Service::Release(const Caller& caller,
   pb::LeaseAnswer outcome = pb::LEASE_ANSWER_OK;
   if (request.lease().epoch() != 0 || held.epoch == 0) {
     outcome = Fence(held, request.lease(), &reason);
+  }
+  // A member that an older lease of its gang holds was handed out again by the newest.
+  if (outcome == pb::LEASE_ANSWER_FENCED && held.epoch != 0 && !held.gang &&
+      IsTurn(held.uid, request.lease().turn())) {
+    outcome = pb::LEASE_ANSWER_OK;
+    reason.clear();
   }
   if (outcome == pb::LEASE_ANSWER_OK) {
     reason = WhyNotReleased(held, request);

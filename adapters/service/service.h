@@ -332,6 +332,7 @@ class Service {
   std::int64_t TtlOf(std::int64_t asked) const;
   void NameHeld(const PodUid& uid, const pb::PodKey& key, std::uint64_t turn);
   void TakeTurn(const PodUid& uid, std::uint64_t turn);
+  bool IsTurn(const PodUid& uid, std::uint64_t turn) const;
 
   // --- leases (leases.cc) ---
   struct Held {
@@ -344,6 +345,7 @@ class Service {
     Standing standing;
   };
   Result<Held> FindHeld(const pb::Lease& lease) const;
+  void TakeTurn(const Held& held, std::uint64_t turn);
   // What a call about the lease must not go past; LEASE_ANSWER_OK: nothing.
   pb::LeaseAnswer Fence(const Held& held, const pb::Lease& lease, std::string* reason) const;
   template <class Body>

@@ -403,6 +403,46 @@ TEST(ServiceSync, ALateReleaseEndsNothingThatIsReservedAgain) {
   }
 }
 
+// Late copies of an older turn's Confirm and Release, after a restart that knows no turns.
+TEST(ServiceSync, ALateConfirmTakesNoTurnAfterARestart) {
+  Bed bed;
+  const std::vector<pb::Delta> listed = {NodeDelta("n1", 8000, 2),
+                                         PodDelta(PodOf(1, 1000, 1, 1000), "")};
+  bed.List(listed);
+  const pb::Lease first = bed.Reserve(PodOf(1, 1000, 1, 1000), "r1").body.lease();
+  ASSERT_EQ(bed.Confirm(first), pb::LEASE_ANSWER_OK);
+  const pb::Lease again = bed.Reserve(PodOf(1, 1000, 1, 1000), "r2").body.lease();
+  ASSERT_EQ(bed.Confirm(again), pb::LEASE_ANSWER_OK);  // the host binds from here on
+  bed.Restart();
+  bed.List(listed);
+  EXPECT_EQ(bed.Confirm(first), pb::LEASE_ANSWER_OK);
+  EXPECT_EQ(bed.Release(first), pb::LEASE_ANSWER_FENCED);
+  EXPECT_EQ(bed.Release(again), pb::LEASE_ANSWER_FENCED);
+  const pb::Lease third = bed.Reserve(PodOf(1, 1000, 1, 1000), "r3").body.lease();
+  EXPECT_EQ(bed.Release(first), pb::LEASE_ANSWER_FENCED);
+  EXPECT_EQ(bed.engine().allocation_count(), 1u);
+  EXPECT_EQ(bed.Release(third), pb::LEASE_ANSWER_OK);
+}
+
+TEST(ServiceSync, AMemberOfAnOlderPartIsGivenBackByTheNewestLease) {
+  Bed bed;
+  bed.List({NodeDelta("n1", 8000, 2)});
+  const pb::Lease first = bed.Reserve(GangOf(100, 4, 2, 1, 1000), "r1").body.lease();
+  ASSERT_EQ(bed.Confirm(first), pb::LEASE_ANSWER_OK);
+  bed.Tell({NodeDelta("n2", 8000, 2)});
+  const pb::Lease grown = bed.Reserve(GangOf(100, 4, 2, 1, 1000), "r2").body.lease();
+  ASSERT_GT(grown.epoch(), first.epoch());
+  ASSERT_EQ(bed.engine().allocation_count(), 4u);
+  pb::Lease member = first;  // the newest answer named its place, too: it may be binding
+  member.set_uid(support::UidOf(101));
+  member.set_gang(false);
+  EXPECT_EQ(bed.Release(member), pb::LEASE_ANSWER_FENCED);
+  member.set_epoch(grown.epoch());
+  member.set_turn(grown.turn());
+  EXPECT_EQ(bed.Release(member), pb::LEASE_ANSWER_OK);
+  EXPECT_EQ(bed.engine().allocation_count(), 3u);
+}
+
 TEST(ServiceSync, ARestartAtEveryRecordIsConsistent) {
   // Wherever the journal ends, the state is one that was: it audits, and listing makes it ready.
   Bed bed;

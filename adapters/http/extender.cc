@@ -17,7 +17,8 @@ Extender::Extender(rpc::Room* room, ExtenderOptions options)
       options_(options),
       asks_(kRemembered),
       queue_of_job_(kRemembered),
-      leases_(kRemembered) {
+      leases_(kRemembered),
+      unanswered_(kRemembered) {
   const auto hello =
       room_->Run("hello", rpc::kNoDeadline, true, [&](service::Service& service, SimTime now) {
         pb::HelloRequest request;
@@ -61,12 +62,14 @@ rpc::Reply<pb::EvaluateResponse> Extender::Evaluate(const char* who, pb::PodRequ
 }
 
 rpc::Reply<pb::ReserveResponse> Extender::Reserve(const char* who, pb::PodRequest pod,
-                                                  const std::string& node, bool want_assignment) {
+                                                  const std::string& node, bool want_assignment,
+                                                  std::int64_t ttl_us) {
   pb::ReserveRequest request;
   *request.mutable_header() = HeaderOf(who);
   *request.mutable_pod() = std::move(pod);
-  request.mutable_placement()->set_node(node);
+  if (!node.empty()) request.mutable_placement()->set_node(node);
   request.set_want_assignment(want_assignment);
+  request.set_ttl_us(ttl_us);
   return room_->Run("reserve", TurnBy(), false, [&](service::Service& service, SimTime now) {
     auto answer = service.Reserve(options_.caller, request, now);
     // Volcano binds by this lease without confirming it.

@@ -55,6 +55,8 @@ class Recent {
 struct ExtenderOptions {
   std::chrono::milliseconds turn{1000};  // a call waits so long for the engine
   std::chrono::milliseconds bind{4000};  // and a bind so long for its executor
+  // A bind that nobody has answered may land for so long: kube-apiserver gives a request a minute.
+  std::chrono::milliseconds landing{90'000};
   // What the access rules call whoever comes over HTTP.
   service::Caller caller = {.identity = "http", .local = true};
 };
@@ -77,8 +79,10 @@ class Extender {
   rpc::Deadline TurnBy() const;
   rpc::Reply<pb::EvaluateResponse> Evaluate(const char* who, pb::PodRequest pod,
                                             const std::vector<std::string>& nodes);
+  // `node` empty: anywhere, or where it holds something.
   rpc::Reply<pb::ReserveResponse> Reserve(const char* who, pb::PodRequest pod,
-                                          const std::string& node, bool want_assignment);
+                                          const std::string& node, bool want_assignment,
+                                          std::int64_t ttl_us);  // 0: the cluster's
   rpc::Reply<pb::ReleaseResponse> Release(const char* who, const pb::Lease& lease);
   rpc::Reply<pb::EvictResponse> PlanEviction(const char* who, pb::PodRequest pod,
                                              const std::vector<std::string>& nodes, bool preempt,
@@ -106,6 +110,9 @@ class Extender {
   HttpAnswer Preempt(simdjson::ondemand::object root);
   HttpAnswer Bind(simdjson::ondemand::object root);
   std::string BindOn(const std::string& uid, const std::string& node);  // empty: bound
+  std::string HeldOn(const std::string& uid) const;                     // a node; empty: on none
+  // Nobody answered an earlier bind, and it may be carried out yet.
+  bool MayLand(const std::string& uid);
 
   rpc::Room* room_;
   const ExtenderOptions options_;
@@ -115,6 +122,7 @@ class Extender {
   Recent<pb::PodRequest> asks_;
   Recent<std::string> queue_of_job_;
   Recent<pb::Lease> leases_;  // by pod; what Volcano's allocateFunc took
+  Recent<std::chrono::steady_clock::time_point> unanswered_;  // binds by pod, since then
 };
 
 // --- for the two protocols ---

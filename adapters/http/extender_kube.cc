@@ -5,6 +5,7 @@
 #include <set>
 
 #include "adapters/http/extender.h"
+#include "adapters/service/uid.h"
 
 namespace basalt::http {
 namespace {
@@ -258,16 +259,16 @@ std::string Extender::BindOn(const std::string& uid, const std::string& node) {
   }
   // After a restart: kube-scheduler asks again from the filter on.
   if (!ask) return "pod " + uid + " was not filtered here";
-  rpc::Reply<pb::ReserveResponse> reply;
-  for (int attempt = 0; attempt < 2; ++attempt) {
-    reply = Reserve(kWho, *ask, node, true);
-    if (!reply.ok()) return reply.message;
-    const bool elsewhere = reply.body.pod().kind() == pb::OUTCOME_KIND_PLACED &&
-                           reply.body.pod().placement().node() != node;
-    if (!elsewhere) break;
-    // An earlier bind of the pod that came to nothing.
-    Release(kWho, reply.body.lease());
+  const std::string other = HeldOn(uid);
+  if (!other.empty() && other != node) {
+    if (MayLand(uid))
+      return "an earlier bind of the pod may still be carried out, on node " + other;
+    // It came to nothing.
+    const auto held = Reserve(kWho, *ask, "", false, 0);
+    if (held.ok() && held.body.has_lease()) Release(kWho, held.body.lease());
   }
+  const auto reply = Reserve(kWho, *ask, node, true, 0);
+  if (!reply.ok()) return reply.message;
   const pb::Decision& decision = reply.body.pod();
   if (!reply.body.refused().empty()) return reply.body.refused();
   if (decision.kind() != pb::OUTCOME_KIND_PLACED || decision.placement().node() != node) {
@@ -298,10 +299,31 @@ std::string Extender::BindOn(const std::string& uid, const std::string& node) {
     if (!result) seen = room_->WaitForNews(seen, std::chrono::milliseconds(50));
   }
   if (result && result->done) return "";
-  Release(kWho, lease);
-  if (!result || result->error.empty())
+  // Its place is kept for a bind that is still on its way.
+  if (!result || result->unanswered) {
+    const std::scoped_lock lock(mutex_);
+    unanswered_.Put(uid, std::chrono::steady_clock::now());
     return "nobody bound the pod in time: is basalt-sync running?";
-  return result->error;
+  }
+  Release(kWho, lease);
+  return result->error.empty() ? "it was not bound" : result->error;
+}
+
+std::string Extender::HeldOn(const std::string& uid) const {
+  return room_->With([&](service::Service& service, SimTime) -> std::string {
+    const auto read = service::ParseUid(uid);
+    const Allocation* held = read ? service.engine().Find(*read) : nullptr;
+    return held == nullptr ? "" : service.engine().state().name(held->node);
+  });
+}
+
+bool Extender::MayLand(const std::string& uid) {
+  const auto now = std::chrono::steady_clock::now();
+  const std::scoped_lock lock(mutex_);
+  const auto since = unanswered_.Find(uid);
+  // One that is not known is of an earlier run of the server.
+  if (!since) unanswered_.Put(uid, now);
+  return !since || now < *since + options_.landing;
 }
 
 }  // namespace basalt::http

@@ -11,6 +11,9 @@ namespace {
 
 namespace sj = simdjson::ondemand;
 constexpr const char* kWho = "volcano-extender";
+// Nobody confirms what Volcano binds; the sync does, and may be away. Its own end is
+// deallocateFunc. The server shortens it to its max_lease_ttl_s.
+constexpr std::int64_t kLongest = 86'400'000'000;  // microseconds
 
 // TaskStatus bits of Volcano's api package.
 constexpr std::int64_t kPipelined = 4;
@@ -214,7 +217,7 @@ HttpAnswer Extender::Allocate(sj::object root) {
   // Its place is not free yet; Volcano says it again when it is.
   if (task->status == kPipelined) return ErrorMessage("");
   const pb::PodRequest request = RequestOf(*task);
-  const auto reply = Reserve(kWho, request, task->node, false);
+  const auto reply = Reserve(kWho, request, task->node, false, kLongest);
   if (!reply.ok()) return ErrorMessage(reply.message);
   const pb::Decision& decision = reply.body.pod();
   if (!reply.body.refused().empty()) return ErrorMessage(reply.body.refused());

@@ -85,7 +85,7 @@ void ActionLog::Expire(SimTime now) {
     if (action.deadline_us() != 0 && action.deadline_us() < now.us) late.push_back(sequence);
   }
   for (const std::uint64_t sequence : late) {
-    Finish(sequence, {false, "its deadline has passed"}, now);
+    Finish(sequence, {false, "its deadline has passed", true}, now);
   }
   while (!result_order_.empty() && result_order_.begin()->first < now.us - kResultsKeptUs) {
     results_.erase(result_order_.begin()->second);

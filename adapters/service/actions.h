@@ -17,6 +17,7 @@ namespace basalt::service {
 struct ActionResult {
   bool done = false;
   std::string error = {};
+  bool unanswered = false;  // its time has passed: it may be carried out yet
 };
 
 class ActionLog {

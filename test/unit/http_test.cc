@@ -454,14 +454,15 @@ TEST_F(HttpTest, FilterAndPrioritize) {
   EXPECT_EQ(scores[1], json({{"Host", "gpu-1"}, {"Score", 10}}));
 }
 
-// Bind reserves, has the executor bind, and gives back what nobody bound.
+// Bind reserves and has the executor bind. What that refuses is given back; what nobody answered
+// may be bound yet, and keeps its place.
 TEST_F(HttpTest, BindGoesThroughTheExecutor) {
-  StartSynced({.bind = std::chrono::milliseconds(300)});
+  StartSynced({.bind = std::chrono::milliseconds(300), .landing = std::chrono::milliseconds(1500)});
   const std::string uid = test::PodUidText(7);
-  const json bind = {
-      {"PodName", "p"}, {"PodNamespace", "default"}, {"PodUID", uid}, {"Node", "gpu-3"}};
+  json bind = {{"PodName", "p"}, {"PodNamespace", "default"}, {"PodUID", uid}, {"Node", "gpu-3"}};
   EXPECT_THAT(Post("/v1/c/kube/bind", bind)["Error"].get<std::string>(), HasSubstr("not filtered"));
-  Post("/v1/c/kube/filter", {{"Pod", PodOf(uid, 4)}, {"Nodes", nullptr}, {"NodeNames", {"gpu-3"}}});
+  Post("/v1/c/kube/filter",
+       {{"Pod", PodOf(uid, 4)}, {"Nodes", nullptr}, {"NodeNames", {"gpu-3", "gpu-4"}}});
   std::atomic<bool> over{false};
   const auto ticking = [&] {
     while (!over) {
@@ -470,31 +471,46 @@ TEST_F(HttpTest, BindGoesThroughTheExecutor) {
     }
   };
   std::thread ticker(ticking);
-  EXPECT_NE(Post("/v1/c/kube/bind", bind)["Error"], "") << "nobody is there to bind it";
+  const auto answer = [&](const std::string& node, bool done) {
+    return std::thread([this, uid, node, done] {
+      for (int i = 0; i < 500; ++i) {
+        const bool told = served_.room().With([&](service::Service& service, SimTime now) {
+          const auto actions = service.ActionsAfter(0, {pb::ACTION_KIND_BIND}, 10);
+          if (actions.empty()) return false;
+          EXPECT_EQ(actions[0].pod().uid(), uid);
+          EXPECT_EQ(actions[0].pod().name(), "p");
+          EXPECT_EQ(actions[0].to().node(), node);
+          EXPECT_EQ(actions[0].to().card_uuids_size(), 4);
+          pb::AckActionRequest ack;
+          ack.set_id(actions[0].id());
+          ack.set_server_epoch(actions[0].server_epoch());
+          ack.set_done(done);
+          if (!done) ack.set_error("no");
+          EXPECT_TRUE(service.AckAction({.identity = "t", .local = true}, ack, now).ok());
+          return true;
+        });
+        if (told) return;
+        std::this_thread::sleep_for(std::chrono::milliseconds(5));
+      }
+      ADD_FAILURE() << "no action came";
+    });
+  };
+  std::thread refuses = answer("gpu-3", false);
+  EXPECT_EQ(Post("/v1/c/kube/bind", bind)["Error"], "no");
+  refuses.join();
   EXPECT_EQ(Allocations(), 0U);
-  std::thread executor([&] {
-    for (int i = 0; i < 500; ++i) {
-      const bool done = served_.room().With([&](service::Service& service, SimTime now) {
-        const auto actions = service.ActionsAfter(0, {pb::ACTION_KIND_BIND}, 10);
-        if (actions.empty()) return false;
-        EXPECT_EQ(actions[0].pod().uid(), uid);
-        EXPECT_EQ(actions[0].pod().name(), "p");
-        EXPECT_EQ(actions[0].to().node(), "gpu-3");
-        EXPECT_EQ(actions[0].to().card_uuids_size(), 4);
-        pb::AckActionRequest ack;
-        ack.set_id(actions[0].id());
-        ack.set_server_epoch(actions[0].server_epoch());
-        ack.set_done(true);
-        EXPECT_TRUE(service.AckAction({.identity = "t", .local = true}, ack, now).ok());
-        return true;
-      });
-      if (done) return;
-      std::this_thread::sleep_for(std::chrono::milliseconds(5));
-    }
-    ADD_FAILURE() << "no action came";
-  });
+
+  const auto asked = std::chrono::steady_clock::now();
+  EXPECT_NE(Post("/v1/c/kube/bind", bind)["Error"], "") << "nobody is there to bind it";
+  EXPECT_EQ(Allocations(), 1U);
+  bind["Node"] = "gpu-4";
+  EXPECT_THAT(Post("/v1/c/kube/bind", bind)["Error"].get<std::string>(),
+              HasSubstr("may still be carried out, on node gpu-3"));
+  EXPECT_EQ(Allocations(), 1U);
+  std::this_thread::sleep_until(asked + std::chrono::milliseconds(2200));
+  std::thread binds = answer("gpu-4", true);
   EXPECT_EQ(Post("/v1/c/kube/bind", bind)["Error"], "");
-  executor.join();
+  binds.join();
   over = true;
   ticker.join();
   EXPECT_EQ(Allocations(), 1U);
@@ -510,6 +526,11 @@ TEST_F(HttpTest, VolcanoAllocatesAndTakesBack) {
   const int waits = served_.store().waits;
   EXPECT_EQ(Post("/v1/c/volcano/allocateFunc", {{"task", task}})["errorMessage"], "");
   EXPECT_GT(served_.store().waits, waits) << "Volcano binds by a lease that may be lost";
+  EXPECT_EQ(Allocations(), 1U);
+  served_.room().With([](service::Service& service, SimTime now) {
+    // Nobody confirms it while the sync is away.
+    service.Tick(now.Plus(3'000'000'000));
+  });
   EXPECT_EQ(Allocations(), 1U);
   json other = task;
   other["UID"] = test::PodUidText(6);

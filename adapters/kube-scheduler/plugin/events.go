@@ -5,6 +5,7 @@ import (
 	"errors"
 	"maps"
 	"reflect"
+	"time"
 
 	v1 "k8s.io/api/core/v1"
 	resourceapi "k8s.io/api/resource/v1"
@@ -166,6 +167,9 @@ func hadDevices(_ klog.Logger, _ *v1.Pod, deleted, _ any) (fwk.QueueingHint, err
 	return fwk.QueueSkip, nil
 }
 
+// groupGrace is how long a pod without devices waits for the PodGroup that it names.
+const groupGrace = 10 * time.Second
+
 // PreEnqueue keeps a gang out of the queue until it has its least number of pods. That holds for its
 // pods without devices, too, which may come first: a head waits for its workers.
 func (p *Plugin) PreEnqueue(ctx context.Context, pod *v1.Pod) *fwk.Status {
@@ -179,7 +183,12 @@ func (p *Plugin) PreEnqueue(ctx context.Context, pod *v1.Pod) *fwk.Status {
 	}
 	if _, _, err := p.members(pod); err != nil {
 		if _, group := p.groups.group(pod.Namespace, groupOf(pod)); group != nil && !podres.HasDevices(pod) {
-			return nil // no gang that is known here, and no devices: none of ours
+			// Pods and PodGroups come by different watches: a head may be here before its PodGroup.
+			late := groupGrace - time.Since(pod.CreationTimestamp.Time)
+			if late <= 0 || errors.Is(group, errNoKind) {
+				return nil // no gang that is known here, and no devices: none of ours
+			}
+			time.AfterFunc(late, p.books.stir)
 		}
 		p.books.gate(pod)
 		return fwk.NewStatus(fwk.UnschedulableAndUnresolvable, "Basalt: "+err.Error())

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	v1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	fwk "k8s.io/kube-scheduler/framework"
 	fw "k8s.io/kubernetes/pkg/scheduler/framework"
 
@@ -165,6 +166,11 @@ func TestAHeadWithoutDevicesStartsWithItsWorkers(t *testing.T) {
 	stranger := f.pod(4, 0, "nothing")
 	if status := f.plugin.PreEnqueue(context.Background(), stranger); !status.IsSuccess() {
 		t.Errorf("a pod without devices, of no gang: %v", status)
+	}
+	// But its PodGroup may only be late.
+	stranger.CreationTimestamp = metav1.Now()
+	if status := f.plugin.PreEnqueue(context.Background(), stranger); status.IsSuccess() {
+		t.Error("a head was let in before its PodGroup was seen")
 	}
 }
 

@@ -43,6 +43,8 @@ func (g *podGroup) level() *placementv1.LevelWish {
 	return &placementv1.LevelWish{RequiredName: g.required, PreferredName: g.preferred}
 }
 
+var errNoKind = fmt.Errorf("the cluster has no PodGroups of %s; install them or take the label off", podGroups.Group)
+
 // groupLister finds PodGroups and their pods.
 type groupLister interface {
 	group(namespace, name string) (*podGroup, error)
@@ -56,7 +58,7 @@ type liveGroups struct {
 
 func (l *liveGroups) group(namespace, name string) (*podGroup, error) {
 	if l.store == nil {
-		return nil, fmt.Errorf("the cluster has no PodGroups of %s; install them or take the label off", podGroups.Group)
+		return nil, errNoKind
 	}
 	object, found, err := l.store.GetByKey(namespace + "/" + name)
 	if err != nil {

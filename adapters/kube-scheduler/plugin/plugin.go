@@ -500,8 +500,7 @@ func (p *Plugin) Unreserve(ctx context.Context, state fwk.CycleState, pod *v1.Po
 	p.unlock(ctx, d, pod, node)
 	lease := d.lease
 	if d.round != nil {
-		if !d.round.confirmed() {
-			p.abort(ctx, d.round, fmt.Sprintf("%s/%s cannot be started", pod.Namespace, pod.Name))
+		if p.abort(ctx, d.round, fmt.Sprintf("%s/%s cannot be started", pod.Namespace, pod.Name)) {
 			return
 		}
 		lease = d.round.memberLease(pod.UID)
@@ -558,7 +557,8 @@ func (p *Plugin) confirmCards(ctx context.Context, d *decision, pod *v1.Pod, nod
 	var err error
 	switch {
 	case d.round != nil:
-		err = d.round.confirm(func(lease *placementv1.Lease) error { return p.confirm(ctx, lease) })
+		err = d.round.confirm(func(lease *placementv1.Lease) error { return p.confirm(ctx, lease) },
+			func(lease *placementv1.Lease) { p.release(ctx, lease) })
 	case d.confirm != nil:
 		<-d.confirm.done // in confirmWait at the latest
 		err = d.confirm.err

@@ -30,6 +30,7 @@ import (
 	fwk "k8s.io/kube-scheduler/framework"
 	fw "k8s.io/kubernetes/pkg/scheduler/framework"
 
+	"basalt.io/adapters/binds"
 	"basalt.io/adapters/client"
 	placementv1 "basalt.io/adapters/placement/v1"
 	"basalt.io/adapters/podres"
@@ -112,6 +113,7 @@ type decision struct {
 	confirm *confirmation // under way; nil: PreBind asks
 	locks   []string      // HAMi's, that are held on the node
 	bound   bool          // Bind was tried
+	refused bool          // by the API server
 
 	claims *claimState                   // nil: the pod has no resource claims
 	places map[string]*placementv1.Place // by node, as offered
@@ -484,7 +486,7 @@ func (p *Plugin) Unreserve(ctx context.Context, state fwk.CycleState, pod *v1.Po
 	if d == nil {
 		return
 	}
-	if d.bound && !p.unbound(context.WithoutCancel(ctx), pod) {
+	if d.bound && !binds.Over(context.WithoutCancel(ctx), p.handle.ClientSet(), pod, d.refused) {
 		// It has its node, or nobody knows: the lease stays, and the next cycle finds it.
 		for _, lock := range d.locks {
 			p.books.leftLocked(pod.UID, lock, node)

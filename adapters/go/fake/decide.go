@@ -212,11 +212,16 @@ func (s *Server) otherwise(gang *placementv1.GangRequest) string {
 }
 
 // Hold makes a pod hold cards as if it had been observed there.
-func (s *Server) Hold(uid, node string, cards ...int) {
+func (s *Server) Hold(uid, node string, cards ...int) { s.keep(uid, node, cards, true) }
+
+// HoldUnbound makes a pod hold cards that were confirmed for it, as for a scheduler that ended then.
+func (s *Server) HoldUnbound(uid, node string, cards ...int) { s.keep(uid, node, cards, false) }
+
+func (s *Server) keep(uid, node string, cards []int, bound bool) {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
 	s.epoch++
-	s.held[uid] = &Hold{Node: node, Cards: cards, Epoch: s.epoch, Confirmed: true}
+	s.held[uid] = &Hold{Node: node, Cards: cards, Epoch: s.epoch, Confirmed: true, Bound: bound}
 }
 
 // Reserve takes places. A gang's members that it holds are told again.
@@ -251,7 +256,15 @@ func (s *Server) Reserve(ctx context.Context, request *placementv1.ReserveReques
 		}
 		response.Lease = &placementv1.Lease{Cluster: request.GetHeader().GetCluster(),
 			Uid: gang.GetGang().GetUid(), Gang: true, Epoch: s.epoch, ServerEpoch: s.boot,
-			TtlUs: 30_000_000}
+			Turn: s.turnOf(request.GetHeader(), gang.GetGang().GetUid(), s.epoch), TtlUs: 30_000_000}
+		s.takeTurn(gang.GetGang().GetUid(), response.Lease.Turn)
+		for _, task := range gang.GetTasks() {
+			for _, member := range task.GetMembers() {
+				if s.held[member.GetUid()] != nil {
+					s.takeTurn(member.GetUid(), response.Lease.Turn)
+				}
+			}
+		}
 		return response, nil
 	}
 	pod := request.GetPod()
@@ -274,7 +287,9 @@ func (s *Server) Reserve(ctx context.Context, request *placementv1.ReserveReques
 		s.hold(uid, "", decision.Placement, request.GetConfirm())
 	}
 	response.Lease = &placementv1.Lease{Cluster: request.GetHeader().GetCluster(), Uid: uid,
-		Epoch: s.held[uid].Epoch, ServerEpoch: s.boot, TtlUs: 30_000_000}
+		Epoch: s.held[uid].Epoch, ServerEpoch: s.boot, TtlUs: 30_000_000,
+		Turn: s.turnOf(request.GetHeader(), uid, s.held[uid].Epoch)}
+	s.takeTurn(uid, response.Lease.Turn)
 	return response, nil
 }
 

@@ -1,5 +1,5 @@
 // Package fake is a small placement server for tests of adapters: it keeps cards a node, leases and
-// confirmations by the protocol's rules (idempotent by uid and attempt, fenced, gangs all or
+// confirmations by the protocol's rules (idempotent by uid and attempt, fenced, turns, gangs all or
 // nothing, exclusions), places first-fit by node name, and records every call. It knows no policy.
 package fake
 
@@ -27,7 +27,10 @@ type Hold struct {
 	Epoch     uint64
 	Gang      string
 	Confirmed bool
+	Bound     bool // as far as the server was told
 }
+
+type answer struct{ epoch, turn uint64 }
 
 // Server is safe for use by several goroutines; its exported fields are set before it is used.
 type Server struct {
@@ -48,6 +51,9 @@ type Server struct {
 	boot      uint64
 	epoch     uint64
 	held      map[string]*Hold
+	turns     map[string]uint64 // Lease.turn of who reserved or confirmed it last, by pod's or gang's uid
+	turn      uint64            // the newest
+	answered  map[string]answer // by request id and uid
 	described map[string]string // a gang's members, when it was reserved last
 	calls     []string
 	gangs     []*placementv1.GangRequest
@@ -59,6 +65,7 @@ type Server struct {
 // New server with cards by node, ready. Start makes it reachable.
 func New(cards map[string]int) *Server {
 	return &Server{Cards: cards, ready: true, boot: 1, epoch: 1 << 40, held: map[string]*Hold{},
+		turns: map[string]uint64{}, turn: 1 << 40, answered: map[string]answer{},
 		described: map[string]string{}}
 }
 
@@ -113,7 +120,8 @@ func (s *Server) SetReady(ready bool) {
 func (s *Server) Restart(keep bool) {
 	s.mutex.Lock()
 	s.boot++
-	s.epoch = s.boot << 40
+	s.epoch, s.turn = s.boot<<40, s.boot<<40
+	s.turns, s.answered = map[string]uint64{}, map[string]answer{}
 	if !keep {
 		s.held = map[string]*Hold{}
 	}

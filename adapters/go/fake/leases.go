@@ -28,6 +28,47 @@ func (s *Server) of(lease *placementv1.Lease) ([]string, placementv1.LeaseAnswer
 	return nil, placementv1.LeaseAnswer_LEASE_ANSWER_EXPIRED
 }
 
+// turnOf the lease in an answer: a request that is said again has the one that it had.
+func (s *Server) turnOf(header *placementv1.Header, uid string, epoch uint64) uint64 {
+	if header.GetRequestId() == "" {
+		s.turn++
+		return s.turn
+	}
+	key := header.GetScheduler() + " " + header.GetRequestId() + " " + uid
+	if s.answered[key].epoch != epoch {
+		s.turn++
+		s.answered[key] = answer{epoch, s.turn}
+	}
+	return s.answered[key].turn
+}
+
+func (s *Server) takeTurn(uid string, turn uint64) {
+	if turn <= s.turn {
+		s.turns[uid] = max(s.turns[uid], turn)
+	}
+}
+
+// whyNot says why a lease that these pods hold is not released, as the server's WhyNotReleased.
+func (s *Server) whyNot(lease *placementv1.Lease, pods []string) string {
+	confirmed := false
+	for _, uid := range pods {
+		if s.held[uid].Bound {
+			return "it is bound to a node; its place is free once it is gone"
+		}
+		confirmed = confirmed || s.held[uid].Confirmed
+	}
+	if !confirmed || lease.GetEpoch() == 0 {
+		return ""
+	}
+	switch s.turns[lease.GetUid()] {
+	case 0:
+		return "it was confirmed in an earlier run of the server; reserve it again first"
+	case lease.GetTurn():
+		return ""
+	}
+	return "it was reserved again since"
+}
+
 // Confirm a lease.
 func (s *Server) Confirm(ctx context.Context, request *placementv1.ConfirmRequest) (
 	*placementv1.ConfirmResponse, error) {
@@ -42,6 +83,10 @@ func (s *Server) Confirm(ctx context.Context, request *placementv1.ConfirmReques
 	}
 	for _, uid := range pods {
 		s.held[uid].Confirmed = true
+		s.takeTurn(uid, request.GetLease().GetTurn())
+	}
+	if len(pods) > 0 {
+		s.takeTurn(request.GetLease().GetUid(), request.GetLease().GetTurn())
 	}
 	return &placementv1.ConfirmResponse{Answer: answer, Reason: answer.String()}, nil
 }
@@ -65,16 +110,20 @@ func (s *Server) Release(ctx context.Context, request *placementv1.ReleaseReques
 	}
 	defer s.mutex.Unlock()
 	lease := request.GetLease()
-	if lease.GetEpoch() == 0 {
+	var pods []string
+	answer := placementv1.LeaseAnswer_LEASE_ANSWER_OK
+	if lease.GetEpoch() != 0 {
+		pods, answer = s.of(lease)
+	} else {
 		for uid, hold := range s.held {
 			if uid == lease.GetUid() || (hold.Gang != "" && hold.Gang == lease.GetUid()) {
-				delete(s.held, uid)
+				pods = append(pods, uid)
 			}
 		}
-		return &placementv1.ReleaseResponse{
-			Answer: placementv1.LeaseAnswer_LEASE_ANSWER_OK}, nil
 	}
-	pods, answer := s.of(lease)
+	if reason := s.whyNot(lease, pods); reason != "" {
+		return &placementv1.ReleaseResponse{Answer: placementv1.LeaseAnswer_LEASE_ANSWER_FENCED, Reason: reason}, nil
+	}
 	for _, uid := range pods {
 		delete(s.held, uid)
 	}

@@ -5,10 +5,10 @@ import (
 	"time"
 
 	v1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	fwk "k8s.io/kube-scheduler/framework"
 
+	"basalt.io/adapters/binds"
 	"basalt.io/adapters/hami"
 	"basalt.io/adapters/podres"
 )
@@ -35,26 +35,12 @@ func (p *Plugin) Bind(ctx context.Context, state fwk.CycleState, pod *v1.Pod, no
 	if now, ask := p.live(context.WithoutCancel(ctx), pod); ask == nil && now.UID == pod.UID && now.Spec.NodeName == node {
 		return nil
 	}
+	d.refused = binds.Refused(err)
 	return fwk.AsStatus(err)
 }
 
 const liveTimeout = 5 * time.Second
 
 func (p *Plugin) live(ctx context.Context, pod *v1.Pod) (*v1.Pod, error) {
-	ctx, cancel := context.WithTimeout(ctx, liveTimeout)
-	defer cancel()
-	return p.handle.ClientSet().CoreV1().Pods(pod.Namespace).Get(ctx, pod.Name, metav1.GetOptions{})
-}
-
-// unbound says that the pod has no node and will not get one by the bind that failed. A bind without
-// an answer may still be on its way; then nobody knows.
-func (p *Plugin) unbound(ctx context.Context, pod *v1.Pod) bool {
-	now, err := p.live(ctx, pod)
-	if apierrors.IsNotFound(err) {
-		return true
-	}
-	if err != nil || now.UID != pod.UID {
-		return err == nil
-	}
-	return now.Spec.NodeName == "" && now.DeletionTimestamp != nil
+	return binds.Live(ctx, p.handle.ClientSet(), pod)
 }

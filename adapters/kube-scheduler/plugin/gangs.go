@@ -63,8 +63,9 @@ type round struct {
 	places map[types.UID]*placementv1.Place
 	ready  map[types.UID]bool // wait in Permit
 	left   map[types.UID]bool // not bound yet
+	asking bool               // the confirmation is under way
 	sure   bool               // confirmed
-	dead   bool
+	dead   bool               // given up; never both this and sure
 	renews context.CancelFunc
 	answer sync.Mutex // one asks for confirmation, the others wait for the answer
 }
@@ -272,12 +273,6 @@ func (r *round) alive() bool {
 	return !r.dead && len(r.left) > 0
 }
 
-func (r *round) confirmed() bool {
-	r.mutex.Lock()
-	defer r.mutex.Unlock()
-	return r.sure
-}
-
 // take gives the member its part of the gang's lease.
 func (r *round) take(uid types.UID, node string, d *decision) *fwk.Status {
 	r.mutex.Lock()
@@ -300,28 +295,37 @@ func (r *round) memberLease(uid types.UID) *placementv1.Lease {
 		ServerEpoch: r.lease.GetServerEpoch(), Turn: r.lease.GetTurn()}
 }
 
-// confirm asks once for all members.
-func (r *round) confirm(ask func(*placementv1.Lease) error) error {
+// confirm asks once for all members. If the round is given up meanwhile, nobody is bound by the answer,
+// and the lease is given back only now: after the confirmation, which could otherwise come last.
+func (r *round) confirm(ask func(*placementv1.Lease) error, giveBack func(*placementv1.Lease)) error {
 	r.answer.Lock()
 	defer r.answer.Unlock()
 	r.mutex.Lock()
 	lease, sure, dead := r.lease, r.sure, r.dead
+	r.asking = !sure && !dead
 	r.mutex.Unlock()
 	if sure {
 		return nil
 	}
 	if dead {
-		return errors.New("the gang was given up")
+		return errGivenUp
 	}
-	if err := ask(lease); err != nil {
-		return err
-	}
+	err := ask(lease)
 	r.mutex.Lock()
-	r.sure = true
+	dead = r.dead
+	r.asking, r.sure = false, err == nil && !dead
 	r.mutex.Unlock()
-	r.stopRenewing()
-	return nil
+	if dead {
+		giveBack(lease)
+		return errGivenUp
+	}
+	if err == nil {
+		r.stopRenewing()
+	}
+	return err
 }
+
+var errGivenUp = errors.New("the gang was given up")
 
 func (r *round) stopRenewing() {
 	r.mutex.Lock()
@@ -381,21 +385,27 @@ func (p *Plugin) renew(ctx context.Context, lease *placementv1.Lease) {
 	}
 }
 
-// abort gives a round up: its waiting members go back to the queue, its lease is given back.
-func (p *Plugin) abort(ctx context.Context, r *round, why string) {
+// abort gives a round up, unless it is confirmed: its waiting members go back to the queue, its lease is
+// given back. While the confirmation is under way that is left to who asks for it: we may be on the
+// scheduling thread, and do not wait for the answer.
+func (p *Plugin) abort(ctx context.Context, r *round, why string) bool {
 	r.mutex.Lock()
 	if r.dead || r.sure {
+		dead := r.dead
 		r.mutex.Unlock()
-		return
+		return dead
 	}
 	r.dead = true
+	asking := r.asking
 	var uids []types.UID
 	for uid := range r.places {
 		uids = append(uids, uid)
 	}
 	r.mutex.Unlock()
 	r.stopRenewing()
-	p.release(ctx, r.lease)
+	if !asking {
+		p.release(ctx, r.lease)
+	}
 	for _, uid := range uids {
 		if waiting := p.handle.GetWaitingPod(uid); waiting != nil {
 			p.books.waits(waiting.GetPod())
@@ -403,6 +413,7 @@ func (p *Plugin) abort(ctx context.Context, r *round, why string) {
 		}
 	}
 	p.books.stir()
+	return true
 }
 
 // bound notes that a member has its node.

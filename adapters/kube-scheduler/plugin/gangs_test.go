@@ -3,8 +3,12 @@ package plugin
 import (
 	"context"
 	"slices"
+	"strings"
 	"testing"
 
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	v1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	fwk "k8s.io/kube-scheduler/framework"
@@ -104,6 +108,46 @@ func TestAMemberThatFailsEndsTheRound(t *testing.T) {
 		if status := f.cycle(pod).reserve(); status.IsSuccess() != (i == 2) {
 			t.Errorf("%s: %v", pod.Name, status)
 		}
+	}
+}
+
+// The server has confirmed or refused, and the answer is on its way to one member's PreBind, when
+// another member fails: no member is bound, and nothing stays held.
+func TestAGangThatIsGivenUpWhileItIsConfirmedBindsNothing(t *testing.T) {
+	for name, fails := range map[string]bool{"confirmed": false, "not answered": true} {
+		t.Run(name, func(t *testing.T) {
+			asked, travels := make(chan bool), make(chan bool)
+			f := setup(t, map[string]int{"a": 2}, func(_ *Args, o *client.Options) {
+				o.DialOptions = append(o.DialOptions, grpc.WithUnaryInterceptor(func(ctx context.Context, method string,
+					request, reply any, connection *grpc.ClientConn, invoker grpc.UnaryInvoker, opts ...grpc.CallOption) error {
+					err := invoker(ctx, method, request, reply, connection, opts...)
+					if strings.HasSuffix(method, "/Confirm") {
+						asked <- true
+						<-travels
+						if fails {
+							return status.Error(codes.Internal, "garbled")
+						}
+					}
+					return err
+				}))
+			})
+			pods := f.gang("g", 2, 1, 2, 1)
+			one, other := f.cycle(pods[0]), f.cycle(pods[1])
+			one.reserve()
+			other.must(other.reserve())
+			done := make(chan *fwk.Status)
+			go func() { done <- one.bind() }()
+			<-asked
+			other.unreserve() // its own PreBind failed; that does not wait for the answer
+			close(travels)
+			if status := <-done; status.IsSuccess() || len(f.bindings()) != 0 {
+				t.Errorf("a member of a gang that was given up was bound: %v", status)
+			}
+			one.unreserve()
+			if held := f.server.Held(); len(held) != 0 || f.server.Count("Release") != 1 {
+				t.Errorf("held: %v; calls %v", held, f.server.Calls())
+			}
+		})
 	}
 }
 

@@ -30,6 +30,7 @@ import (
 	fwk "k8s.io/kube-scheduler/framework"
 	fw "k8s.io/kubernetes/pkg/scheduler/framework"
 
+	"basalt.io/adapters/binds"
 	"basalt.io/adapters/client"
 	placementv1 "basalt.io/adapters/placement/v1"
 	"basalt.io/adapters/podres"
@@ -112,6 +113,7 @@ type decision struct {
 	confirm *confirmation // under way; nil: PreBind asks
 	locks   []string      // HAMi's, that are held on the node
 	bound   bool          // Bind was tried
+	refused bool          // by the API server
 
 	claims *claimState                   // nil: the pod has no resource claims
 	places map[string]*placementv1.Place // by node, as offered
@@ -484,7 +486,7 @@ func (p *Plugin) Unreserve(ctx context.Context, state fwk.CycleState, pod *v1.Po
 	if d == nil {
 		return
 	}
-	if d.bound && !p.unbound(context.WithoutCancel(ctx), pod) {
+	if d.bound && !binds.Over(context.WithoutCancel(ctx), p.handle.ClientSet(), pod, d.refused) {
 		// It has its node, or nobody knows: the lease stays, and the next cycle finds it.
 		for _, lock := range d.locks {
 			p.books.leftLocked(pod.UID, lock, node)
@@ -500,8 +502,7 @@ func (p *Plugin) Unreserve(ctx context.Context, state fwk.CycleState, pod *v1.Po
 	p.unlock(ctx, d, pod, node)
 	lease := d.lease
 	if d.round != nil {
-		if !d.round.confirmed() {
-			p.abort(ctx, d.round, fmt.Sprintf("%s/%s cannot be started", pod.Namespace, pod.Name))
+		if p.abort(ctx, d.round, fmt.Sprintf("%s/%s cannot be started", pod.Namespace, pod.Name)) {
 			return
 		}
 		lease = d.round.memberLease(pod.UID)
@@ -558,7 +559,8 @@ func (p *Plugin) confirmCards(ctx context.Context, d *decision, pod *v1.Pod, nod
 	var err error
 	switch {
 	case d.round != nil:
-		err = d.round.confirm(func(lease *placementv1.Lease) error { return p.confirm(ctx, lease) })
+		err = d.round.confirm(func(lease *placementv1.Lease) error { return p.confirm(ctx, lease) },
+			func(lease *placementv1.Lease) { p.release(ctx, lease) })
 	case d.confirm != nil:
 		<-d.confirm.done // in confirmWait at the latest
 		err = d.confirm.err

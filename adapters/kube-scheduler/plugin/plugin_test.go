@@ -9,6 +9,7 @@ import (
 	"time"
 
 	v1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	ktesting "k8s.io/client-go/testing"
@@ -346,6 +347,36 @@ func TestABindWithoutAnAnswerCounts(t *testing.T) {
 			again.must(again.choose())
 			if again.node != "a" || !read(again.state).held {
 				t.Errorf("the next cycle: %+v", read(again.state))
+			}
+		})
+	}
+}
+
+func TestALeaseEndsOnlyAfterABindThatWasRefused(t *testing.T) {
+	pods := v1.Resource("pods")
+	for name, c := range map[string]struct {
+		err   error
+		keeps bool
+	}{
+		"refused":       {apierrors.NewForbidden(pods, "p1", errors.New("quota")), false},
+		"timed out":     {apierrors.NewTimeoutError("etcd", 1), true},
+		"not now":       {apierrors.NewTooManyRequests("busy", 1), true},
+		"broken":        {apierrors.NewInternalError(errors.New("etcd")), true},
+		"without words": {errors.New("the connection was lost"), true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := setup(t, map[string]int{"a": 1}, nil)
+			pod := f.cycle(f.pod(1, 1, ""))
+			pod.must(pod.reserve())
+			f.handle.client.PrependReactor("create", "pods", func(action ktesting.Action) (bool, runtime.Object, error) {
+				return action.GetSubresource() == "binding", nil, c.err
+			})
+			if status := pod.bind(); status.IsSuccess() {
+				t.Fatal("bound")
+			}
+			pod.unreserve()
+			if kept := len(f.server.Held()) == 1; kept != c.keeps {
+				t.Errorf("kept: %v", kept)
 			}
 		})
 	}

@@ -600,7 +600,7 @@ func TestAPartOfAJobIsPlacedByItself(t *testing.T) {
 	c := newBed(t, map[string]int{"n0": 8})
 	c.pod("old0", "worker", 1, "n0")
 	c.server.Hold("uid-old0", "n0", 0)
-	c.server.Hold("uid-new0", "n0", 1)
+	c.server.HoldUnbound("uid-new0", "n0", 1)
 	c.pod("new0", "worker", 1, "")
 	c.pod("new1", "worker", 1, "")
 	c.group(3)

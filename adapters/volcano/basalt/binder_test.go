@@ -2,6 +2,7 @@ package basalt
 
 import (
 	"errors"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -93,9 +94,79 @@ func TestABindLocksTheNodeAndTellsThePlugin(t *testing.T) {
 	if b.server.Count("Confirm") != 0 {
 		t.Error("a lease of this run needs no call")
 	}
-	b.binder.PreBindRollBack(background, b.bind)
+	b.binder.PreBindRollBack(background, b.bind) // another plugin's PreBind failed
 	if b.lock(t) != "" || len(b.server.Held()) != 0 {
-		t.Errorf("after a bind that failed: lock %q, held %v", b.lock(t), b.server.Held())
+		t.Errorf("after a bind that was not sent: lock %q, held %v", b.lock(t), b.server.Held())
+	}
+}
+
+func TestAPlaceIsGivenBackOnlyAfterABindThatWasRefused(t *testing.T) {
+	pods := v1.Resource("pods")
+	for name, c := range map[string]struct {
+		err   error
+		bound bool // all the same
+		keeps bool
+	}{
+		"refused":               {apierrors.NewForbidden(pods, "p", errors.New("quota")), false, false},
+		"bound before":          {apierrors.NewConflict(pods, "p", errors.New("it has a node")), true, true},
+		"bound, no answer":      {errors.New("the connection was lost"), true, true},
+		"on its way, no answer": {errors.New("the connection was lost"), false, true},
+		"timed out":             {apierrors.NewTimeoutError("etcd", 1), false, true},
+		"not now":               {apierrors.NewTooManyRequests("busy", 1), false, true},
+		"broken":                {apierrors.NewInternalError(errors.New("etcd")), false, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBindBed(t)
+			b.kube.PrependReactor("create", "pods", func(action k8stesting.Action) (bool, runtime.Object, error) {
+				if action.GetSubresource() != "binding" {
+					return false, nil, nil
+				}
+				if c.bound {
+					now := b.bind.TaskInfo.Pod.DeepCopy()
+					now.Spec.NodeName = "n"
+					if err := b.kube.Tracker().Update(v1.SchemeGroupVersion.WithResource("pods"), now, "ns"); err != nil {
+						t.Error(err)
+					}
+				}
+				return true, nil, c.err
+			})
+			if err := b.binder.PreBind(background, b.bind); err != nil {
+				t.Fatal(err)
+			}
+			task := b.bind.TaskInfo
+			if failed := (bindMethod{}).Bind(b.kube, []*api.TaskInfo{task}); failed[task.UID] != c.err.Error() {
+				t.Fatalf("failed: %v", failed)
+			}
+			b.binder.PreBindRollBack(background, b.bind)
+			if held, lock := len(b.server.Held()) != 0, b.lock(t) != ""; held != c.keeps || lock != c.keeps {
+				t.Errorf("held %v, locked %v", held, lock)
+			}
+		})
+	}
+}
+
+func TestABindIsAsVolcanosOwn(t *testing.T) {
+	b := newBindBed(t)
+	if err := b.binder.PreBind(background, b.bind); err != nil {
+		t.Fatal(err)
+	}
+	if failed := (bindMethod{}).Bind(b.kube, []*api.TaskInfo{b.bind.TaskInfo}); len(failed) != 0 {
+		t.Fatal(failed)
+	}
+	ours := b.kube.Actions()[len(b.kube.Actions())-1]
+	cache.NewDefaultBinder(b.kube, nil).Bind(b.kube, []*api.TaskInfo{b.bind.TaskInfo})
+	if own := b.kube.Actions()[len(b.kube.Actions())-1]; !reflect.DeepEqual(ours, own) {
+		t.Errorf("%v, and Volcano's own %v", ours, own)
+	}
+	if _, left := binding.Load(b.bind.TaskInfo); left {
+		t.Error("its record is still kept")
+	}
+}
+
+func TestVolcanoBindsByOurMethod(t *testing.T) {
+	Register()
+	if method := cache.GetBindMethod(); method != (bindMethod{}) {
+		t.Errorf("%T", method)
 	}
 }
 

@@ -45,6 +45,7 @@ func Register() {
 	api.IgnoredDevicesList.Append(amounts...)
 	framework.RegisterPluginBuilder(Name, New)
 	framework.RegisterAction(NewAction())
+	cache.RegisterBindMethod(bindMethod{})
 }
 
 // settings are the plugin's arguments in the scheduler's configuration.
@@ -154,6 +155,8 @@ type record struct {
 	lease *placementv1.Lease
 	locks []string // HAMi's, on the node
 	label map[string]string
+	// The API server has refused the bind; false: it has not been tried, or nobody knows.
+	refused bool
 }
 
 var sessions sync.Map // session's UID -> *Plugin

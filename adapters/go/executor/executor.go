@@ -21,6 +21,7 @@ import (
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/klog/v2"
 
+	"basalt.io/adapters/binds"
 	"basalt.io/adapters/client"
 	"basalt.io/adapters/hami"
 	placementv1 "basalt.io/adapters/placement/v1"
@@ -67,6 +68,11 @@ type order struct {
 	came   time.Time
 }
 
+var (
+	errDoubt   = errors.New("the bind may have been done or be on its way")
+	errSettled = errors.New("it cannot be bound any more")
+)
+
 // Run carries out orders until the context ends.
 func (e *Executor) Run(ctx context.Context) error {
 	for ctx.Err() == nil {
@@ -96,7 +102,7 @@ func (e *Executor) watch(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		e.take(ctx, order{action, time.Now()})
+		e.take(ctx, order{action: action, came: time.Now()})
 	}
 }
 
@@ -196,6 +202,7 @@ func (e *Executor) try(ctx context.Context, o order) (again bool, err error) {
 
 // carryOut returns what it has answered, or given up with the context.
 func (e *Executor) carryOut(ctx context.Context, key string, of *order) *placementv1.Action {
+	doubt := false
 	for {
 		o := e.now(of)
 		ends := o.action.GetDeadlineUs()
@@ -203,8 +210,12 @@ func (e *Executor) carryOut(ctx context.Context, key string, of *order) *placeme
 		if ctx.Err() != nil {
 			return o.action
 		}
+		doubt = (doubt || errors.Is(err, errDoubt)) && !errors.Is(err, errSettled)
 		if !again || (ends > 0 && time.Now().After(time.UnixMicro(ends))) || e.overtaken(key, o.action) {
-			e.answer(ctx, o.action, err)
+			// A no would give the place back, and the bind may still land there.
+			if err == nil || !doubt {
+				e.answer(ctx, o.action, err)
+			}
 			return o.action
 		}
 		klog.V(2).InfoS("An order is tried again", "order", o.action.GetId(), "reason", err)
@@ -259,16 +270,19 @@ func (e *Executor) bind(ctx context.Context, o order) (again bool, err error) {
 	pods := e.options.Kube.CoreV1().Pods(key.GetNamespace())
 	pod, err := pods.Get(ctx, key.GetName(), metav1.GetOptions{})
 	if err != nil {
+		if apierrors.IsNotFound(err) {
+			err = fmt.Errorf("%w: %w", errSettled, err)
+		}
 		return !lasting(err), err
 	}
 	if string(pod.UID) != key.GetUid() {
-		return false, errors.New("the pod is gone, another has its name")
+		return false, fmt.Errorf("%w: the pod is gone, another has its name", errSettled)
 	}
 	if pod.Spec.NodeName != "" {
 		if pod.Spec.NodeName == action.GetNode() {
 			return false, nil
 		}
-		return false, fmt.Errorf("the pod is on node %s already", pod.Spec.NodeName)
+		return false, fmt.Errorf("%w: the pod is on node %s", errSettled, pod.Spec.NodeName)
 	}
 	annotations, labels := podres.BindMetadata(action.GetTo())
 	var locks []string
@@ -282,10 +296,23 @@ func (e *Executor) bind(ctx context.Context, o order) (again bool, err error) {
 		locks = append(locks, lock)
 	}
 	hami.Phase(annotations, locks, time.Now())
+	// After its deadline the engine counts with the place again: no request is sent that could come later.
+	if ends := action.GetDeadlineUs(); ends > 0 {
+		var over context.CancelFunc
+		ctx, over = context.WithDeadline(ctx, time.UnixMicro(ends))
+		defer over()
+		if ctx.Err() != nil {
+			e.unlock(context.WithoutCancel(ctx), locks, action.GetNode(), pod)
+			return false, errors.New("its deadline has passed")
+		}
+	}
 	err = pods.Bind(ctx, &v1.Binding{
 		ObjectMeta: metav1.ObjectMeta{Namespace: key.GetNamespace(), Name: key.GetName(),
 			UID: types.UID(key.GetUid()), Annotations: annotations, Labels: labels},
 		Target: v1.ObjectReference{Kind: "Node", Name: action.GetNode()}}, metav1.CreateOptions{})
+	if err != nil && !binds.Refused(err) {
+		return true, fmt.Errorf("%w: %w", errDoubt, err)
+	}
 	if err != nil {
 		e.unlock(ctx, locks, action.GetNode(), pod)
 	}

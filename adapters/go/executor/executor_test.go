@@ -151,6 +151,47 @@ func TestBindWritesTheAssignmentWithTheNode(t *testing.T) {
 	}
 }
 
+// A no gives the place back: it is said of what was refused, and never of what may have been done. After
+// the deadline nothing is sent any more.
+func TestABindInDoubtIsNotAnswered(t *testing.T) {
+	s, kube := start(t, pod("lost", ""), pod("refused", ""), pod("late", ""))
+	var mutex sync.Mutex
+	var last time.Time
+	kube.PrependReactor("create", "pods", func(a k8stesting.Action) (bool, runtime.Object, error) {
+		mutex.Lock()
+		defer mutex.Unlock()
+		last = time.Now()
+		switch a.(k8stesting.CreateAction).GetObject().(*v1.Binding).Name {
+		case "refused":
+			return true, nil, apierrors.NewForbidden(v1.Resource("pods"), "refused", context.Canceled)
+		case "late":
+			t.Error("a bind was sent after its deadline")
+		}
+		return true, nil, apierrors.NewInternalError(context.DeadlineExceeded)
+	})
+	lost, refused, late := action("lost", bind, "lost"), action("refused", bind, "refused"), action("late", bind, "late")
+	deadline := time.Now().Add(200 * time.Millisecond)
+	lost.DeadlineUs, refused.DeadlineUs = deadline.UnixMicro(), deadline.UnixMicro()
+	late.DeadlineUs = time.Now().Add(-time.Millisecond).UnixMicro()
+	s.order(lost, refused, late)
+	for _, id := range []string{"refused", "late"} {
+		if ack := s.answer(t, id); ack.Done || ack.Error == "" {
+			t.Errorf("%s: %v", id, ack)
+		}
+	}
+	time.Sleep(time.Until(deadline) + 300*time.Millisecond)
+	mutex.Lock()
+	defer mutex.Unlock()
+	if last.After(deadline.Add(50 * time.Millisecond)) {
+		t.Errorf("a bind was sent %s after the deadline", last.Sub(deadline))
+	}
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	if ack := s.acks["lost"]; ack != nil {
+		t.Errorf("an answer to what nobody knows: %v", ack)
+	}
+}
+
 func TestBindsThatAreDoneOrCannotBe(t *testing.T) {
 	s, kube := start(t, pod("there", "n"), pod("elsewhere", "m"), pod("other", ""))
 	binds := 0

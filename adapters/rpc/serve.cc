@@ -201,6 +201,7 @@ class Signals {
     struct sigaction ignore{};
     ignore.sa_handler = SIG_IGN;
     sigaction(SIGPIPE, &ignore, nullptr);  // a peer that hangs up is an error of its call
+    sigaction(SIGXFSZ, &ignore, nullptr);  // a file that may not grow is an error of its journal
   }
   ~Signals() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
   Signals(const Signals&) = delete;
@@ -260,6 +261,13 @@ Status Serve(const ServeOptions& options, const Registry& registry,
     store::FileStoreOptions keep;
     keep.sync = *sync;
     keep.record_bytes = config.record_mib << 20;
+    keep.told = [](const std::string& cluster, const std::string& error) {
+      if (error.empty()) {
+        Log("journal recovered", {{"cluster", cluster}});
+      } else {
+        Log("journal failed", {{"cluster", cluster}, {"error", error}});
+      }
+    };
     auto opened = store::FileStore::Open(config.store, keep);
     if (!opened) return tl::unexpected<Error>(opened.error());
     files = std::move(*opened);

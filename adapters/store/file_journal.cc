@@ -47,12 +47,13 @@ Result<SyncPolicy> ParseSyncPolicy(const std::string& text) {
 }
 
 FileJournal::FileJournal(std::string folder, SyncPolicy policy, std::int64_t min_free_bytes,
-                         FileOps* ops, std::int64_t record_bytes)
+                         FileOps* ops, std::int64_t record_bytes, JournalTold told)
     : folder_(std::move(folder)),
       policy_(policy),
       min_free_bytes_(min_free_bytes),
       ops_(ops),
-      record_bytes_(record_bytes) {}
+      record_bytes_(record_bytes),
+      told_(std::move(told)) {}
 
 FileJournal::~FileJournal() {
   std::unique_lock<std::mutex> lock(mutex_);
@@ -77,6 +78,12 @@ void FileJournal::Append(const DecisionEntry& entry) {
   if (!error_.empty() || decisions_fd_ < 0) return;
   pending_decisions_ += EncodeDecision(entry);
   if (pending_decisions_.size() > kMaxPending && !writing_) WriteOut(lock, false);
+}
+
+void FileJournal::SetError(const std::string& error) {
+  if (error == error_) return;
+  error_ = error;
+  if (told_) told_(error_);
 }
 
 std::string FileJournal::WriteAll(int fd, std::string_view data) {
@@ -112,7 +119,7 @@ Status FileJournal::WriteOut(std::unique_lock<std::mutex>& lock, bool sync) {
     if (sync || policy_.kind != SyncPolicy::Kind::kAlways) durable_ = up_to;
     unsynced_ = !sync && (unsynced_ || !data.empty());
   } else {
-    error_ = problem;
+    SetError(problem);
     pending_.clear();
     pending_decisions_.clear();
   }
@@ -203,7 +210,7 @@ Status FileJournal::Begin(std::string_view snapshot) {
   if (!problem.empty()) {
     if (journal >= 0) ::close(journal);
     if (decisions >= 0) ::close(decisions);
-    if (error_.empty() && fd_ < 0) error_ = problem;
+    if (error_.empty() && fd_ < 0) SetError(problem);
     return Fail(folder_, problem);
   }
   if (fd_ >= 0) ::close(fd_);
@@ -216,7 +223,7 @@ Status FileJournal::Begin(std::string_view snapshot) {
   pending_decisions_.clear();
   durable_ = position_;
   bytes_ = static_cast<std::int64_t>(JournalHeader().size());
-  error_.clear();
+  SetError("");
   return {};
 }
 

@@ -135,8 +135,12 @@ Result<Recovered> FileStore::Recover(const std::string& cluster, const Configure
   if (Status ok = MakeFolder(folder); !ok) return tl::unexpected<Error>(ok.error());
   Result<Recovered> recovered = store::Recover(folder, policy, options);
   if (!recovered) return recovered;
+  JournalTold told;
+  if (options_.told) {
+    told = [this, cluster](const std::string& error) { options_.told(cluster, error); };
+  }
   auto journal = std::make_unique<FileJournal>(folder, options_.sync, options_.min_free_bytes, ops_,
-                                               options_.record_bytes);
+                                               options_.record_bytes, std::move(told));
   journal->SetGeneration(recovered->newest);
   journals_[cluster] = std::move(journal);
   return recovered;

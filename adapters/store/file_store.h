@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -18,6 +19,8 @@ struct FileStoreOptions {
   std::int64_t min_free_bytes = 64 << 20;  // below this the disk counts as full
   // Keep what is over, of each cluster up to so much, and every decision; 0: nothing is recorded.
   std::int64_t record_bytes = 0;
+  // As JournalTold, of each cluster.
+  std::function<void(const std::string& cluster, const std::string& error)> told = nullptr;
 };
 
 class FileStore : public service::Store {

@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -254,6 +255,48 @@ TEST_F(ServeTest, KilledAndStartedAgainItIsTheSame) {
 
   StartServer({"--store", store});
   EXPECT_EQ(Status().clusters(0).state_digest(), last);
+}
+
+// A file that may not grow is a full disk for one journal: it is logged when it fails and when the
+// next generation has overcome it, once each.
+TEST_F(ServeTest, AJournalThatFailsIsInTheLog) {
+  const std::string store = folder_ + "/store";
+  StartServer({"--store", store});
+  Sync();
+  const std::string journal = store + "/c/journal-1";
+  // Longer than the log, which has the same limit.
+  for (int i = 0; fs::file_size(journal) < 8192; ++i) {
+    ASSERT_LT(i, 1000);
+    pb::ReleaseRequest release;
+    *release.mutable_lease() = Reserve(1, true).lease();
+    pb::ReleaseResponse released;
+    grpc::ClientContext context;
+    ASSERT_TRUE(stub_->Release(&context, release, &released).ok());
+  }
+  rlimit limit{.rlim_cur = fs::file_size(journal) + 10, .rlim_max = RLIM_INFINITY};
+  ASSERT_EQ(prlimit(pid_, RLIMIT_FSIZE, &limit, nullptr), 0);
+  pb::ReserveRequest request;
+  request.set_confirm(true);
+  request.mutable_pod()->mutable_pod()->set_uid(Uid(2));
+  request.mutable_pod()->mutable_ask()->mutable_spec()->set_gpus(1);
+  request.mutable_pod()->mutable_ask()->mutable_spec()->set_gpu_milli(1000);
+  pb::ReserveResponse answer;
+  grpc::ClientContext context;
+  EXPECT_EQ(stub_->Reserve(&context, request, &answer).error_code(), grpc::StatusCode::DATA_LOSS);
+  limit.rlim_cur = RLIM_INFINITY;
+  ASSERT_EQ(prlimit(pid_, RLIMIT_FSIZE, &limit, nullptr), 0);
+  const auto until = steady_clock::now() + std::chrono::seconds(20);
+  const std::string overcome = "\"event\":\"journal recovered\",\"cluster\":\"c\"}";
+  while (support::Slurp(log_).find(overcome) == std::string::npos) {
+    ASSERT_LT(steady_clock::now(), until) << support::Slurp(log_);
+    std::this_thread::sleep_for(milliseconds(5));
+  }
+  const std::string log = support::Slurp(log_);
+  const std::string failed =
+      "\"event\":\"journal failed\",\"cluster\":\"c\",\"error\":\"write: File too large\"}";
+  EXPECT_THAT(log, HasSubstr(failed));
+  EXPECT_EQ(log.find(failed, log.find(failed) + 1), std::string::npos) << log;
+  EXPECT_EQ(Terminate(), 0) << support::Slurp(log_);
 }
 
 // What was answered before the kill is in the recording, too, and one command decides it again.

@@ -322,8 +322,13 @@ TEST(Store, AFullDiskIsLatchedAndOvercome) {
   TempDir folder;
   SmallDisk disk;
   std::string digest;
+  std::vector<std::string> told;
+  FileStoreOptions options;
+  options.told = [&](const std::string& cluster, const std::string& error) {
+    told.push_back(cluster + ": " + error);
+  };
   {
-    auto server = Boot(folder.path(), {}, &disk);
+    auto server = Boot(folder.path(), options, &disk);
     ASSERT_TRUE(server.has_value());
     service::Service& s = *server->service;
     store::FileJournal& journal = *server->files->JournalOf("c1");
@@ -354,6 +359,9 @@ TEST(Store, AFullDiskIsLatchedAndOvercome) {
     EXPECT_EQ(journal.error(), "");
     digest = s.StateDigest();
   }
+  // Each failure once, however often it is run into, and its end.
+  EXPECT_THAT(told, testing::ElementsAre(HasSubstr("c1: write: No space left"),
+                                         "c1: ", HasSubstr("c1: only 1 MiB are free"), "c1: "));
   auto again = Boot(folder.path());
   ASSERT_TRUE(again.has_value()) << again.error().ToString();
   EXPECT_EQ(again->service->StateDigest(), digest);

@@ -170,8 +170,8 @@ void AddServe(CLI::App* app, Context* context) {
     options.version = kVersion;
     options.machines = KnownMachines();
     const devices::Catalog catalog = devices::EmbeddedCatalog();
-    const Status done =
-        input->check ? rpc::CheckServe(options) : rpc::Serve(options, context->registry, catalog);
+    const Status done = input->check ? rpc::CheckServe(options, context->registry, catalog)
+                                     : rpc::Serve(options, context->registry, catalog);
     if (!done) context->BadInput(done.error());
   });
 }

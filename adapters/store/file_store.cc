@@ -101,6 +101,12 @@ FileOps* RealFiles() {
 
 }  // namespace
 
+Status CheckClusterName(const std::string& id) {
+  if (IsFileName(id)) return {};
+  return Fail("cluster \"" + id + "\"",
+              "is no name of a folder: letters, digits, '.', '_' and '-', and no '.' first");
+}
+
 FileStore::FileStore(std::string folder, const FileStoreOptions& options, FileOps* ops)
     : folder_(std::move(folder)), options_(options), ops_(ops != nullptr ? ops : RealFiles()) {}
 
@@ -127,10 +133,7 @@ Result<std::unique_ptr<FileStore>> FileStore::Open(const std::string& folder,
 
 Result<Recovered> FileStore::Recover(const std::string& cluster, const ConfiguredPolicy& policy,
                                      const EngineOptions& options) {
-  if (!IsFileName(cluster)) {
-    return Fail("cluster \"" + cluster + "\"",
-                "is no name of a folder: letters, digits, '.', '_' and '-', and no '.' first");
-  }
+  if (Status ok = CheckClusterName(cluster); !ok) return tl::unexpected<Error>(ok.error());
   const std::string folder = folder_ + "/" + cluster;
   if (Status ok = MakeFolder(folder); !ok) return tl::unexpected<Error>(ok.error());
   Result<Recovered> recovered = store::Recover(folder, policy, options);

@@ -23,6 +23,9 @@ struct FileStoreOptions {
   std::function<void(const std::string& cluster, const std::string& error)> told = nullptr;
 };
 
+// A cluster's id is the name of its folder: letters, digits, '.', '_', '-', and no '.' first.
+Status CheckClusterName(const std::string& id);
+
 class FileStore : public service::Store {
  public:
   // Makes the folder where it is missing, takes the lock and counts the boot, durably. `ops` null:
@@ -35,7 +38,7 @@ class FileStore : public service::Store {
   FileStore& operator=(const FileStore&) = delete;
 
   std::uint64_t boot() const { return boot_; }
-  // Errors: as store::Recover; an id that is no file name (letters, digits, '.', '_', '-').
+  // Errors: as store::Recover and CheckClusterName.
   Result<Recovered> Recover(const std::string& cluster, const ConfiguredPolicy& policy,
                             const EngineOptions& options);
 

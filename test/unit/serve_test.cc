@@ -211,7 +211,45 @@ TEST_F(ServeTest, BadInputIsExitTwoWithWords) {
   const std::string socket = File("no-socket", "x");
   refused({"--listen-unix", socket}, "no socket");
   EXPECT_EQ(support::Slurp(socket), "x") << "a file was pushed aside";
+  refused({"--max-waiting", "0"}, "--max-waiting");
+  refused({"--drain-timeout", "3601"}, "--drain-timeout");
+  refused({"--config", File("f.yaml", "fsync: 60001ms\nclusters:\n  - id: a\n")}, "f.yaml:1:8");
   const auto [code, errors] = Run({"--check", "--listen", "127.0.0.1:0"});
+  EXPECT_EQ(code, 0) << errors;
+}
+
+// What does not start is not called good before, and leaves nothing behind.
+TEST_F(ServeTest, TheCheckRefusesWhatAStartRefuses) {
+  const std::string store = folder_ + "/store";
+  const auto refused = [&](std::vector<std::string> args, const std::string& says) {
+    args.insert(args.end(), {"--listen", "127.0.0.1:0", "--http", "none"});
+    for (const bool check : {true, false}) {
+      if (check) args.push_back("--check");
+      const auto [code, errors] = Run(args);
+      if (check) args.pop_back();
+      EXPECT_EQ(code, 2) << errors;
+      EXPECT_THAT(errors, HasSubstr(says));
+    }
+    EXPECT_FALSE(fs::exists(store)) << says;
+  };
+  for (const char* bad : {"5", "-5ms", "0ms", "60001ms", "5s"}) {
+    refused({"--store", store, std::string("--fsync=") + bad}, bad);
+    refused({std::string("--fsync=") + bad}, "fsync");
+  }
+  const auto file = [&](const std::string& more) {
+    return File("c.yaml", more + "\nstore: " + store + "\n");
+  };
+  const std::string one = "clusters:\n  - id: a";
+  refused({"--config", file("skus: /nowhere/skus.yaml\n" + one)}, "/nowhere/skus.yaml");
+  refused({"--config", file("skus: " + File("skus.yaml", "skus: 3\n") + "\n" + one)},
+          "skus.yaml:1");
+  refused({"--config", file(one + "\n    target_skus: [none-such]")}, "none-such");
+  refused({"--config", file(one + "\n    policy: fgd")}, "fgd");
+  for (const char* bad : {"../../etc", "a/b", "..", ".a"}) {
+    refused({"--store", store, "--cluster", bad}, "is no name of a folder");
+  }
+  // Without a store no folder has the name.
+  const auto [code, errors] = Run({"--check", "--cluster", "a/b", "--http", "127.0.0.1:0"});
   EXPECT_EQ(code, 0) << errors;
 }
 

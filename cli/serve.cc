@@ -153,10 +153,10 @@ void AddServe(CLI::App* app, Context* context) {
                 "listen where other machines can reach it, without TLS");
   app->add_option("--max-waiting", input->max_waiting,
                   "calls that may wait for a cluster's engine (default 256)")
-      ->check(CLI::Range(0, 100'000));
+      ->check(CLI::Range(1, 100'000));
   app->add_option("--drain-timeout", input->drain_timeout_s,
                   "after TERM, seconds for leases to be confirmed or given back (default 30)")
-      ->check(CLI::Range(0, 86'400));
+      ->check(CLI::Range(0, 3600));
   app->add_flag("--check", input->check, "check options and file, and leave");
   app->callback([input, context] {
     rpc::ServeOptions options;

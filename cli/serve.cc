@@ -123,7 +123,7 @@ void AddServe(CLI::App* app, Context* context) {
       ->type_name("NAME");
   app->add_option("--policy", input->policy, "placement policy of all clusters")
       ->type_name("POLICY");
-  app->add_option("--listen", input->listen, "gRPC (default 127.0.0.1:7070)")
+  app->add_option("--listen", input->listen, "gRPC (default 127.0.0.1:7070, if no socket is named)")
       ->type_name("HOST:PORT");
   app->add_option("--listen-unix", input->listen_unix, "gRPC on a Unix socket, mode 0660")
       ->type_name("PATH");

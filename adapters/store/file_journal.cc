@@ -7,11 +7,12 @@
 
 #include <cerrno>
 #include <charconv>
-#include <cstdio>
 #include <cstring>
 #include <filesystem>
 #include <map>
 #include <utility>
+
+#include "adapters/store/read_file.h"
 
 namespace basalt::store {
 namespace {
@@ -151,7 +152,8 @@ Status FileJournal::Flush() {
 
 std::string FileJournal::WriteFile(const std::string& name, std::string_view data, int* fd) {
   const std::string path = folder_ + "/" + name;
-  *fd = ::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0640);
+  *fd = ::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK,
+               0640);
   if (*fd < 0) return Says(name);
   std::string problem = WriteAll(*fd, data);
   if (problem.empty() && ops_->Sync(*fd) != 0) problem = Says("fdatasync");
@@ -256,10 +258,8 @@ service::Store::Recording FileJournal::Prune(std::uint64_t now) {
     }
   }
   for (const auto& [number, size] : bytes) kept.bytes += size;
-  if (std::FILE* file = std::fopen((folder_ + "/CUT").c_str(), "r"); file != nullptr) {
-    unsigned long long number = 0;
-    if (std::fscanf(file, "%llu", &number) == 1) kept.cut = number;
-    std::fclose(file);
+  if (const auto cut = ReadIfThere(folder_ + "/CUT"); cut && *cut) {
+    std::from_chars((*cut)->data(), (*cut)->data() + (*cut)->size(), kept.cut);
   }
   const std::uint64_t cut_before = kept.cut;
   while (kept.bytes > record_bytes_ && bytes.size() > 1) {

@@ -10,10 +10,10 @@
 #include <cstdio>
 #include <cstring>
 #include <filesystem>
-#include <fstream>
-#include <iterator>
+#include <sstream>
 #include <utility>
 
+#include "adapters/store/read_file.h"
 #include "scheduler-core/base/digest.h"
 
 namespace basalt::store {
@@ -33,8 +33,8 @@ bool IsFileName(const std::string& id) {
 Status Replace(const std::string& folder, const std::string& name, std::string_view text,
                FileOps* ops) {
   const std::string path = folder + "/" + name;
-  const int fd =
-      ::open((path + ".new").c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0640);
+  const int fd = ::open((path + ".new").c_str(),
+                        O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0640);
   if (fd < 0) return Fail(path, std::strerror(errno));
   bool written = true;
   while (written && !text.empty()) {
@@ -69,10 +69,11 @@ Status MakeFolder(const std::string& folder) {
 Result<std::uint64_t> CountBoot(const std::string& folder, FileOps* ops) {
   const std::string path = folder + "/BOOT";
   std::uint64_t boots = 0;
-  if (fs::exists(path)) {
-    std::ifstream file(path);
+  const auto there = ReadIfThere(path);
+  if (!there) return tl::unexpected<Error>(there.error());
+  if (*there) {
     std::string text;
-    file >> text;
+    std::istringstream(**there) >> text;
     const char* end = text.data() + text.size();
     const auto [rest, error] = std::from_chars(text.data(), end, boots);
     if (error != std::errc() || rest != end) {
@@ -184,12 +185,12 @@ Status FileStore::Keep(const std::string& cluster, std::string_view book) {
 
 Result<std::string> FileStore::Kept(const std::string& cluster) {
   const std::string path = folder_ + "/" + cluster + "/" + kBook;
-  if (!fs::exists(path)) return std::string();
-  std::ifstream file(path, std::ios::binary);
-  std::string digest;
-  std::getline(file, digest);
-  std::string book{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
-  if (digest != DigestOf(book)) {
+  const auto there = ReadIfThere(path);
+  if (!there) return tl::unexpected<Error>(there.error());
+  if (!*there) return std::string();
+  const std::size_t line = (*there)->find('\n');
+  std::string book = line == std::string::npos ? "" : (*there)->substr(line + 1);
+  if ((*there)->substr(0, line) != DigestOf(book)) {
     return Fail(path, "is damaged; remove it to go on without the commands that were open");
   }
   return book;

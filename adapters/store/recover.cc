@@ -4,26 +4,16 @@
 
 #include <charconv>
 #include <filesystem>
-#include <fstream>
 #include <set>
-#include <sstream>
 #include <utility>
 
+#include "adapters/store/read_file.h"
 #include "scheduler-core/engine/journal.h"
 
 namespace basalt::store {
 namespace {
 
 namespace fs = std::filesystem;
-
-Result<std::string> ReadAll(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  std::ostringstream bytes;
-  if (!file || !(bytes << file.rdbuf() || file.peek() == EOF)) {
-    return Fail(path, "cannot be read");
-  }
-  return std::move(bytes).str();
-}
 
 // The N of every KIND-N in the folder.
 std::set<std::uint64_t> Numbers(const std::string& folder, const std::string& kind) {
@@ -42,7 +32,6 @@ std::set<std::uint64_t> Numbers(const std::string& folder, const std::string& ki
 
 // Applies one journal. What is torn off its end is cut from the file.
 Status ApplyJournal(const std::string& path, Engine* engine, Recovered* out) {
-  if (!fs::exists(path)) return {};
   const Result<std::string> bytes = ReadAll(path);
   if (!bytes) return tl::unexpected<Error>(bytes.error());
   std::size_t valid = 0;

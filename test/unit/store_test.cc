@@ -2,6 +2,7 @@
 // full disks are latched and overcome.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -14,6 +15,7 @@
 #include <vector>
 
 #include "adapters/store/file_store.h"
+#include "adapters/store/recording.h"
 #include "test/support/files.h"
 #include "test/support/service_bed.h"
 
@@ -166,6 +168,54 @@ TEST(Store, IsItsOwnersAndFollowsNoLinks) {
     const auto booted = Boot(path);
   }  // it says that it cannot write, or goes round
   EXPECT_EQ(Slurp(other), "somebody else's");
+}
+
+// What stands in a file's place is said at once: a link leads nowhere, a FIFO does not hang.
+TEST(Store, ReadsRegularFilesOnly) {
+  TempDir folder;
+  const std::string path = folder.path() + "/store";
+  {
+    auto server = Boot(path);
+    ASSERT_TRUE(server.has_value());
+    Sync(*server->service, {NodeDelta("n1", 64000, 4)});
+    ASSERT_TRUE(server->service->WriteSnapshot().has_value());
+  }
+  for (const char* name :
+       {"BOOT", "c1/snapshot-2", "c1/journal-2", "c1/snapshot-9", "c1/COMMANDS"}) {
+    const std::string file = path + "/" + name;
+    const std::string other = folder.path() + "/other";
+    const bool there = fs::exists(file);
+    if (there) fs::rename(file, other);
+    const auto refused = [&](const std::string& says) {
+      const auto server = Boot(path);
+      ASSERT_FALSE(server.has_value()) << name;
+      EXPECT_THAT(server.error().ToString(), HasSubstr(std::string(name) + ": " + says));
+    };
+    fs::create_symlink(other, file);  // where it is, or to nothing
+    refused("is a link");
+    fs::remove(file);
+    ASSERT_EQ(mkfifo(file.c_str(), 0600), 0);
+    refused("is no regular file");
+    fs::remove(file);
+    fs::create_directory(file);
+    refused("is no regular file");
+    fs::remove(file);
+    if (there) fs::rename(other, file);
+  }
+  {
+    const auto server = Boot(path);
+    EXPECT_TRUE(server.has_value()) << server.error().ToString();
+  }
+  // Readers of a recording, alike.
+  auto recording = store::Recording::Open(path + "/c1", false);
+  ASSERT_TRUE(recording.has_value()) << recording.error().ToString();
+  const std::string decisions = "/c1/decisions-" + std::to_string(recording->generations()[0]);
+  ASSERT_EQ(mkfifo((path + decisions).c_str(), 0600), 0);
+  const auto read = recording->Read(0);
+  ASSERT_FALSE(read.has_value());
+  EXPECT_THAT(read.error().ToString(), HasSubstr(decisions + ": is no regular file"));
+  ASSERT_EQ(mkfifo((path + "/c1/CUT").c_str(), 0600), 0);
+  EXPECT_FALSE(store::Recording::Open(path + "/c1", false).has_value());
 }
 
 TEST(Store, ClusterNamesAreFileNames) {

@@ -81,7 +81,9 @@ Result<service::ServerConfig> Configured(const ServeInput& input, const Registry
   for (service::ClusterConfig& cluster : config.clusters) {
     Override(input.policy, &cluster.policy);
     if (const auto policy = registry.Configure(cluster.policy); !policy) {
-      return Fail(input.policy.empty() ? "cluster " + cluster.id : "--policy",
+      return Fail(!input.policy.empty()        ? "--policy"
+                  : !cluster.policy_at.empty() ? cluster.policy_at
+                                               : "cluster " + cluster.id,
                   policy.error().ToString());
     }
   }

@@ -163,6 +163,11 @@ OptionTable<FileRow>& AddLists(OptionTable<FileRow>& table) {
           ClusterConfig cluster;
           cluster.id = row.id;
           cluster.policy = row.policy;
+          if (item.IsMap() && item["policy"]) {
+            config::Errors place;
+            place.Add(file, item["policy"], "");
+            cluster.policy_at = place.list().front().where;
+          }
           cluster.seed = row.seed;
           cluster.lease_ttl_us = row.lease_ttl_s * 1'000'000;
           cluster.max_lease_ttl_us = row.max_lease_ttl_s * 1'000'000;

@@ -204,6 +204,7 @@ TEST_F(ServeTest, BadInputIsExitTwoWithWords) {
   refused({"--tls-cert", "/nowhere/c.pem"}, "--tls-key");
   refused({"--config", "/nowhere/c.yaml"}, "/nowhere/c.yaml");
   refused({"--config", File("c.yaml", "clusters:\n  - id: a\n    polcy: fgd\n")}, "c.yaml:3:5");
+  refused({"--config", File("p.yaml", "clusters:\n  - id: a\n    policy: fdg\n")}, "p.yaml:3:13");
   refused({"--config", File("d.yaml", "clusters: []\n")}, "d.yaml:1");
   refused({"--config", File("e.yaml", "clusters:\n  - id: a\n"), "--cluster", "b"}, "--cluster");
   refused({"--listen", "127.0.0.1:0", "--fsync", "sometimes", "--store", folder_ + "/x"}, "fsync");

@@ -330,6 +330,11 @@ Status Serve(const ServeOptions& options, const Registry& registry,
                       {"cut_bytes", std::to_string(recovered->cut_bytes)},
                       {"tail", recovered->tail_problem},
                       {"damaged", recovered->damaged}});
+    if (recovered->lost_records > 0) {
+      Log("journal damaged", {{"cluster", cluster.id},
+                              {"lost_records", std::to_string(recovered->lost_records)},
+                              {"tail", recovered->tail_problem}});
+    }
     engines[i] = std::move(recovered->engine);
     if (engines[i] != nullptr) newest = std::max(newest, engines[i]->now());
   }

@@ -147,6 +147,7 @@ Result<Recovered> FileStore::Recover(const std::string& cluster, const Configure
                                                options_.record_bytes, std::move(told));
   journal->SetGeneration(recovered->newest);
   journals_[cluster] = std::move(journal);
+  lost_records_[cluster] = recovered->lost_records;
   return recovered;
 }
 
@@ -177,6 +178,10 @@ service::Store::Recording FileStore::RecordingOf(const std::string& cluster) con
 }
 std::string FileStore::ErrorOf(const std::string& cluster) const {
   return JournalOf(cluster)->error();
+}
+
+std::size_t FileStore::LostRecords(const std::string& cluster) const {
+  return lost_records_.at(cluster);
 }
 
 Status FileStore::Keep(const std::string& cluster, std::string_view book) {

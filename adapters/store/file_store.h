@@ -46,6 +46,7 @@ class FileStore : public service::Store {
   std::uint64_t Position(const std::string& cluster) const override;
   std::int64_t JournalBytes(const std::string& cluster) const override;
   std::string ErrorOf(const std::string& cluster) const override;
+  std::size_t LostRecords(const std::string& cluster) const override;
   // The file COMMANDS, whatever the sync policy: a digest, and the book.
   Status Keep(const std::string& cluster, std::string_view book) override;
   Result<std::string> Kept(const std::string& cluster) override;
@@ -63,6 +64,7 @@ class FileStore : public service::Store {
   int lock_ = -1;
   std::uint64_t boot_ = 0;
   std::map<std::string, std::unique_ptr<FileJournal>> journals_;
+  std::map<std::string, std::size_t> lost_records_;  // as of Recover
 };
 
 }  // namespace basalt::store

@@ -338,6 +338,29 @@ TEST_F(ServeTest, AJournalThatFailsIsInTheLog) {
   EXPECT_EQ(Terminate(), 0) << support::Slurp(log_);
 }
 
+TEST_F(ServeTest, ADamagedJournalIsSaidAloud) {
+  const std::string store = folder_ + "/store";
+  StartServer({"--store", store});
+  Sync();
+  const std::string journal = store + "/c/journal-1";
+  const auto size = fs::file_size(journal);
+  for (int pod = 1; pod <= 3; ++pod) {
+    EXPECT_EQ(Reserve(pod, true).pod().kind(), pb::OUTCOME_KIND_PLACED);
+  }
+  Kill();
+  std::string bytes = support::Slurp(journal);
+  bytes[size + 20] = static_cast<char>(bytes[size + 20] ^ 1);
+  support::Spill(journal, bytes);
+  StartServer({"--store", store});
+  const std::string log = support::Slurp(log_);
+  EXPECT_THAT(log,
+              HasSubstr("\"event\":\"journal damaged\",\"cluster\":\"c\",\"lost_records\":\""));
+  EXPECT_THAT(log, HasSubstr("checksum does not match"));
+  EXPECT_EQ(Terminate(), 0);
+  StartServer({"--store", store});
+  EXPECT_EQ(support::Slurp(log_).find("journal damaged"), std::string::npos);
+}
+
 // What was answered before the kill is in the recording, too, and one command decides it again.
 TEST_F(ServeTest, WhatItRecordedIsDecidedAgainAlike) {
   const std::string store = folder_ + "/store";

@@ -286,6 +286,7 @@ TEST(Store, ATornTailIsCutAtEveryByte) {
     ASSERT_EQ(recovered->tail_problem.empty(), size == ends[whole]) << "at " << size;
     ASSERT_EQ(recovered->cut_bytes, static_cast<std::int64_t>(size - ends[whole]));
     ASSERT_EQ(fs::file_size(journal), ends[whole]);
+    ASSERT_EQ(recovered->lost_records, 0u) << "at " << size;
   }
   // And every byte of the last record damaged.
   for (std::size_t at = ends[4]; at < bytes.size(); ++at) {
@@ -297,7 +298,55 @@ TEST(Store, ATornTailIsCutAtEveryByte) {
     ASSERT_TRUE(recovered.has_value()) << recovered.error().ToString() << " at " << at;
     ASSERT_EQ(recovered->engine->StateDigest().ToHex(), digests[4]) << "at " << at;
     ASSERT_FALSE(recovered->tail_problem.empty());
+    ASSERT_EQ(recovered->lost_records, 0u) << "at " << at;
   }
+}
+
+// A damage with whole records behind it is no torn end: how many are lost is said.
+TEST(Store, WhatStoodBehindADamageIsCounted) {
+  TempDir folder;
+  const std::string journal = folder.path() + "/c1/journal-1";
+  std::size_t from = 0;
+  std::size_t to = 0;
+  {
+    auto server = Boot(folder.path());
+    ASSERT_TRUE(server.has_value());
+    Sync(*server->service, {NodeDelta("n1", 64000, 4)});
+    Reserve(*server->service, 1);
+    ASSERT_TRUE(server->files->JournalOf("c1")->Flush());
+    from = fs::file_size(journal);
+    Reserve(*server->service, 2);
+    ASSERT_TRUE(server->files->JournalOf("c1")->Flush());
+    to = fs::file_size(journal);
+    for (std::uint64_t pod = 3; pod <= 6; ++pod) Reserve(*server->service, pod);
+    EXPECT_EQ(server->files->LostRecords("c1"), 0u);
+  }
+  const std::string bytes = Slurp(journal);
+  const std::size_t all = ReadJournal(bytes)->records.size();
+  const std::size_t before = ReadJournal(bytes.substr(0, from))->records.size();
+  ASSERT_EQ(ReadJournal(bytes.substr(0, to))->records.size(), before + 1);
+  // Every byte of the one record, its length, too.
+  for (std::size_t at = from; at < to; ++at) {
+    std::string damaged = bytes;
+    damaged[at] = static_cast<char>(damaged[at] ^ 0x11);
+    Spill(journal, damaged);
+    const auto recovered = store::Recover(
+        folder.path() + "/c1", support::Policy("binpack"),
+        *service::EngineOptionsOf(support::TestCluster(), support::TestEnvironment()));
+    ASSERT_TRUE(recovered.has_value()) << recovered.error().ToString() << " at " << at;
+    ASSERT_EQ(recovered->records, before) << "at " << at;
+    ASSERT_EQ(recovered->lost_records, all - before - 1) << "at " << at;
+  }
+  std::string damaged = bytes;
+  damaged[from + 20] = static_cast<char>(damaged[from + 20] ^ 1);
+  Spill(journal, damaged);
+  const auto server = Boot(folder.path());
+  ASSERT_TRUE(server.has_value());
+  EXPECT_EQ(server->files->LostRecords("c1"), all - before - 1);
+  service::MetricsText metrics;
+  server->service->WriteMetrics(&metrics);
+  EXPECT_THAT(metrics.Text(), HasSubstr("basalt_journal_damaged{cluster=\"c1\"} " +
+                                        std::to_string(all - before - 1)));
 }
 
 TEST(Store, ADamagedSnapshotFallsBackOnTheOneBefore) {

@@ -81,7 +81,9 @@ Result<service::ServerConfig> Configured(const ServeInput& input, const Registry
   for (service::ClusterConfig& cluster : config.clusters) {
     Override(input.policy, &cluster.policy);
     if (const auto policy = registry.Configure(cluster.policy); !policy) {
-      return Fail(input.policy.empty() ? "cluster " + cluster.id : "--policy",
+      return Fail(!input.policy.empty()        ? "--policy"
+                  : !cluster.policy_at.empty() ? cluster.policy_at
+                                               : "cluster " + cluster.id,
                   policy.error().ToString());
     }
   }
@@ -123,7 +125,7 @@ void AddServe(CLI::App* app, Context* context) {
       ->type_name("NAME");
   app->add_option("--policy", input->policy, "placement policy of all clusters")
       ->type_name("POLICY");
-  app->add_option("--listen", input->listen, "gRPC (default 127.0.0.1:7070)")
+  app->add_option("--listen", input->listen, "gRPC (default 127.0.0.1:7070, if no socket is named)")
       ->type_name("HOST:PORT");
   app->add_option("--listen-unix", input->listen_unix, "gRPC on a Unix socket, mode 0660")
       ->type_name("PATH");
@@ -153,10 +155,10 @@ void AddServe(CLI::App* app, Context* context) {
                 "listen where other machines can reach it, without TLS");
   app->add_option("--max-waiting", input->max_waiting,
                   "calls that may wait for a cluster's engine (default 256)")
-      ->check(CLI::Range(0, 100'000));
+      ->check(CLI::Range(1, 100'000));
   app->add_option("--drain-timeout", input->drain_timeout_s,
                   "after TERM, seconds for leases to be confirmed or given back (default 30)")
-      ->check(CLI::Range(0, 86'400));
+      ->check(CLI::Range(0, 3600));
   app->add_flag("--check", input->check, "check options and file, and leave");
   app->callback([input, context] {
     rpc::ServeOptions options;
@@ -170,8 +172,8 @@ void AddServe(CLI::App* app, Context* context) {
     options.version = kVersion;
     options.machines = KnownMachines();
     const devices::Catalog catalog = devices::EmbeddedCatalog();
-    const Status done =
-        input->check ? rpc::CheckServe(options) : rpc::Serve(options, context->registry, catalog);
+    const Status done = input->check ? rpc::CheckServe(options, context->registry, catalog)
+                                     : rpc::Serve(options, context->registry, catalog);
     if (!done) context->BadInput(done.error());
   });
 }

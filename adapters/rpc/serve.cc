@@ -201,6 +201,7 @@ class Signals {
     struct sigaction ignore{};
     ignore.sa_handler = SIG_IGN;
     sigaction(SIGPIPE, &ignore, nullptr);  // a peer that hangs up is an error of its call
+    sigaction(SIGXFSZ, &ignore, nullptr);  // a file that may not grow is an error of its journal
   }
   ~Signals() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
   Signals(const Signals&) = delete;
@@ -217,28 +218,49 @@ class Signals {
   sigset_t before_{};
 };
 
-}  // namespace
+// All that a start takes from its options. Whatever is refused here is refused by --check, too.
+struct Plan {
+  Places places;
+  TlsTexts tls;
+  store::SyncPolicy sync;
+  service::Environment environment;
+};
 
-Status CheckServe(const ServeOptions& options) {
-  const auto places = PlacesOf(options.config);
-  if (!places) return tl::unexpected<Error>(places.error());
-  const TlsFiles tls = TlsOf(options.config);
-  if (const auto texts = ReadTls(tls); !texts) return tl::unexpected<Error>(texts.error());
-  for (const Address& address : places->grpc) {
-    if (Status ok = CheckReach("--listen", address, tls, options.insecure_remote); !ok) return ok;
-    if (Status ok = CheckSocketFree("--listen-unix", address); !ok) return ok;
-  }
-  for (const Address& address : places->http) {
-    if (Status ok = CheckReach("--http", address, tls, options.insecure_remote); !ok) return ok;
+Status CheckClusters(const service::ServerConfig& config, const service::Environment& environment) {
+  for (const service::ClusterConfig& cluster : config.clusters) {
+    if (!config.store.empty()) {
+      if (Status ok = store::CheckClusterName(cluster.id); !ok) return ok;
+    }
+    auto policy = environment.registry->Configure(cluster.policy);
+    if (!policy) return Fail("cluster " + cluster.id, policy.error().ToString());
+    auto engine_options = service::EngineOptionsOf(cluster, environment);
+    if (!engine_options) return tl::unexpected<Error>(engine_options.error());
+    const auto engine = Engine::Create(std::move(*policy), std::move(*engine_options));
+    if (!engine) return Fail("cluster " + cluster.id, engine.error().ToString());
   }
   return {};
 }
 
-Status Serve(const ServeOptions& options, const Registry& registry,
-             const devices::Catalog& catalog) {
-  if (Status ok = CheckServe(options); !ok) return ok;
-  const Signals signals;  // before any thread: they inherit the mask
+Result<Plan> PlanOf(const ServeOptions& options, const Registry& registry,
+                    const devices::Catalog& catalog) {
   const service::ServerConfig& config = options.config;
+  auto places = PlacesOf(config);
+  if (!places) return tl::unexpected<Error>(places.error());
+  const TlsFiles tls = TlsOf(config);
+  auto texts = ReadTls(tls);
+  if (!texts) return tl::unexpected<Error>(texts.error());
+  for (const Address& address : places->grpc) {
+    Status ok = CheckReach("--listen", address, tls, options.insecure_remote);
+    if (ok) ok = CheckSocketFree("--listen-unix", address);
+    if (!ok) return tl::unexpected<Error>(ok.error());
+  }
+  for (const Address& address : places->http) {
+    if (Status ok = CheckReach("--http", address, tls, options.insecure_remote); !ok) {
+      return tl::unexpected<Error>(ok.error());
+    }
+  }
+  const auto sync = store::ParseSyncPolicy(config.fsync);
+  if (!sync) return tl::unexpected<Error>(sync.error());
   service::Environment environment{.registry = &registry,
                                    .catalog = &catalog,
                                    .skus = {},
@@ -252,14 +274,39 @@ Status Serve(const ServeOptions& options, const Registry& registry,
     if (!skus) return tl::unexpected<Error>(skus.error());
     environment.skus = std::move(*skus);
   }
-  const auto sync = store::ParseSyncPolicy(config.fsync);
-  if (!sync) return tl::unexpected<Error>(sync.error());
+  if (Status ok = CheckClusters(config, environment); !ok) return tl::unexpected<Error>(ok.error());
+  return Plan{std::move(*places), std::move(*texts), *sync, std::move(environment)};
+}
+
+}  // namespace
+
+Status CheckServe(const ServeOptions& options, const Registry& registry,
+                  const devices::Catalog& catalog) {
+  const auto plan = PlanOf(options, registry, catalog);
+  if (!plan) return tl::unexpected<Error>(plan.error());
+  return {};
+}
+
+Status Serve(const ServeOptions& options, const Registry& registry,
+             const devices::Catalog& catalog) {
+  const auto plan = PlanOf(options, registry, catalog);
+  if (!plan) return tl::unexpected<Error>(plan.error());
+  const auto& [places, tls, sync, environment] = *plan;
+  const Signals signals;  // before any thread: they inherit the mask
+  const service::ServerConfig& config = options.config;
   NoStore no_store;
   std::unique_ptr<store::FileStore> files;
   if (!config.store.empty()) {
     store::FileStoreOptions keep;
-    keep.sync = *sync;
+    keep.sync = sync;
     keep.record_bytes = config.record_mib << 20;
+    keep.told = [](const std::string& cluster, const std::string& error) {
+      if (error.empty()) {
+        Log("journal recovered", {{"cluster", cluster}});
+      } else {
+        Log("journal failed", {{"cluster", cluster}, {"error", error}});
+      }
+    };
     auto opened = store::FileStore::Open(config.store, keep);
     if (!opened) return tl::unexpected<Error>(opened.error());
     files = std::move(*opened);
@@ -283,6 +330,11 @@ Status Serve(const ServeOptions& options, const Registry& registry,
                       {"cut_bytes", std::to_string(recovered->cut_bytes)},
                       {"tail", recovered->tail_problem},
                       {"damaged", recovered->damaged}});
+    if (recovered->lost_records > 0) {
+      Log("journal damaged", {{"cluster", cluster.id},
+                              {"lost_records", std::to_string(recovered->lost_records)},
+                              {"tail", recovered->tail_problem}});
+    }
     engines[i] = std::move(recovered->engine);
     if (engines[i] != nullptr) newest = std::max(newest, engines[i]->now());
   }
@@ -309,9 +361,6 @@ Status Serve(const ServeOptions& options, const Registry& registry,
   rooms.limits().Configure(config);
   Reloader reloader(options, environment, &rooms);
 
-  const Places places = *PlacesOf(config);
-  const auto tls = ReadTls(TlsOf(config));
-  if (!tls) return tl::unexpected<Error>(tls.error());
   AdminHooks hooks;
   hooks.reload = [&](const std::string& yaml, bool dry_run) { return reloader.Run(yaml, dry_run); };
   hooks.journal_error = [&] {
@@ -330,7 +379,7 @@ Status Serve(const ServeOptions& options, const Registry& registry,
     return bytes;
   };
   hooks.store = config.store;
-  auto grpc = GrpcServer::Start({.addresses = places.grpc, .tls = *tls}, &rooms, std::move(hooks));
+  auto grpc = GrpcServer::Start({.addresses = places.grpc, .tls = tls}, &rooms, std::move(hooks));
   if (!grpc) return tl::unexpected<Error>(grpc.error());
   http::ExtenderOptions extender;
   extender.caller.local = places.http.empty() || IsLocal(places.http[0]);
@@ -357,8 +406,8 @@ Status Serve(const ServeOptions& options, const Registry& registry,
   }
   {
     // What nobody waits for is written as well, if later.
-    const bool interval = sync->kind == store::SyncPolicy::Kind::kInterval;
-    const Ticker writer(interval ? std::chrono::milliseconds(sync->interval_ms) : kTick, [&] {
+    const bool interval = sync.kind == store::SyncPolicy::Kind::kInterval;
+    const Ticker writer(interval ? std::chrono::milliseconds(sync.interval_ms) : kTick, [&] {
       for (const auto& room : rooms.all()) {
         // An error is latched: the next call that needs the journal is told.
         if (files != nullptr) static_cast<void>(files->JournalOf(room->id())->Flush());

@@ -22,8 +22,10 @@ struct ServeOptions {
   std::function<Result<service::ServerConfig>(const std::string& yaml)> load;
 };
 
-// What can be wrong before anything is listened to or written: addresses, TLS, who can reach it.
-Status CheckServe(const ServeOptions& options);
+// What can be wrong before anything is listened to or written: addresses, TLS, who can reach it,
+// the file of SKUs, what clusters say, how often the store syncs.
+Status CheckServe(const ServeOptions& options, const Registry& registry,
+                  const devices::Catalog& catalog);
 
 // Returns when it was told to stop and has. Errors: bad input, as for CheckServe; a store that is
 // in use, damaged or not writable; an address that is taken. What happens is said on stderr, one

@@ -1,7 +1,9 @@
 #include "adapters/service/config.h"
 
 #include <algorithm>
+#include <charconv>
 #include <set>
+#include <string_view>
 
 #include "scheduler-core/config/options.h"
 #include "topology/network.h"
@@ -161,6 +163,11 @@ OptionTable<FileRow>& AddLists(OptionTable<FileRow>& table) {
           ClusterConfig cluster;
           cluster.id = row.id;
           cluster.policy = row.policy;
+          if (item.IsMap() && item["policy"]) {
+            config::Errors place;
+            place.Add(file, item["policy"], "");
+            cluster.policy_at = place.list().front().where;
+          }
           cluster.seed = row.seed;
           cluster.lease_ttl_us = row.lease_ttl_s * 1'000'000;
           cluster.max_lease_ttl_us = row.max_lease_ttl_s * 1'000'000;
@@ -285,9 +292,10 @@ const OptionTable<FileRow>& FileKeys() {
 
 bool IsFsync(const std::string& text) {
   if (text == "always" || text == "never") return true;
-  if (text.size() < 3 || text.size() > 8 || !text.ends_with("ms")) return false;
-  return text[0] != '0' &&
-         std::all_of(text.begin(), text.end() - 2, [](char c) { return c >= '0' && c <= '9'; });
+  std::int64_t ms = 0;
+  const char* end = text.data() + text.size();
+  const auto [rest, error] = std::from_chars(text.data(), end, ms);
+  return error == std::errc() && std::string_view(rest, end) == "ms" && ms >= 1 && ms <= 60'000;
 }
 
 }  // namespace
@@ -299,7 +307,7 @@ Result<ServerConfig> ParseServerConfig(const std::string& file, const std::strin
   FileRow row;
   FileKeys().Parse(file, document->root, &row, &errors);
   if (!IsFsync(row.fsync)) {
-    errors.Add(file, document->root["fsync"], "fsync is always, never, or an interval: 10ms");
+    errors.Add(file, document->root["fsync"], "fsync is always, never, or 1ms to 60000ms");
   }
   if (row.tls_cert.empty() != row.tls_key.empty()) {
     errors.Add(file, document->root, "tls_cert and tls_key belong together");

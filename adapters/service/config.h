@@ -23,6 +23,7 @@ struct KnownMachine {
 struct ClusterConfig {
   std::string id = {};  // header.cluster
   std::string policy = "binpack/topology";
+  std::string policy_at = {};  // file:line:column that names it; empty: none does
   std::int64_t seed = 0;
   std::map<int, std::string> tier_names = {};
   // Tiers whose domain is the value of this label of nodes; what is synced of a tier wins.

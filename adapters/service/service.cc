@@ -381,6 +381,9 @@ void Service::WriteMetrics(MetricsText* out) {
   }
   gauge("journal_failed", "1: the journal cannot be written.",
         store_->ErrorOf(config_.id).empty() ? 0 : 1);
+  gauge("journal_damaged",
+        "Whole records that stood behind a damage of the journal at the last start, and are lost.",
+        store_->LostRecords(config_.id));
   if (const Fragmentation* fragmentation = engine_->fragmentation(); fragmentation != nullptr) {
     for (std::size_t c = 0; c < kStrandCauses; ++c) {
       out->Add("basalt_fragment_milli", "gauge",

@@ -2,6 +2,7 @@
 // tests and the simulation keep bytes in memory.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -26,6 +27,8 @@ class Store {
   // Why the cluster's journal cannot be written; empty: it can. A failed append is latched until
   // Begin succeeds.
   virtual std::string ErrorOf(const std::string& cluster) const = 0;
+  // Whole records of its journal that stood behind a damage at the last start, and are lost.
+  virtual std::size_t LostRecords(const std::string& /*cluster*/) const { return 0; }
   // A small book beside the journal, replaced as a whole and durable when the call returns (the
   // service's commands: few, and each is waited for). A store that keeps nothing has none.
   virtual Status Keep(const std::string& /*cluster*/, std::string_view /*book*/) { return {}; }

@@ -7,11 +7,12 @@
 
 #include <cerrno>
 #include <charconv>
-#include <cstdio>
 #include <cstring>
 #include <filesystem>
 #include <map>
 #include <utility>
+
+#include "adapters/store/read_file.h"
 
 namespace basalt::store {
 namespace {
@@ -47,12 +48,13 @@ Result<SyncPolicy> ParseSyncPolicy(const std::string& text) {
 }
 
 FileJournal::FileJournal(std::string folder, SyncPolicy policy, std::int64_t min_free_bytes,
-                         FileOps* ops, std::int64_t record_bytes)
+                         FileOps* ops, std::int64_t record_bytes, JournalTold told)
     : folder_(std::move(folder)),
       policy_(policy),
       min_free_bytes_(min_free_bytes),
       ops_(ops),
-      record_bytes_(record_bytes) {}
+      record_bytes_(record_bytes),
+      told_(std::move(told)) {}
 
 FileJournal::~FileJournal() {
   std::unique_lock<std::mutex> lock(mutex_);
@@ -77,6 +79,12 @@ void FileJournal::Append(const DecisionEntry& entry) {
   if (!error_.empty() || decisions_fd_ < 0) return;
   pending_decisions_ += EncodeDecision(entry);
   if (pending_decisions_.size() > kMaxPending && !writing_) WriteOut(lock, false);
+}
+
+void FileJournal::SetError(const std::string& error) {
+  if (error == error_) return;
+  error_ = error;
+  if (told_) told_(error_);
 }
 
 std::string FileJournal::WriteAll(int fd, std::string_view data) {
@@ -112,7 +120,7 @@ Status FileJournal::WriteOut(std::unique_lock<std::mutex>& lock, bool sync) {
     if (sync || policy_.kind != SyncPolicy::Kind::kAlways) durable_ = up_to;
     unsynced_ = !sync && (unsynced_ || !data.empty());
   } else {
-    error_ = problem;
+    SetError(problem);
     pending_.clear();
     pending_decisions_.clear();
   }
@@ -144,7 +152,8 @@ Status FileJournal::Flush() {
 
 std::string FileJournal::WriteFile(const std::string& name, std::string_view data, int* fd) {
   const std::string path = folder_ + "/" + name;
-  *fd = ::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0640);
+  *fd = ::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK,
+               0640);
   if (*fd < 0) return Says(name);
   std::string problem = WriteAll(*fd, data);
   if (problem.empty() && ops_->Sync(*fd) != 0) problem = Says("fdatasync");
@@ -203,7 +212,7 @@ Status FileJournal::Begin(std::string_view snapshot) {
   if (!problem.empty()) {
     if (journal >= 0) ::close(journal);
     if (decisions >= 0) ::close(decisions);
-    if (error_.empty() && fd_ < 0) error_ = problem;
+    if (error_.empty() && fd_ < 0) SetError(problem);
     return Fail(folder_, problem);
   }
   if (fd_ >= 0) ::close(fd_);
@@ -216,7 +225,7 @@ Status FileJournal::Begin(std::string_view snapshot) {
   pending_decisions_.clear();
   durable_ = position_;
   bytes_ = static_cast<std::int64_t>(JournalHeader().size());
-  error_.clear();
+  SetError("");
   return {};
 }
 
@@ -249,10 +258,8 @@ service::Store::Recording FileJournal::Prune(std::uint64_t now) {
     }
   }
   for (const auto& [number, size] : bytes) kept.bytes += size;
-  if (std::FILE* file = std::fopen((folder_ + "/CUT").c_str(), "r"); file != nullptr) {
-    unsigned long long number = 0;
-    if (std::fscanf(file, "%llu", &number) == 1) kept.cut = number;
-    std::fclose(file);
+  if (const auto cut = ReadIfThere(folder_ + "/CUT"); cut && *cut) {
+    std::from_chars((*cut)->data(), (*cut)->data() + (*cut)->size(), kept.cut);
   }
   const std::uint64_t cut_before = kept.cut;
   while (kept.bytes > record_bytes_ && bytes.size() > 1) {

@@ -14,6 +14,7 @@
 
 #include <condition_variable>
 #include <cstdint>
+#include <functional>
 #include <mutex>
 #include <string>
 #include <string_view>
@@ -44,12 +45,16 @@ struct SyncPolicy {
 };
 Result<SyncPolicy> ParseSyncPolicy(const std::string& text);  // "always", "never", "10ms"
 
+// Told when a journal's error is another one; empty: it is overcome. Any thread, in order, with the
+// journal's lock held: ask it nothing.
+using JournalTold = std::function<void(const std::string& error)>;
+
 class FileJournal : public JournalSink, public DecisionSink {
  public:
   // `folder` exists. Nothing is written before the first Begin. `record_bytes`: keep so much of
   // what is over; 0: nothing is recorded.
   FileJournal(std::string folder, SyncPolicy policy, std::int64_t min_free_bytes, FileOps* ops,
-              std::int64_t record_bytes = 0);
+              std::int64_t record_bytes = 0, JournalTold told = nullptr);
   ~FileJournal() override;
   FileJournal(const FileJournal&) = delete;
   FileJournal& operator=(const FileJournal&) = delete;
@@ -79,6 +84,7 @@ class FileJournal : public JournalSink, public DecisionSink {
   std::string WriteAll(int fd, std::string_view data);  // empty, or what went wrong
   std::string WriteFile(const std::string& name, std::string_view data, int* fd);
   std::string SyncFolder();
+  void SetError(const std::string& error);
   void Remove(std::uint64_t generation);
   // After generation `now` has begun: what need not be kept goes. Returns what is kept.
   service::Store::Recording Prune(std::uint64_t now);
@@ -88,6 +94,7 @@ class FileJournal : public JournalSink, public DecisionSink {
   const std::int64_t min_free_bytes_;
   FileOps* const ops_;
   const std::int64_t record_bytes_;
+  const JournalTold told_;
   mutable std::mutex mutex_;
   std::condition_variable written_;
   bool writing_ = false;

@@ -10,10 +10,10 @@
 #include <cstdio>
 #include <cstring>
 #include <filesystem>
-#include <fstream>
-#include <iterator>
+#include <sstream>
 #include <utility>
 
+#include "adapters/store/read_file.h"
 #include "scheduler-core/base/digest.h"
 
 namespace basalt::store {
@@ -33,8 +33,8 @@ bool IsFileName(const std::string& id) {
 Status Replace(const std::string& folder, const std::string& name, std::string_view text,
                FileOps* ops) {
   const std::string path = folder + "/" + name;
-  const int fd =
-      ::open((path + ".new").c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0640);
+  const int fd = ::open((path + ".new").c_str(),
+                        O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0640);
   if (fd < 0) return Fail(path, std::strerror(errno));
   bool written = true;
   while (written && !text.empty()) {
@@ -69,10 +69,11 @@ Status MakeFolder(const std::string& folder) {
 Result<std::uint64_t> CountBoot(const std::string& folder, FileOps* ops) {
   const std::string path = folder + "/BOOT";
   std::uint64_t boots = 0;
-  if (fs::exists(path)) {
-    std::ifstream file(path);
+  const auto there = ReadIfThere(path);
+  if (!there) return tl::unexpected<Error>(there.error());
+  if (*there) {
     std::string text;
-    file >> text;
+    std::istringstream(**there) >> text;
     const char* end = text.data() + text.size();
     const auto [rest, error] = std::from_chars(text.data(), end, boots);
     if (error != std::errc() || rest != end) {
@@ -101,6 +102,12 @@ FileOps* RealFiles() {
 
 }  // namespace
 
+Status CheckClusterName(const std::string& id) {
+  if (IsFileName(id)) return {};
+  return Fail("cluster \"" + id + "\"",
+              "is no name of a folder: letters, digits, '.', '_' and '-', and no '.' first");
+}
+
 FileStore::FileStore(std::string folder, const FileStoreOptions& options, FileOps* ops)
     : folder_(std::move(folder)), options_(options), ops_(ops != nullptr ? ops : RealFiles()) {}
 
@@ -127,18 +134,20 @@ Result<std::unique_ptr<FileStore>> FileStore::Open(const std::string& folder,
 
 Result<Recovered> FileStore::Recover(const std::string& cluster, const ConfiguredPolicy& policy,
                                      const EngineOptions& options) {
-  if (!IsFileName(cluster)) {
-    return Fail("cluster \"" + cluster + "\"",
-                "is no name of a folder: letters, digits, '.', '_' and '-', and no '.' first");
-  }
+  if (Status ok = CheckClusterName(cluster); !ok) return tl::unexpected<Error>(ok.error());
   const std::string folder = folder_ + "/" + cluster;
   if (Status ok = MakeFolder(folder); !ok) return tl::unexpected<Error>(ok.error());
   Result<Recovered> recovered = store::Recover(folder, policy, options);
   if (!recovered) return recovered;
+  JournalTold told;
+  if (options_.told) {
+    told = [this, cluster](const std::string& error) { options_.told(cluster, error); };
+  }
   auto journal = std::make_unique<FileJournal>(folder, options_.sync, options_.min_free_bytes, ops_,
-                                               options_.record_bytes);
+                                               options_.record_bytes, std::move(told));
   journal->SetGeneration(recovered->newest);
   journals_[cluster] = std::move(journal);
+  lost_records_[cluster] = recovered->lost_records;
   return recovered;
 }
 
@@ -171,18 +180,22 @@ std::string FileStore::ErrorOf(const std::string& cluster) const {
   return JournalOf(cluster)->error();
 }
 
+std::size_t FileStore::LostRecords(const std::string& cluster) const {
+  return lost_records_.at(cluster);
+}
+
 Status FileStore::Keep(const std::string& cluster, std::string_view book) {
   return Replace(folder_ + "/" + cluster, kBook, DigestOf(book) + "\n" + std::string(book), ops_);
 }
 
 Result<std::string> FileStore::Kept(const std::string& cluster) {
   const std::string path = folder_ + "/" + cluster + "/" + kBook;
-  if (!fs::exists(path)) return std::string();
-  std::ifstream file(path, std::ios::binary);
-  std::string digest;
-  std::getline(file, digest);
-  std::string book{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
-  if (digest != DigestOf(book)) {
+  const auto there = ReadIfThere(path);
+  if (!there) return tl::unexpected<Error>(there.error());
+  if (!*there) return std::string();
+  const std::size_t line = (*there)->find('\n');
+  std::string book = line == std::string::npos ? "" : (*there)->substr(line + 1);
+  if ((*there)->substr(0, line) != DigestOf(book)) {
     return Fail(path, "is damaged; remove it to go on without the commands that were open");
   }
   return book;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
@@ -18,7 +19,12 @@ struct FileStoreOptions {
   std::int64_t min_free_bytes = 64 << 20;  // below this the disk counts as full
   // Keep what is over, of each cluster up to so much, and every decision; 0: nothing is recorded.
   std::int64_t record_bytes = 0;
+  // As JournalTold, of each cluster.
+  std::function<void(const std::string& cluster, const std::string& error)> told = nullptr;
 };
+
+// A cluster's id is the name of its folder: letters, digits, '.', '_', '-', and no '.' first.
+Status CheckClusterName(const std::string& id);
 
 class FileStore : public service::Store {
  public:
@@ -32,7 +38,7 @@ class FileStore : public service::Store {
   FileStore& operator=(const FileStore&) = delete;
 
   std::uint64_t boot() const { return boot_; }
-  // Errors: as store::Recover; an id that is no file name (letters, digits, '.', '_', '-').
+  // Errors: as store::Recover and CheckClusterName.
   Result<Recovered> Recover(const std::string& cluster, const ConfiguredPolicy& policy,
                             const EngineOptions& options);
 
@@ -40,6 +46,7 @@ class FileStore : public service::Store {
   std::uint64_t Position(const std::string& cluster) const override;
   std::int64_t JournalBytes(const std::string& cluster) const override;
   std::string ErrorOf(const std::string& cluster) const override;
+  std::size_t LostRecords(const std::string& cluster) const override;
   // The file COMMANDS, whatever the sync policy: a digest, and the book.
   Status Keep(const std::string& cluster, std::string_view book) override;
   Result<std::string> Kept(const std::string& cluster) override;
@@ -57,6 +64,7 @@ class FileStore : public service::Store {
   int lock_ = -1;
   std::uint64_t boot_ = 0;
   std::map<std::string, std::unique_ptr<FileJournal>> journals_;
+  std::map<std::string, std::size_t> lost_records_;  // as of Recover
 };
 
 }  // namespace basalt::store

@@ -5,23 +5,15 @@
 #include <algorithm>
 #include <charconv>
 #include <filesystem>
-#include <fstream>
 #include <sstream>
 #include <utility>
+
+#include "adapters/store/read_file.h"
 
 namespace basalt::store {
 namespace {
 
 namespace fs = std::filesystem;
-
-Result<std::string> ReadAll(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  std::ostringstream bytes;
-  if (!file || !(bytes << file.rdbuf() || file.peek() == EOF)) {
-    return Fail(path, "cannot be read");
-  }
-  return std::move(bytes).str();
-}
 
 constexpr const char* kCutHint =
     "; with --cut-tail what comes before it is replayed, and a server that starts on the store "
@@ -49,9 +41,11 @@ Result<Recording> Recording::Open(const std::string& folder, bool cut_tail) {
     return Fail(folder, "has no snapshot-N; name a cluster's folder in a store: STORE/CLUSTER");
   }
   std::sort(out.generations_.begin(), out.generations_.end());
-  if (std::ifstream cut(folder + "/CUT"); cut) {
+  const auto cut = ReadIfThere(folder + "/CUT");
+  if (!cut) return tl::unexpected<Error>(cut.error());
+  if (*cut) {
     std::string number;
-    cut >> number;
+    std::istringstream(**cut) >> number;
     out.notes_.push_back("generations up to " + number +
                          " were removed by the limit (record_mib): the recording begins later "
                          "than the server's recording did");
@@ -88,10 +82,10 @@ Result<RecordedSegment> Recording::Read(std::size_t index) {
   if (Status ok = tail(path("journal"), out.journal.tail_problem); !ok) {
     return tl::unexpected<Error>(ok.error());
   }
-  if (!fs::exists(path("decisions"))) return out;
-  const Result<std::string> decisions = ReadAll(path("decisions"));
+  const auto decisions = ReadIfThere(path("decisions"));
   if (!decisions) return tl::unexpected<Error>(decisions.error());
-  Result<DecisionContents> entries = ReadDecisions(*decisions);
+  if (!*decisions) return out;
+  Result<DecisionContents> entries = ReadDecisions(**decisions);
   if (!entries) return Fail(path("decisions"), "at byte 0: " + entries.error().message);
   if (Status ok = tail(path("decisions"), entries->tail_problem); !ok) {
     return tl::unexpected<Error>(ok.error());

@@ -4,26 +4,17 @@
 
 #include <charconv>
 #include <filesystem>
-#include <fstream>
 #include <set>
-#include <sstream>
+#include <string_view>
 #include <utility>
 
+#include "adapters/store/read_file.h"
 #include "scheduler-core/engine/journal.h"
 
 namespace basalt::store {
 namespace {
 
 namespace fs = std::filesystem;
-
-Result<std::string> ReadAll(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  std::ostringstream bytes;
-  if (!file || !(bytes << file.rdbuf() || file.peek() == EOF)) {
-    return Fail(path, "cannot be read");
-  }
-  return std::move(bytes).str();
-}
 
 // The N of every KIND-N in the folder.
 std::set<std::uint64_t> Numbers(const std::string& folder, const std::string& kind) {
@@ -40,9 +31,38 @@ std::set<std::uint64_t> Numbers(const std::string& folder, const std::string& ki
   return numbers;
 }
 
+// Whole records behind the first byte of `damaged`. A frame's fields are looked at first, as its
+// checksum reads all of it; `kMostBytes` bounds what chance makes look like one.
+std::size_t WholeRecordsAfter(std::string_view journal, std::size_t damaged) {
+  constexpr std::size_t kFrame = 12;  // length, checksum
+  constexpr std::size_t kLeast = 9;   // time, tag
+  constexpr std::size_t kMostBytes = std::size_t{256} << 20;
+  const std::string header(journal.substr(0, JournalHeader().size()));
+  std::size_t found = 0;
+  std::size_t looked_at = 0;
+  for (std::size_t at = damaged + 1; at + kFrame + kLeast <= journal.size();) {
+    std::size_t length = 0;
+    for (int i = 3; i >= 0; --i) {
+      length = length << 8 | static_cast<unsigned char>(journal[at + static_cast<std::size_t>(i)]);
+    }
+    const bool fits = length >= kLeast && length <= journal.size() - at - kFrame;
+    // No time is so late that its highest byte is used.
+    if (!fits || journal[at + kFrame + 7] != 0) {
+      ++at;
+      continue;
+    }
+    looked_at += length;
+    if (looked_at > kMostBytes) break;
+    const auto read = ReadJournal(header + std::string(journal.substr(at, kFrame + length)));
+    const bool whole = read && read->records.size() == 1;
+    found += whole ? 1 : 0;
+    at += whole ? kFrame + length : 1;
+  }
+  return found;
+}
+
 // Applies one journal. What is torn off its end is cut from the file.
 Status ApplyJournal(const std::string& path, Engine* engine, Recovered* out) {
-  if (!fs::exists(path)) return {};
   const Result<std::string> bytes = ReadAll(path);
   if (!bytes) return tl::unexpected<Error>(bytes.error());
   std::size_t valid = 0;
@@ -64,6 +84,7 @@ Status ApplyJournal(const std::string& path, Engine* engine, Recovered* out) {
   }
   out->cut_bytes = static_cast<std::int64_t>(bytes->size() - valid);
   if (out->cut_bytes == 0) return {};
+  if (valid > 0) out->lost_records += WholeRecordsAfter(*bytes, valid);
   std::error_code error;
   fs::resize_file(path, valid, error);
   if (error) return Fail(path, "cannot be cut: " + error.message());

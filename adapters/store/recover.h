@@ -19,6 +19,9 @@ struct Recovered {
   // A torn or damaged end of the last journal, which was cut off; empty: it ended cleanly.
   std::string tail_problem;
   std::int64_t cut_bytes = 0;
+  // Whole records among what was cut. A torn end has none: they were written, and perhaps answered,
+  // before something else damaged what stands in front of them.
+  std::size_t lost_records = 0;
   std::string damaged;  // newer snapshots that could not be read, and why
 };
 

@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -203,6 +204,7 @@ TEST_F(ServeTest, BadInputIsExitTwoWithWords) {
   refused({"--tls-cert", "/nowhere/c.pem"}, "--tls-key");
   refused({"--config", "/nowhere/c.yaml"}, "/nowhere/c.yaml");
   refused({"--config", File("c.yaml", "clusters:\n  - id: a\n    polcy: fgd\n")}, "c.yaml:3:5");
+  refused({"--config", File("p.yaml", "clusters:\n  - id: a\n    policy: fdg\n")}, "p.yaml:3:13");
   refused({"--config", File("d.yaml", "clusters: []\n")}, "d.yaml:1");
   refused({"--config", File("e.yaml", "clusters:\n  - id: a\n"), "--cluster", "b"}, "--cluster");
   refused({"--listen", "127.0.0.1:0", "--fsync", "sometimes", "--store", folder_ + "/x"}, "fsync");
@@ -210,7 +212,45 @@ TEST_F(ServeTest, BadInputIsExitTwoWithWords) {
   const std::string socket = File("no-socket", "x");
   refused({"--listen-unix", socket}, "no socket");
   EXPECT_EQ(support::Slurp(socket), "x") << "a file was pushed aside";
+  refused({"--max-waiting", "0"}, "--max-waiting");
+  refused({"--drain-timeout", "3601"}, "--drain-timeout");
+  refused({"--config", File("f.yaml", "fsync: 60001ms\nclusters:\n  - id: a\n")}, "f.yaml:1:8");
   const auto [code, errors] = Run({"--check", "--listen", "127.0.0.1:0"});
+  EXPECT_EQ(code, 0) << errors;
+}
+
+// What does not start is not called good before, and leaves nothing behind.
+TEST_F(ServeTest, TheCheckRefusesWhatAStartRefuses) {
+  const std::string store = folder_ + "/store";
+  const auto refused = [&](std::vector<std::string> args, const std::string& says) {
+    args.insert(args.end(), {"--listen", "127.0.0.1:0", "--http", "none"});
+    for (const bool check : {true, false}) {
+      if (check) args.push_back("--check");
+      const auto [code, errors] = Run(args);
+      if (check) args.pop_back();
+      EXPECT_EQ(code, 2) << errors;
+      EXPECT_THAT(errors, HasSubstr(says));
+    }
+    EXPECT_FALSE(fs::exists(store)) << says;
+  };
+  for (const char* bad : {"5", "-5ms", "0ms", "60001ms", "5s"}) {
+    refused({"--store", store, std::string("--fsync=") + bad}, bad);
+    refused({std::string("--fsync=") + bad}, "fsync");
+  }
+  const auto file = [&](const std::string& more) {
+    return File("c.yaml", more + "\nstore: " + store + "\n");
+  };
+  const std::string one = "clusters:\n  - id: a";
+  refused({"--config", file("skus: /nowhere/skus.yaml\n" + one)}, "/nowhere/skus.yaml");
+  refused({"--config", file("skus: " + File("skus.yaml", "skus: 3\n") + "\n" + one)},
+          "skus.yaml:1");
+  refused({"--config", file(one + "\n    target_skus: [none-such]")}, "none-such");
+  refused({"--config", file(one + "\n    policy: fgd")}, "fgd");
+  for (const char* bad : {"../../etc", "a/b", "..", ".a"}) {
+    refused({"--store", store, "--cluster", bad}, "is no name of a folder");
+  }
+  // Without a store no folder has the name.
+  const auto [code, errors] = Run({"--check", "--cluster", "a/b", "--http", "127.0.0.1:0"});
   EXPECT_EQ(code, 0) << errors;
 }
 
@@ -254,6 +294,71 @@ TEST_F(ServeTest, KilledAndStartedAgainItIsTheSame) {
 
   StartServer({"--store", store});
   EXPECT_EQ(Status().clusters(0).state_digest(), last);
+}
+
+// A file that may not grow is a full disk for one journal: it is logged when it fails and when the
+// next generation has overcome it, once each.
+TEST_F(ServeTest, AJournalThatFailsIsInTheLog) {
+  const std::string store = folder_ + "/store";
+  StartServer({"--store", store});
+  Sync();
+  const std::string journal = store + "/c/journal-1";
+  // Longer than the log, which has the same limit.
+  for (int i = 0; fs::file_size(journal) < 8192; ++i) {
+    ASSERT_LT(i, 1000);
+    pb::ReleaseRequest release;
+    *release.mutable_lease() = Reserve(1, true).lease();
+    pb::ReleaseResponse released;
+    grpc::ClientContext context;
+    ASSERT_TRUE(stub_->Release(&context, release, &released).ok());
+  }
+  rlimit limit{.rlim_cur = fs::file_size(journal) + 10, .rlim_max = RLIM_INFINITY};
+  ASSERT_EQ(prlimit(pid_, RLIMIT_FSIZE, &limit, nullptr), 0);
+  pb::ReserveRequest request;
+  request.set_confirm(true);
+  request.mutable_pod()->mutable_pod()->set_uid(Uid(2));
+  request.mutable_pod()->mutable_ask()->mutable_spec()->set_gpus(1);
+  request.mutable_pod()->mutable_ask()->mutable_spec()->set_gpu_milli(1000);
+  pb::ReserveResponse answer;
+  grpc::ClientContext context;
+  EXPECT_EQ(stub_->Reserve(&context, request, &answer).error_code(), grpc::StatusCode::DATA_LOSS);
+  limit.rlim_cur = RLIM_INFINITY;
+  ASSERT_EQ(prlimit(pid_, RLIMIT_FSIZE, &limit, nullptr), 0);
+  const auto until = steady_clock::now() + std::chrono::seconds(20);
+  const std::string overcome = "\"event\":\"journal recovered\",\"cluster\":\"c\"}";
+  while (support::Slurp(log_).find(overcome) == std::string::npos) {
+    ASSERT_LT(steady_clock::now(), until) << support::Slurp(log_);
+    std::this_thread::sleep_for(milliseconds(5));
+  }
+  const std::string log = support::Slurp(log_);
+  const std::string failed =
+      "\"event\":\"journal failed\",\"cluster\":\"c\",\"error\":\"write: File too large\"}";
+  EXPECT_THAT(log, HasSubstr(failed));
+  EXPECT_EQ(log.find(failed, log.find(failed) + 1), std::string::npos) << log;
+  EXPECT_EQ(Terminate(), 0) << support::Slurp(log_);
+}
+
+TEST_F(ServeTest, ADamagedJournalIsSaidAloud) {
+  const std::string store = folder_ + "/store";
+  StartServer({"--store", store});
+  Sync();
+  const std::string journal = store + "/c/journal-1";
+  const auto size = fs::file_size(journal);
+  for (int pod = 1; pod <= 3; ++pod) {
+    EXPECT_EQ(Reserve(pod, true).pod().kind(), pb::OUTCOME_KIND_PLACED);
+  }
+  Kill();
+  std::string bytes = support::Slurp(journal);
+  bytes[size + 20] = static_cast<char>(bytes[size + 20] ^ 1);
+  support::Spill(journal, bytes);
+  StartServer({"--store", store});
+  const std::string log = support::Slurp(log_);
+  EXPECT_THAT(log,
+              HasSubstr("\"event\":\"journal damaged\",\"cluster\":\"c\",\"lost_records\":\""));
+  EXPECT_THAT(log, HasSubstr("checksum does not match"));
+  EXPECT_EQ(Terminate(), 0);
+  StartServer({"--store", store});
+  EXPECT_EQ(support::Slurp(log_).find("journal damaged"), std::string::npos);
 }
 
 // What was answered before the kill is in the recording, too, and one command decides it again.

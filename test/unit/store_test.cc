@@ -2,6 +2,7 @@
 // full disks are latched and overcome.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -14,6 +15,7 @@
 #include <vector>
 
 #include "adapters/store/file_store.h"
+#include "adapters/store/recording.h"
 #include "test/support/files.h"
 #include "test/support/service_bed.h"
 
@@ -168,6 +170,54 @@ TEST(Store, IsItsOwnersAndFollowsNoLinks) {
   EXPECT_EQ(Slurp(other), "somebody else's");
 }
 
+// What stands in a file's place is said at once: a link leads nowhere, a FIFO does not hang.
+TEST(Store, ReadsRegularFilesOnly) {
+  TempDir folder;
+  const std::string path = folder.path() + "/store";
+  {
+    auto server = Boot(path);
+    ASSERT_TRUE(server.has_value());
+    Sync(*server->service, {NodeDelta("n1", 64000, 4)});
+    ASSERT_TRUE(server->service->WriteSnapshot().has_value());
+  }
+  for (const char* name :
+       {"BOOT", "c1/snapshot-2", "c1/journal-2", "c1/snapshot-9", "c1/COMMANDS"}) {
+    const std::string file = path + "/" + name;
+    const std::string other = folder.path() + "/other";
+    const bool there = fs::exists(file);
+    if (there) fs::rename(file, other);
+    const auto refused = [&](const std::string& says) {
+      const auto server = Boot(path);
+      ASSERT_FALSE(server.has_value()) << name;
+      EXPECT_THAT(server.error().ToString(), HasSubstr(std::string(name) + ": " + says));
+    };
+    fs::create_symlink(other, file);  // where it is, or to nothing
+    refused("is a link");
+    fs::remove(file);
+    ASSERT_EQ(mkfifo(file.c_str(), 0600), 0);
+    refused("is no regular file");
+    fs::remove(file);
+    fs::create_directory(file);
+    refused("is no regular file");
+    fs::remove(file);
+    if (there) fs::rename(other, file);
+  }
+  {
+    const auto server = Boot(path);
+    EXPECT_TRUE(server.has_value()) << server.error().ToString();
+  }
+  // Readers of a recording, alike.
+  auto recording = store::Recording::Open(path + "/c1", false);
+  ASSERT_TRUE(recording.has_value()) << recording.error().ToString();
+  const std::string decisions = "/c1/decisions-" + std::to_string(recording->generations()[0]);
+  ASSERT_EQ(mkfifo((path + decisions).c_str(), 0600), 0);
+  const auto read = recording->Read(0);
+  ASSERT_FALSE(read.has_value());
+  EXPECT_THAT(read.error().ToString(), HasSubstr(decisions + ": is no regular file"));
+  ASSERT_EQ(mkfifo((path + "/c1/CUT").c_str(), 0600), 0);
+  EXPECT_FALSE(store::Recording::Open(path + "/c1", false).has_value());
+}
+
 TEST(Store, ClusterNamesAreFileNames) {
   TempDir folder;
   auto files = FileStore::Open(folder.path(), {});
@@ -236,6 +286,7 @@ TEST(Store, ATornTailIsCutAtEveryByte) {
     ASSERT_EQ(recovered->tail_problem.empty(), size == ends[whole]) << "at " << size;
     ASSERT_EQ(recovered->cut_bytes, static_cast<std::int64_t>(size - ends[whole]));
     ASSERT_EQ(fs::file_size(journal), ends[whole]);
+    ASSERT_EQ(recovered->lost_records, 0u) << "at " << size;
   }
   // And every byte of the last record damaged.
   for (std::size_t at = ends[4]; at < bytes.size(); ++at) {
@@ -247,7 +298,55 @@ TEST(Store, ATornTailIsCutAtEveryByte) {
     ASSERT_TRUE(recovered.has_value()) << recovered.error().ToString() << " at " << at;
     ASSERT_EQ(recovered->engine->StateDigest().ToHex(), digests[4]) << "at " << at;
     ASSERT_FALSE(recovered->tail_problem.empty());
+    ASSERT_EQ(recovered->lost_records, 0u) << "at " << at;
   }
+}
+
+// A damage with whole records behind it is no torn end: how many are lost is said.
+TEST(Store, WhatStoodBehindADamageIsCounted) {
+  TempDir folder;
+  const std::string journal = folder.path() + "/c1/journal-1";
+  std::size_t from = 0;
+  std::size_t to = 0;
+  {
+    auto server = Boot(folder.path());
+    ASSERT_TRUE(server.has_value());
+    Sync(*server->service, {NodeDelta("n1", 64000, 4)});
+    Reserve(*server->service, 1);
+    ASSERT_TRUE(server->files->JournalOf("c1")->Flush());
+    from = fs::file_size(journal);
+    Reserve(*server->service, 2);
+    ASSERT_TRUE(server->files->JournalOf("c1")->Flush());
+    to = fs::file_size(journal);
+    for (std::uint64_t pod = 3; pod <= 6; ++pod) Reserve(*server->service, pod);
+    EXPECT_EQ(server->files->LostRecords("c1"), 0u);
+  }
+  const std::string bytes = Slurp(journal);
+  const std::size_t all = ReadJournal(bytes)->records.size();
+  const std::size_t before = ReadJournal(bytes.substr(0, from))->records.size();
+  ASSERT_EQ(ReadJournal(bytes.substr(0, to))->records.size(), before + 1);
+  // Every byte of the one record, its length, too.
+  for (std::size_t at = from; at < to; ++at) {
+    std::string damaged = bytes;
+    damaged[at] = static_cast<char>(damaged[at] ^ 0x11);
+    Spill(journal, damaged);
+    const auto recovered = store::Recover(
+        folder.path() + "/c1", support::Policy("binpack"),
+        *service::EngineOptionsOf(support::TestCluster(), support::TestEnvironment()));
+    ASSERT_TRUE(recovered.has_value()) << recovered.error().ToString() << " at " << at;
+    ASSERT_EQ(recovered->records, before) << "at " << at;
+    ASSERT_EQ(recovered->lost_records, all - before - 1) << "at " << at;
+  }
+  std::string damaged = bytes;
+  damaged[from + 20] = static_cast<char>(damaged[from + 20] ^ 1);
+  Spill(journal, damaged);
+  const auto server = Boot(folder.path());
+  ASSERT_TRUE(server.has_value());
+  EXPECT_EQ(server->files->LostRecords("c1"), all - before - 1);
+  service::MetricsText metrics;
+  server->service->WriteMetrics(&metrics);
+  EXPECT_THAT(metrics.Text(), HasSubstr("basalt_journal_damaged{cluster=\"c1\"} " +
+                                        std::to_string(all - before - 1)));
 }
 
 TEST(Store, ADamagedSnapshotFallsBackOnTheOneBefore) {
@@ -322,8 +421,13 @@ TEST(Store, AFullDiskIsLatchedAndOvercome) {
   TempDir folder;
   SmallDisk disk;
   std::string digest;
+  std::vector<std::string> told;
+  FileStoreOptions options;
+  options.told = [&](const std::string& cluster, const std::string& error) {
+    told.push_back(cluster + ": " + error);
+  };
   {
-    auto server = Boot(folder.path(), {}, &disk);
+    auto server = Boot(folder.path(), options, &disk);
     ASSERT_TRUE(server.has_value());
     service::Service& s = *server->service;
     store::FileJournal& journal = *server->files->JournalOf("c1");
@@ -354,6 +458,9 @@ TEST(Store, AFullDiskIsLatchedAndOvercome) {
     EXPECT_EQ(journal.error(), "");
     digest = s.StateDigest();
   }
+  // Each failure once, however often it is run into, and its end.
+  EXPECT_THAT(told, testing::ElementsAre(HasSubstr("c1: write: No space left"),
+                                         "c1: ", HasSubstr("c1: only 1 MiB are free"), "c1: "));
   auto again = Boot(folder.path());
   ASSERT_TRUE(again.has_value()) << again.error().ToString();
   EXPECT_EQ(again->service->StateDigest(), digest);

@@ -176,6 +176,16 @@ class Ticker {
   std::thread thread_;  // last: it uses the others
 };
 
+// A number for a server that keeps none: larger with every start, if its clock is right. Seconds
+// since 2026; it has room for eight years.
+std::uint64_t BootOfClock() {
+  constexpr std::int64_t k2026 = 1'767'225'600;
+  const std::int64_t now = std::chrono::duration_cast<std::chrono::seconds>(
+                               std::chrono::system_clock::now().time_since_epoch())
+                               .count();
+  return static_cast<std::uint64_t>(std::clamp<std::int64_t>(now - k2026, 1, (1 << 28) - 1));
+}
+
 // Without a folder nothing is kept: what is appended is dropped, and nobody waits for it.
 class NoStore : public service::Store {
  public:
@@ -339,7 +349,18 @@ Status Serve(const ServeOptions& options, const Registry& registry,
     if (engines[i] != nullptr) newest = std::max(newest, engines[i]->now());
   }
   const ServerClock clock(newest);
-  const std::uint64_t boot = files != nullptr ? files->boot() : 1;
+  const std::uint64_t boot = files != nullptr ? files->boot() : BootOfClock();
+  for (std::size_t i = 0; i < engines.size(); ++i) {
+    // Lost or put back: what this run gave would have the numbers of an earlier run's leases.
+    const std::uint64_t given =
+        engines[i] == nullptr ? 0 : engines[i]->next_epoch() >> service::kEpochBits;
+    if (given >= boot) {
+      return Fail(
+          config.store + "/BOOT",
+          fmt::format("counts {} starts, but cluster {} has leases of start {}; write {} there",
+                      boot - 1, config.clusters[i].id, given, given));
+    }
+  }
   std::vector<std::unique_ptr<Room>> list;
   for (std::size_t i = 0; i < config.clusters.size(); ++i) {
     auto service =

@@ -19,7 +19,6 @@ constexpr std::size_t kMaxAnswers = 100'000;
 constexpr std::int64_t kUsageKeptUs = 600'000'000;
 constexpr std::int64_t kRetryUs = 1'000'000;
 constexpr std::size_t kNamesSlack = 1'000;
-constexpr int kEpochBits = 40;  // leases of one boot
 
 }  // namespace
 
@@ -68,7 +67,7 @@ Result<std::unique_ptr<Service>> Service::Create(const ClusterConfig& config, co
                                                  std::uint64_t server_epoch, Store* store,
                                                  std::unique_ptr<Engine> recovered, SimTime now) {
   const std::string where = "cluster " + config.id;
-  if (server_epoch == 0 || server_epoch >> 23 != 0) {
+  if (server_epoch == 0 || server_epoch >> (63 - kEpochBits) != 0) {
     return Fail(where, "the boot's number is out of range");
   }
   std::unique_ptr<Service> service(new Service(config, access, environment, server_epoch, store));

@@ -87,6 +87,9 @@ struct Environment {
 // engine with them). Errors: a SKU that is not there.
 Result<EngineOptions> EngineOptionsOf(const ClusterConfig& config, const Environment& environment);
 
+// Epochs of leases begin with the boot's number; so many of one boot, and 28 bits for boots.
+inline constexpr int kEpochBits = 35;
+
 class Service {
  public:
   // `recovered`: what the store recovered for this cluster; null: nothing. `server_epoch` grows

@@ -165,6 +165,7 @@ class Engine {
   Status Release(const PodUid& uid, SimTime now);
   // The next lease has at least this epoch: above all that may have been given and forgotten.
   void RaiseEpoch(std::uint64_t least);
+  std::uint64_t next_epoch() const { return next_epoch_; }
   // Ends the unconfirmed leases whose time is up; returns how many. A gang's ends as a whole.
   std::size_t Expire(SimTime now);
   Outcome Place(const Request& request, SimTime now);

@@ -296,6 +296,32 @@ TEST_F(ServeTest, KilledAndStartedAgainItIsTheSame) {
   EXPECT_EQ(Status().clusters(0).state_digest(), last);
 }
 
+// Numbers of leases are never given twice: not by a server that keeps nothing, and not after the
+// count of starts was lost.
+TEST_F(ServeTest, StartsAreCounted) {
+  StartServer({});
+  const std::uint64_t first = Status().server_epoch();
+  Kill();
+  std::this_thread::sleep_for(milliseconds(1100));
+  StartServer({});
+  EXPECT_GT(Status().server_epoch(), first);
+  EXPECT_GT(first, 1000U);
+  Kill();
+
+  const std::string store = folder_ + "/store";
+  for (int start = 0; start < 2; ++start) {
+    StartServer({"--store", store});
+    Kill();
+  }
+  fs::remove(store + "/BOOT");
+  const auto [code, errors] = Run({"--cluster", "c", "--listen", "127.0.0.1:0", "--store", store});
+  EXPECT_EQ(code, 2);
+  EXPECT_THAT(errors, HasSubstr("has leases of start 2; write 2 there"));
+  std::ofstream(store + "/BOOT") << "2\n";
+  StartServer({"--store", store});
+  EXPECT_EQ(Status().server_epoch(), 3U);
+}
+
 // A file that may not grow is a full disk for one journal: it is logged when it fails and when the
 // next generation has overcome it, once each.
 TEST_F(ServeTest, AJournalThatFailsIsInTheLog) {

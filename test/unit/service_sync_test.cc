@@ -338,7 +338,7 @@ TEST(ServiceSync, ARestartKnowsWhatItKnew) {
   EXPECT_EQ(bed.Confirm(gang.body.lease()), pb::LEASE_ANSWER_OK);
   // Later leases are above all of the boot before.
   const auto later = bed.Reserve(PodOf(9, 1000));
-  EXPECT_EQ(later.body.lease().epoch() >> 40, 2u);
+  EXPECT_EQ(later.body.lease().epoch() >> service::kEpochBits, 2u);
 }
 
 TEST(ServiceSync, ALeaseThatWasLostIsFenced) {

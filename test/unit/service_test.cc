@@ -81,7 +81,7 @@ TEST(Service, ReserveConfirmReleaseHoldsAndGivesBack) {
   const pb::Lease lease = MustReserve(bed, PodOf(1, 1000, 1, 1000));
   EXPECT_EQ(lease.ttl_us(), 60'000'000);
   EXPECT_EQ(lease.server_epoch(), 1u);
-  EXPECT_EQ(lease.epoch() >> 40, 1u);
+  EXPECT_EQ(lease.epoch() >> service::kEpochBits, 1u);
   EXPECT_EQ(bed.Propose(PodOf(2, 1000, 1, 1000)).kind(), pb::OUTCOME_KIND_WAIT);
   EXPECT_EQ(bed.Confirm(lease), pb::LEASE_ANSWER_OK);
   EXPECT_EQ(bed.Confirm(lease), pb::LEASE_ANSWER_OK);  // said again

@@ -9,6 +9,7 @@ import (
 	"volcano.sh/volcano/pkg/scheduler/api"
 	"volcano.sh/volcano/pkg/scheduler/framework"
 
+	"basalt.io/adapters/binds"
 	placementv1 "basalt.io/adapters/placement/v1"
 )
 
@@ -32,12 +33,16 @@ func (t *try) release(got answer) {
 }
 
 // freePods ends whatever the pending pods hold from a part of the job that was described otherwise,
-// as after a restart between a confirmation and its binds. Nothing of that is bound.
+// as after a restart between a confirmation and its binds. The server takes our word that nothing of that
+// is bound, so the API server is asked: what Volcano knows may be behind the binds of the run before.
 func (t *try) freePods(a *ask) bool {
 	for _, g := range a.groups {
 		for _, task := range g.members {
 			if task.Status != api.Pending {
 				continue
+			}
+			if !binds.Over(context.Background(), t.ssn.KubeClient(), task.Pod, true) {
+				return false
 			}
 			_, err := t.plugin.client.Release(context.Background(), &placementv1.Lease{
 				Cluster: t.plugin.client.Cluster(), Uid: string(task.Pod.UID)})

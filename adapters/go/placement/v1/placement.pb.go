@@ -2757,14 +2757,15 @@ func (x *GangDecision) GetCluster() string {
 
 // Lease, and the boot that gave it. Epochs of one boot are above all of the boots before.
 type Lease struct {
-	state       protoimpl.MessageState `protogen:"open.v1"`
-	Cluster     string                 `protobuf:"bytes,1,opt,name=cluster,proto3" json:"cluster,omitempty"`
-	Uid         string                 `protobuf:"bytes,2,opt,name=uid,proto3" json:"uid,omitempty"` // pod's or gang's
-	Gang        bool                   `protobuf:"varint,3,opt,name=gang,proto3" json:"gang,omitempty"`
-	Epoch       uint64                 `protobuf:"varint,4,opt,name=epoch,proto3" json:"epoch,omitempty"` // Lease::epoch
-	ServerEpoch uint64                 `protobuf:"varint,5,opt,name=server_epoch,json=serverEpoch,proto3" json:"server_epoch,omitempty"`
-	ExpiresUs   int64                  `protobuf:"varint,6,opt,name=expires_us,json=expiresUs,proto3" json:"expires_us,omitempty"` // server's clock; INT64_MAX: its room is not free yet
-	TtlUs       int64                  `protobuf:"varint,7,opt,name=ttl_us,json=ttlUs,proto3" json:"ttl_us,omitempty"`             // left, for clients whose clock differs
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Cluster string                 `protobuf:"bytes,1,opt,name=cluster,proto3" json:"cluster,omitempty"`
+	Uid     string                 `protobuf:"bytes,2,opt,name=uid,proto3" json:"uid,omitempty"` // pod's or gang's
+	Gang    bool                   `protobuf:"varint,3,opt,name=gang,proto3" json:"gang,omitempty"`
+	// Lease::epoch. 0, in Release: whatever it holds; who says so has looked that nothing is bound.
+	Epoch       uint64 `protobuf:"varint,4,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	ServerEpoch uint64 `protobuf:"varint,5,opt,name=server_epoch,json=serverEpoch,proto3" json:"server_epoch,omitempty"`
+	ExpiresUs   int64  `protobuf:"varint,6,opt,name=expires_us,json=expiresUs,proto3" json:"expires_us,omitempty"` // server's clock; INT64_MAX: its room is not free yet
+	TtlUs       int64  `protobuf:"varint,7,opt,name=ttl_us,json=ttlUs,proto3" json:"ttl_us,omitempty"`             // left, for clients whose clock differs
 	// Grows when the same lease is reserved again under another request id, by whomever, also over
 	// restarts. A Release of an earlier turn ends nothing that is confirmed: it may be a late one of
 	// a host that has placed the pod again since.

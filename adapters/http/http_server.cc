@@ -220,6 +220,11 @@ Result<std::unique_ptr<HttpServer>> HttpServer::Start(const HttpOptions& options
       AnswerAndClose(415, "the body must be application/json\n", response);
       return;
     }
+    // Else cpp-httplib reads until the client hangs up.
+    if (!request.has_header("Content-Length") && !request.has_header("Transfer-Encoding")) {
+      AnswerAndClose(411, "say how long the body is, or send it in chunks\n", response);
+      return;
+    }
     // cpp-httplib knows a limit for announced lengths only: not for chunks, nor for what gzip
     // hides.
     std::string body;

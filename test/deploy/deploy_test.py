@@ -506,7 +506,7 @@ class Chart(unittest.TestCase):
                               usageUrls=["n1=http://10.0.0.1:9400/metrics?a='b'"])
         values["engine"].update(
             tiers=[{"tier": 1, "name": "leaf"}], targetSkus=["half"], extraArgs=["--fsync=never"],
-            skus="skus:\n  - name: half\n", access=[{"identity": "x", "role": "scheduler"}],
+            skus=SKUS.replace("name: whole", "name: half"), access=[{"identity": "x", "role": "scheduler"}],
             nodeSelector={"a": "b"}, tolerations=[{"operator": "Exists"}])
 
     def test_it_renders_with_nothing_and_with_everything(self):
@@ -642,12 +642,13 @@ class Chart(unittest.TestCase):
         data = next(d for d in documents if d["kind"] == "ConfigMap" and
                     d["metadata"]["name"] == "rel-engine")["data"]
         with tempfile.TemporaryDirectory() as folder:
-            # Paths of the container are not here: certificates and the SKU file are left out.
+            # Paths of the container are not here: certificates are left out.
             lines = [line for line in data["serve.yaml"].splitlines()
                      if not line.startswith(("tls_", "skus", "listen_", "store"))]
-            text = "\n".join(lines).replace("    target_skus:\n      - \"half\"", "")
             path = pathlib.Path(folder) / "serve.yaml"
-            path.write_text(text + "\nlisten_grpc: 127.0.0.1:0\n")
+            skus = pathlib.Path(folder) / "skus.yaml"
+            skus.write_text(data["skus.yaml"])
+            path.write_text("\n".join(lines) + f"\nlisten_grpc: 127.0.0.1:0\nskus: {skus}\n")
             done = run(binary, "serve", "--config", path, "--check")
             self.assertEqual(done.returncode, 0, done.stderr)
 
